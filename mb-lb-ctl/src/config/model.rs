@@ -1,0 +1,171 @@
+//! The configuration after parsing: every value is valid, every default is filled in.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Config {
+    pub director: Director,
+    pub admin: Admin,
+    /// In the order of the file.
+    pub services: Vec<Service>,
+}
+
+/// `[director]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Director {
+    /// Default: the host name (the caller of the parser supplies it).
+    pub name: String,
+    /// Where XDP attaches; empty: derived from the VIPs' routes.
+    pub interfaces: Vec<String>,
+    pub xdp: XdpMode,
+    /// Established flows held in the kernel, per address family. 1024 to 16,777,216.
+    pub max_flows: u32,
+    pub flow_timeouts: FlowTimeouts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// Native, and generic where the driver has no XDP; the fall-back is shown in `status`.
+    Auto,
+    Native,
+    Generic,
+}
+
+/// `director.flow_timeouts`: how long a silent flow stays, by state. 1s to 24h each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FlowTimeouts {
+    /// Default 15m (RFC 5321 section 4.5.3.2 lets a client wait 10 minutes).
+    pub established: Duration,
+    /// Default 120s.
+    pub half_closed: Duration,
+    /// Default 10s.
+    pub closing: Duration,
+    /// Default 5s.
+    pub reset: Duration,
+}
+
+impl Default for FlowTimeouts {
+    fn default() -> Self {
+        Self {
+            established: Duration::from_secs(15 * 60),
+            half_closed: Duration::from_secs(120),
+            closing: Duration::from_secs(10),
+            reset: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Admin {
+    /// Default `/run/mb-lb/admin.sock`.
+    pub socket: PathBuf,
+    /// Default 0o660.
+    pub socket_mode: u32,
+}
+
+/// `[service.NAME]`: layer 4, in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Service {
+    pub name: String,
+    /// TCP; at least one.
+    pub listen: Vec<SocketAddr>,
+    pub forward: Forward,
+    pub scheduler: Scheduler,
+    /// `None` where `check` is `{ type = "none" }`: the servers count as up.
+    pub check: Option<Check>,
+    pub on_down: OnDown,
+    /// Spoken by the director when no server is up; one line without CR or LF, at most 500 bytes. `None`: RST.
+    pub no_server: Option<String>,
+    /// Zero: none.
+    pub slow_start: Duration,
+    /// In the order of the file; at least one, at most 1,024.
+    pub servers: Vec<Server>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forward {
+    /// Direct server return: the frame goes to the server's MAC address, the server answers the client itself.
+    Dsr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheduler {
+    Leastconn,
+    Roundrobin,
+    Source,
+}
+
+impl Scheduler {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leastconn => "leastconn",
+            Self::Roundrobin => "roundrobin",
+            Self::Source => "source",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDown {
+    /// The next packet of each flow of the failed server is answered with RST.
+    Reset,
+    /// Flows stay with the server.
+    Keep,
+}
+
+/// `check = { ... }`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub kind: CheckKind,
+    /// Default: the port of the service's first `listen`.
+    pub port: u16,
+    /// Between two checks of a server that is up and stable. Default 2s.
+    pub interval: Duration,
+    /// While the state is in question (a result differs from the state). Default: `interval`.
+    pub fast_interval: Duration,
+    /// While the server is down. Default: `interval`.
+    pub down_interval: Duration,
+    /// For the whole check. Default 1s; not more than 60s.
+    pub timeout: Duration,
+    /// Successes until up. 1 to 255, default 2.
+    pub rise: u8,
+    /// Failures until down. 1 to 255, default 3.
+    pub fall: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckKind {
+    /// The port accepts a connection.
+    Tcp,
+    /// A 220 banner, a positive reply to EHLO, a polite QUIT (RFC 5321 sections 3.1, 4.1.1.1, 4.1.1.10).
+    Smtp {
+        /// Argument of EHLO. Default: the director's name.
+        helo: String,
+    },
+}
+
+/// One row of `[service.NAME.servers]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Server {
+    pub name: String,
+    /// Same family as the service's addresses (a service with listens of both families takes servers of both,
+    /// each used for either: the next hop is a MAC address).
+    pub address: IpAddr,
+    /// 0 to 256, default 1; 0 takes no new flow.
+    pub weight: u16,
+    /// `None`: no cap. 1 to 1,000,000.
+    pub max_connections: Option<u32>,
+    /// Used only while no other server of the service can be.
+    pub backup: bool,
+}

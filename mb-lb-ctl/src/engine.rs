@@ -1,0 +1,155 @@
+//! The one owner of policy state: events in, actions out, a snapshot after every turn.
+//!
+//! The engine never waits and knows no clock; [`Engine::handle`] gets the time as an argument.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::snapshot::{AdminState, EventView};
+
+/// Service and server, by name, as in `smtp_backend/mb2`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerRef {
+    pub service: String,
+    pub server: String,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A configuration that has been parsed and checked is to be put in force.
+    Config(Box<Config>),
+    /// A file that was to be put in force was refused; the old one stays.
+    ReloadFailed(String),
+    /// A check of a server ended.
+    Checked {
+        server: ServerRef,
+        result: CheckResult,
+    },
+    /// What the kernel's neighbour table knows of a server's address has changed.
+    Neighbour {
+        address: IpAddr,
+        neighbour: Neighbour,
+    },
+    /// An operator asked for a change; the answer goes out as [`Action::Reply`] with the same id.
+    Change { id: u64, change: Change, by: String },
+    /// What the data plane counts, once a second.
+    Counted(Box<crate::dataplane::Report>),
+    /// The applied plan did not take.
+    ApplyFailed(String),
+    /// [`Engine::next_deadline`] has come.
+    Deadline,
+}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckResult {
+    pub outcome: Outcome,
+    /// HAProxy's word for it: `L4OK`, `L4CON`, `L4TOUT`, `L7OK`, `L7RSP`, `L7STS`, `L7TOUT`, `SOCKERR`.
+    pub code: &'static str,
+    /// Reply code of the protocol, where one was read.
+    pub reply: Option<u16>,
+    /// One line for people: `connection refused`, `220 banner not seen within 1s`.
+    pub detail: String,
+    pub duration: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Success,
+    Failure,
+}
+
+/// Next hop of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Neighbour {
+    Resolved {
+        mac: [u8; 6],
+        ifindex: u32,
+        interface: String,
+    },
+    /// With the reason, for people: `no answer to ARP for 10.0.0.1 on eth0`, `no route to 10.0.0.1`,
+    /// `10.0.0.1 is reached through the router 10.0.0.254, but dsr needs it on the same segment`.
+    Unresolved(String),
+}
+
+/// A change that an operator asks for at run time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Admin {
+        server: ServerRef,
+        state: AdminState,
+        reason: String,
+    },
+    /// 0 to 256.
+    Weight { server: ServerRef, weight: Weight },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    Absolute(u16),
+    /// Of the configured weight; the result is capped at 256.
+    Percent(u32),
+}
+
+/// Why a change was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("No such backend.")]
+    NoSuchService,
+    #[error("No such server.")]
+    NoSuchServer,
+}
+
+/// What the edges are to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Make the kernel so.
+    Apply(Box<crate::plan::Desired>),
+    /// Run exactly these checks from now on (the prober keeps those that did not change).
+    Checks(Vec<CheckTask>),
+    /// Follow exactly these neighbours.
+    Neighbours(Vec<IpAddr>),
+    /// Say these `no_server` texts on these addresses.
+    Replies(Vec<(std::net::SocketAddr, String)>),
+    Reply {
+        id: u64,
+        result: Result<String, Refusal>,
+    },
+    /// For the journal and for `events`.
+    Record(EventView),
+    /// Keep what must survive a restart.
+    Save(SavedState),
+}
+
+/// One check to be run for one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckTask {
+    pub server: ServerRef,
+    pub address: IpAddr,
+    pub check: crate::config::Check,
+    /// Present distance between two runs (interval, fast_interval or down_interval).
+    pub interval: Duration,
+}
+
+/// Admin states and weights that differ from the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SavedState {
+    pub version: u32,
+    pub servers: std::collections::BTreeMap<String, SavedServer>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SavedServer {
+    pub admin: AdminState,
+    #[serde(default)]
+    pub by: String,
+    #[serde(default)]
+    pub reason: String,
+    #[serde(default)]
+    pub weight: Option<u16>,
+    /// Unix seconds.
+    #[serde(default)]
+    pub since: u64,
+}

@@ -1,0 +1,238 @@
+//! The immutable view that the command line, the admin socket and (later) the page and the metrics render.
+//!
+//! The engine publishes a new one after every turn. Whatever is shown anywhere comes from here, so two
+//! places cannot tell different stories. The JSON form is an interface: fields are added, never renamed.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// Raised when a field of the JSON form changes its meaning.
+pub const JSON_VERSION: u32 = 1;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub version: u32,
+    pub director: String,
+    /// Of the controller.
+    pub build: String,
+    pub pid: u32,
+    /// Seconds since the controller started.
+    pub uptime: u64,
+    /// Short hash of the configuration in force.
+    pub config_hash: String,
+    pub config_path: String,
+    /// Outcome of the last reload, where it failed: the old configuration is in force.
+    pub reload_error: Option<String>,
+    pub dataplane: DataplaneView,
+    pub services: Vec<ServiceView>,
+    /// What an operator has to know now, worst first; empty: all is well.
+    pub alarms: Vec<Alarm>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataplaneView {
+    pub interfaces: Vec<InterfaceView>,
+    /// Pin directory.
+    pub pinned_at: String,
+    /// Maps were found and kept when the controller started.
+    pub adopted: bool,
+    /// Flows in the table, counted or not, both families.
+    pub flows: u64,
+    /// Flows in a counted state.
+    pub active: u64,
+    /// Room for flows, per family.
+    pub max_flows: u64,
+    /// Inserts refused because the table was full.
+    pub table_full: u64,
+    /// Packets by reason, in the order of `mb_lb_common::Reason`.
+    pub reasons: Vec<ReasonCount>,
+    /// Map entries that differed from what they should be and were repaired.
+    pub repairs: u64,
+    /// Sweeps run, and duration of the last in microseconds.
+    pub sweeps: u64,
+    pub sweep_micros: u64,
+    /// Why the data plane cannot do its work; `None` where it does.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceView {
+    pub name: String,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    pub name: String,
+    pub verdict: String,
+    pub text: String,
+    pub packets: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    pub severity: Severity,
+    /// What is so.
+    pub text: String,
+    /// What to do next: a command or a sentence.
+    pub next: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Critical,
+    #[default]
+    Warning,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceView {
+    pub name: String,
+    /// Index in the kernel.
+    pub id: u32,
+    pub listen: Vec<SocketAddr>,
+    pub forward: String,
+    pub scheduler: String,
+    pub on_down: String,
+    pub no_server: Option<String>,
+    /// `reply` or `reset`: what a client gets now when no server is usable.
+    pub no_server_does: String,
+    /// Seconds since it was last usable or not usable (a change of that).
+    pub since: u64,
+    /// Number of times no server was usable.
+    pub downs: u64,
+    pub servers: Vec<ServerView>,
+}
+
+/// What the operator wants.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminState {
+    #[default]
+    Ready,
+    /// No new flow; those that are stay.
+    Drain,
+    /// No new flow, no checks; those that are are treated as `on_down` says.
+    Maint,
+}
+
+/// What the checks see.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthState {
+    /// Not enough is known yet; takes no new flow.
+    #[default]
+    Unknown,
+    Up,
+    Down,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerView {
+    pub name: String,
+    /// Index in the kernel.
+    pub id: u32,
+    /// Position in the service, from 1.
+    pub position: u32,
+    pub address: Option<IpAddr>,
+    /// Port that clients connect to (the service's).
+    pub port: u16,
+    pub backup: bool,
+    /// As configured.
+    pub initial_weight: u16,
+    /// As set now.
+    pub weight: u16,
+    /// With slow start, in percent of `weight`; 100 otherwise.
+    pub ramp_percent: u8,
+    pub max_connections: Option<u32>,
+    pub admin: AdminState,
+    /// Who asked for the admin state and why; empty where nobody said.
+    pub admin_by: String,
+    pub admin_reason: String,
+    pub health: HealthState,
+    /// One line: why it is up or down, e.g. `connection refused`, `no MAC address for 10.0.0.1 on eth0`.
+    pub health_reason: String,
+    /// Takes new flows now.
+    pub usable: bool,
+    /// Seconds since admin state or health last changed.
+    pub since: u64,
+    /// Seconds spent down since the controller started.
+    pub downtime: u64,
+    pub check: Option<CheckView>,
+    /// Next hop, where known.
+    pub mac: Option<String>,
+    pub interface: Option<String>,
+    /// Flows in a counted state.
+    pub active: i64,
+    /// Half-open flows in the present windows.
+    pub pending: u64,
+    /// Highest `active` seen.
+    pub active_max: i64,
+    pub opened: u64,
+    pub closed: u64,
+    pub expired: u64,
+    /// New flows sent elsewhere because of `max_connections`.
+    pub refused: u64,
+    /// Counted flows found by the last audit, and the drift that it proved.
+    pub audited: u64,
+    pub drift: i64,
+    pub packets: u64,
+    pub bytes: u64,
+    /// New flows in the last whole second.
+    pub rate: u64,
+    pub rate_max: u64,
+    /// Seconds since a flow was last opened.
+    pub last_flow: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckView {
+    /// `tcp` or `smtp`.
+    pub kind: String,
+    pub port: u16,
+    /// HAProxy's code for the last result, e.g. `L4OK`, `L4CON`, `L4TOUT`, `L7OK`, `L7RSP`, `L7TOUT`, `L7STS`; `INI` before the first.
+    pub code: String,
+    /// Reply code of the protocol, where one was read (SMTP 220, 554).
+    pub reply: Option<u16>,
+    /// One line for people.
+    pub detail: String,
+    /// Milliseconds that the last check took.
+    pub duration_ms: u64,
+    pub rise: u8,
+    pub fall: u8,
+    /// Consecutive successes or failures of the last kind.
+    pub streak: u32,
+    /// HAProxy's health counter: 0 to rise + fall - 1; up from `rise` on.
+    pub level: u32,
+    /// Failed checks while up, and falls from up to down.
+    pub failures: u64,
+    pub falls: u64,
+    /// The last results, newest last; at most 20. `true` is a success.
+    pub history: Vec<bool>,
+    /// Milliseconds from one check to the next at present.
+    pub interval_ms: u64,
+}
+
+/// One line of `events`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Number, from 1, without gaps while the controller runs.
+    pub seq: u64,
+    /// Unix time in milliseconds.
+    pub time_ms: u64,
+    /// `service/server`, `service`, or empty for the director.
+    pub subject: String,
+    /// Stable word: `up`, `down`, `drain`, `maint`, `ready`, `weight`, `reload`, `attach`, `mac`, `drift`, ...
+    pub kind: String,
+    pub text: String,
+    /// Further fields.
+    pub fields: BTreeMap<String, String>,
+}
