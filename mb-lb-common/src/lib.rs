@@ -169,7 +169,7 @@ mod tests {
                 ("Service", 8, 4),
                 ("ServiceConf", 8, 4),
                 ("ServiceCursor", 64, 8),
-                ("Pool", 192, 4),
+                ("Pool", 320, 4),
                 ("AliasEntry", 16, 4),
                 ("SlotBlock", 64, 2),
                 ("Settings", 64, 4),

@@ -21,7 +21,8 @@ pub struct ServiceKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Service {
     pub id: u32,
-    pub reserved: u32,
+    /// Hash of its name, so that a restarted controller gives it the same index.
+    pub name_hash: u32,
 }
 
 /// With no server, hand the connection to the director's own TCP stack, where the controller says the
@@ -60,6 +61,9 @@ pub struct SmallEntry {
     pub server: u32,
     /// Effective weight times 256 (slow start needs the fraction); never 0 in a pool.
     pub weight: u32,
+    /// As in the server's record; 0 is none.
+    pub max_connections: u32,
+    pub reserved: u32,
 }
 
 /// The servers of a service that may take new flows, prepared for choosing. Never changed while active.
@@ -80,7 +84,9 @@ pub struct Pool {
     pub maglev_len: u32,
     /// Length of the arena regions in use, so that the next controller knows what is free.
     pub alias_len: u32,
-    pub reserved: [u32; 8],
+    /// 1 where a server of the pool has a cap.
+    pub capped: u32,
+    pub reserved: [u32; 7],
     pub small: [SmallEntry; POOL_SMALL],
 }
 

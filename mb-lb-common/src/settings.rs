@@ -36,14 +36,17 @@ pub struct TableState {
     pub full_at: u64,
     /// Inserts that failed so.
     pub full_total: u64,
-    pub reserved: [u64; 6],
+    /// 1 once the log has a line about it.
+    pub said: u64,
+    pub reserved: [u64; 5],
 }
 
 /// In and out of one run of the sweep.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct SweepArgs {
-    /// In: number of this pass; never 0, never twice the same.
+    /// In: number of this pass, never twice the same. 0 visits no flow: it only reads the clocks, and adds
+    /// `correction` to the count of `server`.
     pub pass: u64,
     /// In: timeouts in jiffies by state; 0 leaves flows of that state alone.
     pub established: u32,
@@ -56,5 +59,8 @@ pub struct SweepArgs {
     /// Out: flows in the table after the pass, and flows that it removed.
     pub flows: u32,
     pub removed: u32,
-    pub reserved: [u32; 4],
+    /// In, with pass 0: proven drift to take out of a server's count.
+    pub server: u32,
+    pub correction: i32,
+    pub reserved: [u32; 2],
 }

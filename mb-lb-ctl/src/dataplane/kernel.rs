@@ -1,0 +1,314 @@
+//! The pinned maps as an [`Image`]: reads it back, and does to them what a plan says.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mb_lb_common::{
+    AliasEntry, MAX_ALIAS, MAX_LISTENS, MAX_PORTS, MAX_SERVERS, MAX_SERVICES, MAX_SLOT_BLOCKS,
+    POOL_SMALL, Pool, Port, SERVER_PRESENT, SLOTS_PER_BLOCK, Server, ServerCount, Service,
+    ServiceConf, ServiceKey, Settings, SlotBlock, SmallEntry, maps,
+};
+
+use super::arena::Arena;
+use super::sys::Table;
+use crate::plan::{Image, Op, ServiceImage};
+use crate::schedule::Tables;
+
+/// A run of the program that still reads a pool which is no longer active lasts microseconds. So long after a
+/// flip its memory is not touched.
+const GRACE: Duration = Duration::from_millis(2);
+
+/// The maps that the controller writes.
+#[derive(Debug)]
+pub struct Kernel {
+    settings: Table<u32, Settings>,
+    ports: Table<u32, Port>,
+    services: Table<ServiceKey, Service>,
+    confs: Table<u32, ServiceConf>,
+    pools: Table<u32, Pool>,
+    alias: Table<u32, AliasEntry>,
+    slots: Table<u32, SlotBlock>,
+    servers: Table<u32, Server>,
+    pub(super) counts: Table<u32, ServerCount>,
+    alias_arena: Arena,
+    slot_arena: Arena,
+    flipped: BTreeMap<u32, Instant>,
+}
+
+impl Kernel {
+    /// Opens the maps below `pins`, and learns which parts of the arenas are in use.
+    pub fn open(pins: &Path) -> io::Result<Self> {
+        let mut kernel = Self {
+            settings: Table::open(&pins.join(maps::SETTINGS))?,
+            ports: Table::open(&pins.join(maps::PORTS))?,
+            services: Table::open(&pins.join(maps::SERVICES))?,
+            confs: Table::open(&pins.join(maps::SERVICE_CONFS))?,
+            pools: Table::open(&pins.join(maps::POOLS))?,
+            alias: Table::open(&pins.join(maps::ALIAS))?,
+            slots: Table::open(&pins.join(maps::SLOTS))?,
+            servers: Table::open(&pins.join(maps::SERVERS))?,
+            counts: Table::open(&pins.join(maps::COUNTS))?,
+            alias_arena: Arena::new(MAX_ALIAS),
+            slot_arena: Arena::new(MAX_SLOT_BLOCKS),
+            flipped: BTreeMap::new(),
+        };
+        for index in 0..2 * MAX_SERVICES {
+            let pool = kernel.pool(index)?;
+            if pool.servers == 0 {
+                continue;
+            }
+            let claimed = kernel.alias_arena.claim(pool.alias, pool.alias_len)
+                && kernel
+                    .slot_arena
+                    .claim(pool.sequence, blocks(pool.sequence_len))
+                && kernel
+                    .slot_arena
+                    .claim(pool.maglev, blocks(pool.maglev_len));
+            if !claimed {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("pool {index} overlaps another: the pinned maps are damaged"),
+                ));
+            }
+        }
+        Ok(kernel)
+    }
+
+    pub fn set_settings(&self, settings: &Settings) -> io::Result<()> {
+        self.settings.set(&0, settings)
+    }
+
+    /// Reads everything back.
+    pub fn image(&self) -> io::Result<Image> {
+        let mut image = Image {
+            listens: self
+                .services
+                .entries(MAX_LISTENS as usize)?
+                .into_iter()
+                .collect(),
+            ..Image::default()
+        };
+        for slot in 0..MAX_PORTS {
+            if let Some(port) = self.ports.get(&slot)?.filter(|port| port.ifindex != 0) {
+                image.ports.insert(slot, port);
+            }
+        }
+        for service in 0..MAX_SERVICES {
+            if let Some(found) = self.service(service)? {
+                image.services.insert(service, found);
+            }
+        }
+        for index in 0..MAX_SERVERS {
+            if let Some(server) = self.server(index)? {
+                image.servers.insert(index, server);
+            }
+        }
+        Ok(image)
+    }
+
+    /// `None` where the index is free.
+    pub fn server(&self, index: u32) -> io::Result<Option<Server>> {
+        Ok(self
+            .servers
+            .get(&index)?
+            .filter(|server| Server::flags_of(server.link) & SERVER_PRESENT != 0))
+    }
+
+    /// The generation that an index had last, in use or not.
+    pub fn generation(&self, index: u32) -> io::Result<u32> {
+        Ok(self
+            .servers
+            .get(&index)?
+            .map_or(0, |server| server.generation))
+    }
+
+    fn pool(&self, index: u32) -> io::Result<Pool> {
+        self.pools
+            .get(&index)?
+            .ok_or_else(|| io::Error::other(format!("pool {index} is not there")))
+    }
+
+    /// `None` where the service was never given a pool.
+    fn service(&self, service: u32) -> io::Result<Option<ServiceImage>> {
+        let conf = self
+            .confs
+            .get(&service)?
+            .ok_or_else(|| io::Error::other(format!("service {service} is not there")))?;
+        // Bit 31 marks a service in use: all zero is what a new map holds.
+        if conf.flags & IN_USE == 0 {
+            return Ok(None);
+        }
+        let pool = self.pool(conf.pool)?;
+        let mut tables = Tables {
+            servers: pool.servers,
+            scheduler: pool.scheduler,
+            capped: pool.capped != 0,
+            ..Tables::default()
+        };
+        if pool.servers as usize <= POOL_SMALL {
+            tables.small = pool.small[..pool.servers as usize].to_vec();
+        }
+        for i in 0..pool.alias_len {
+            tables.alias.extend(self.alias.get(&(pool.alias + i))?);
+        }
+        tables.sequence = self.read_slots(pool.sequence, pool.sequence_len)?;
+        tables.maglev = self.read_slots(pool.maglev, pool.maglev_len)?;
+        Ok(Some(ServiceImage {
+            flags: conf.flags & !IN_USE,
+            tables,
+        }))
+    }
+
+    fn read_slots(&self, first: u32, len: u32) -> io::Result<Vec<u16>> {
+        let mut slots = Vec::with_capacity(len as usize);
+        for block in 0..blocks(len) {
+            if let Some(block) = self.slots.get(&(first + block))? {
+                slots.extend(block.slots);
+            }
+        }
+        slots.truncate(len as usize);
+        Ok(slots)
+    }
+
+    fn write_slots(&self, first: u32, slots: &[u16]) -> io::Result<()> {
+        for (i, chunk) in slots.chunks(SLOTS_PER_BLOCK as usize).enumerate() {
+            let mut block = SlotBlock {
+                slots: [0; SLOTS_PER_BLOCK as usize],
+            };
+            block.slots[..chunk.len()].copy_from_slice(chunk);
+            self.slots.set(&(first + i as u32), &block)?;
+        }
+        Ok(())
+    }
+
+    /// Does one operation.
+    ///
+    /// # Errors
+    /// The kernel's, and where an arena has no room left; what was active then stays active.
+    pub fn apply(&mut self, op: &Op) -> io::Result<()> {
+        match op {
+            Op::SetPort { slot, port } => self.ports.set(slot, port),
+            Op::ResetCounts { index } => self.counts.set(index, &ServerCount::default()),
+            Op::SetServer { index, server } => self.servers.set(index, server),
+            Op::SwapPool { service, image } => self.swap_pool(*service, image),
+            Op::SetFlags { service, flags } => {
+                let conf = self.confs.get(service)?.unwrap_or(ServiceConf {
+                    pool: 2 * service,
+                    flags: 0,
+                });
+                let flags = flags | IN_USE;
+                self.confs.set(service, &ServiceConf { flags, ..conf })
+            }
+            Op::SetListen { key, service } => self.services.set(key, service),
+            Op::RemoveListen { key } => self.services.remove(key),
+            Op::ClearService { service } => {
+                let empty = ServiceConf {
+                    pool: 2 * service,
+                    flags: 0,
+                };
+                self.confs.set(service, &empty)?;
+                self.wait_for_grace(*service);
+                self.drop_pool(2 * service)?;
+                self.drop_pool(2 * service + 1)
+            }
+            Op::ClearServer { index, generation } => {
+                let mut server: Server = bytemuck::Zeroable::zeroed();
+                server.generation = *generation;
+                self.servers.set(index, &server)
+            }
+            Op::ClearPort { slot } => self.ports.set(slot, &bytemuck::Zeroable::zeroed()),
+        }
+    }
+
+    fn wait_for_grace(&mut self, service: u32) {
+        if let Some(at) = self.flipped.remove(&service) {
+            std::thread::sleep(GRACE.saturating_sub(at.elapsed()));
+        }
+    }
+
+    /// Frees what a pool that is not active holds.
+    fn drop_pool(&mut self, index: u32) -> io::Result<()> {
+        let old = self.pool(index)?;
+        self.alias_arena.free(old.alias, old.alias_len);
+        self.slot_arena.free(old.sequence, blocks(old.sequence_len));
+        self.slot_arena.free(old.maglev, blocks(old.maglev_len));
+        self.pools.set(&index, &bytemuck::Zeroable::zeroed())
+    }
+
+    /// Places for the tables: all of them, or none.
+    fn allocate(&mut self, tables: &Tables) -> io::Result<(u32, u32, u32)> {
+        let sequence_blocks = blocks(tables.sequence.len() as u32);
+        let maglev_blocks = blocks(tables.maglev.len() as u32);
+        let alias = self.alias_arena.allocate(tables.alias.len() as u32);
+        let sequence = self.slot_arena.allocate(sequence_blocks);
+        let maglev = self.slot_arena.allocate(maglev_blocks);
+        if let (Some(alias), Some(sequence), Some(maglev)) = (alias, sequence, maglev) {
+            return Ok((alias, sequence, maglev));
+        }
+        if let Some(start) = alias {
+            self.alias_arena.free(start, tables.alias.len() as u32);
+        }
+        if let Some(start) = sequence {
+            self.slot_arena.free(start, sequence_blocks);
+        }
+        if let Some(start) = maglev {
+            self.slot_arena.free(start, maglev_blocks);
+        }
+        Err(io::Error::other(
+            "no room for the scheduling tables: too many servers in all services",
+        ))
+    }
+
+    fn swap_pool(&mut self, service: u32, image: &ServiceImage) -> io::Result<()> {
+        let conf = self.confs.get(&service)?;
+        let next = match conf {
+            Some(conf) if conf.flags & IN_USE != 0 && conf.pool == 2 * service => 2 * service + 1,
+            _ => 2 * service,
+        };
+        self.wait_for_grace(service);
+        self.drop_pool(next)?;
+        let tables = &image.tables;
+        let (alias, sequence, maglev) = self.allocate(tables)?;
+        for (i, entry) in tables.alias.iter().enumerate() {
+            self.alias.set(&(alias + i as u32), entry)?;
+        }
+        self.write_slots(sequence, &tables.sequence)?;
+        self.write_slots(maglev, &tables.maglev)?;
+        let mut small = [SmallEntry::default(); POOL_SMALL];
+        small[..tables.small.len()].copy_from_slice(&tables.small);
+        self.pools.set(
+            &next,
+            &Pool {
+                servers: tables.servers,
+                scheduler: tables.scheduler,
+                alias,
+                sequence,
+                sequence_len: tables.sequence.len() as u32,
+                maglev,
+                maglev_len: tables.maglev.len() as u32,
+                alias_len: tables.alias.len() as u32,
+                capped: u32::from(tables.capped),
+                reserved: [0; 7],
+                small,
+            },
+        )?;
+        self.confs.set(
+            &service,
+            &ServiceConf {
+                pool: next,
+                flags: image.flags | IN_USE,
+            },
+        )?;
+        self.flipped.insert(service, Instant::now());
+        Ok(())
+    }
+}
+
+/// Set in a service's flags by [`Kernel`] alone.
+const IN_USE: u32 = 1 << 31;
+
+const fn blocks(slots: u32) -> u32 {
+    slots.div_ceil(SLOTS_PER_BLOCK)
+}

@@ -1,0 +1,307 @@
+//! Expiry and audit: runs the sweep program, and judges what it found.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use aya_obj::Object;
+use mb_lb_common::{ServerCount, Settings, SweepArgs};
+
+use super::sys;
+use crate::config::FlowTimeouts;
+
+/// Drift is believed when so many passes in a row prove the same.
+const PASSES_TO_BELIEVE: u32 = 3;
+
+/// The loaded program.
+#[derive(Debug)]
+pub struct Sweeper {
+    program: OwnedFd,
+    hz: u32,
+    pass: u64,
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Swept {
+    pub pass: u64,
+    pub flows: u32,
+    pub removed: u32,
+    pub took: Duration,
+}
+
+impl Sweeper {
+    /// Loads the sweep out of the object, with its maps at `map_fd`.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the program or its BTF (5.15 or newer is needed).
+    pub fn load(object: &[u8], map_fd: impl Fn(&str) -> io::Result<OwnedFd>) -> io::Result<Self> {
+        let other =
+            |error: &dyn std::fmt::Display| io::Error::other(format!("sweep program: {error}"));
+        let mut object = Object::parse(object).map_err(|e| other(&e))?;
+        let features = aya::features();
+        let btf = match features.btf() {
+            Some(btf) => object
+                .fixup_and_sanitize_btf(btf)
+                .map_err(|e| other(&e))?
+                .map(|btf| btf.to_bytes()),
+            None => None,
+        }
+        .ok_or_else(|| other(&"this kernel has no BTF, which callbacks need"))?;
+        let btf = sys::load_btf(&btf).map_err(|e| other(&format!("BTF refused: {e}")))?;
+        let text_sections = object
+            .functions
+            .keys()
+            .map(|(section, _)| *section)
+            .collect();
+        // The logger's map is not used by the sweep, and not pinned.
+        let maps: Vec<_> = object
+            .maps
+            .iter()
+            .filter_map(|(name, map)| map_fd(name).ok().map(|fd| (name.clone(), fd, map.clone())))
+            .collect();
+        let fds = maps.iter().map(|(name, fd, map)| {
+            use std::os::fd::AsRawFd;
+            (name.as_str(), fd.as_raw_fd(), map)
+        });
+        // Other programs of the object use maps that are not here: only the sweep's part is relocated.
+        let program = object
+            .programs
+            .get("sweep")
+            .ok_or_else(|| other(&"not in the object"))?
+            .clone();
+        keep_section(&mut object, program.section_index);
+        object
+            .relocate_maps(fds, &text_sections)
+            .map_err(|e| other(&e))?;
+        object
+            .relocate_calls(&text_sections)
+            .map_err(|e| other(&e))?;
+        object.sanitize_functions(features);
+        let function = object
+            .functions
+            .get(&program.function_key())
+            .ok_or_else(|| other(&"has no code"))?;
+        let program = sys::load_syscall_program(
+            "mb_lb_sweep",
+            &function.instructions,
+            &function.func_info.func_info_bytes(),
+            function.func_info_rec_size,
+            btf.as_fd(),
+        )?;
+        let mut sweeper = Self {
+            program,
+            hz: 0,
+            pass: 0,
+        };
+        sweeper.hz = sweeper.measure_hz()?;
+        Ok(sweeper)
+    }
+
+    /// Jiffies per second: one of the values that Linux can be built with, the nearest to what is measured.
+    fn measure_hz(&self) -> io::Result<u32> {
+        const BUILT_WITH: [u32; 9] = [24, 48, 100, 128, 250, 256, 300, 1000, 1024];
+        let first = self.clocks()?;
+        let mut last = first;
+        while last.nanoseconds - first.nanoseconds < 200_000_000 {
+            std::thread::sleep(Duration::from_millis(20));
+            last = self.clocks()?;
+        }
+        let measured = (last.jiffies - first.jiffies) as f64 * 1e9
+            / (last.nanoseconds - first.nanoseconds) as f64;
+        let distance = |hz: u32| (f64::from(hz) / measured).ln().abs();
+        Ok(BUILT_WITH
+            .into_iter()
+            .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))
+            .unwrap_or(250))
+    }
+
+    fn clocks(&self) -> io::Result<SweepArgs> {
+        let mut args = SweepArgs::default();
+        sys::run_syscall_program(self.program.as_fd(), &mut args)?;
+        Ok(args)
+    }
+
+    pub const fn hz(&self) -> u32 {
+        self.hz
+    }
+
+    /// Jiffies now.
+    pub fn jiffies(&self) -> io::Result<u64> {
+        Ok(self.clocks()?.jiffies)
+    }
+
+    /// What the XDP program needs to know of time.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            // The power of two nearest to a second.
+            window_shift: f64::from(self.hz).log2().round() as u32,
+            pending_floor: 64,
+            recover_after: self.hz,
+            full_for: self.hz,
+            reserved: [0; 12],
+        }
+    }
+
+    fn jiffies_of(&self, time: Duration) -> u32 {
+        let jiffies = time.as_millis() * u128::from(self.hz) / 1000;
+        u32::try_from(jiffies)
+            .unwrap_or(i32::MAX as u32)
+            .clamp(1, i32::MAX as u32)
+    }
+
+    /// One pass. `first_pass` continues the numbers of an earlier controller.
+    pub fn sweep(&mut self, timeouts: &FlowTimeouts) -> io::Result<Swept> {
+        if self.pass == 0 {
+            // The audit cells still hold pass numbers of an earlier controller; jiffies are above them all.
+            self.pass = self.jiffies()?;
+        }
+        self.pass += 1;
+        let mut args = SweepArgs {
+            pass: self.pass,
+            established: self.jiffies_of(timeouts.established),
+            half_closed: self.jiffies_of(timeouts.half_closed),
+            closing: self.jiffies_of(timeouts.closing),
+            reset: self.jiffies_of(timeouts.reset),
+            ..SweepArgs::default()
+        };
+        let start = Instant::now();
+        sys::run_syscall_program(self.program.as_fd(), &mut args)?;
+        Ok(Swept {
+            pass: self.pass,
+            flows: args.flows,
+            removed: args.removed,
+            took: start.elapsed(),
+        })
+    }
+
+    /// Takes proven drift out of a server's count.
+    pub fn correct(&self, server: u32, correction: i32) -> io::Result<()> {
+        let mut args = SweepArgs {
+            server,
+            correction,
+            ..SweepArgs::default()
+        };
+        sys::run_syscall_program(self.program.as_fd(), &mut args)
+    }
+}
+
+/// Drops the functions of all programs but the one in `section` (and of the sections that are called from it).
+fn keep_section(object: &mut Object, section: usize) {
+    let programs: Vec<usize> = object
+        .programs
+        .values()
+        .map(|program| program.section_index)
+        .filter(|&other| other != section)
+        .collect();
+    object
+        .functions
+        .retain(|(index, _), _| !programs.contains(index));
+    object
+        .programs
+        .retain(|_, program| program.section_index == section);
+}
+
+/// How far a server's count is from the flows in the table, judged over passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    seen: i64,
+    passes: u32,
+}
+
+impl Drift {
+    /// Judges one pass: `before` and `after` are the server's counts on either side of it, `counted` the flows that
+    /// it found. While flows come and go, any number between the bounds that they allow is right; what is outside
+    /// is drift, and believed once [`PASSES_TO_BELIEVE`] passes in a row have found the same.
+    pub fn judge(
+        &mut self,
+        before: &ServerCount,
+        after: &ServerCount,
+        counted: u32,
+    ) -> Option<i64> {
+        let moved =
+            |field: fn(&ServerCount) -> u64| field(after).wrapping_sub(field(before)) as i64;
+        let least = before.active - moved(|c| c.closed) - moved(|c| c.expired);
+        let most = before.active + moved(|c| c.opened);
+        let counted = i64::from(counted);
+        // Positive: more is counted than there is.
+        let drift = if counted < least {
+            least - counted
+        } else if counted > most {
+            most - counted
+        } else {
+            0
+        };
+        if drift == self.seen {
+            self.passes = self.passes.saturating_add(1);
+        } else {
+            *self = Self {
+                seen: drift,
+                passes: 1,
+            };
+        }
+        (drift != 0 && self.passes >= PASSES_TO_BELIEVE).then_some(drift)
+    }
+
+    /// Forgets, after a correction.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(active: i64, opened: u64, closed: u64, expired: u64) -> ServerCount {
+        ServerCount {
+            active,
+            opened,
+            closed,
+            expired,
+            ..ServerCount::default()
+        }
+    }
+
+    #[test]
+    fn quiet_and_equal_is_no_drift() {
+        let mut drift = Drift::default();
+        for _ in 0..10 {
+            assert_eq!(drift.judge(&count(5, 9, 4, 0), &count(5, 9, 4, 0), 5), None);
+        }
+    }
+
+    #[test]
+    fn what_traffic_explains_is_no_drift() {
+        let before = count(5, 10, 5, 0);
+        // Three opened, one closed, one expired during the pass.
+        let after = count(6, 13, 6, 1);
+        for counted in 3..=8 {
+            for _ in 0..5 {
+                assert_eq!(Drift::default().judge(&before, &after, counted), None);
+            }
+        }
+        let mut drift = Drift::default();
+        let judged: Vec<_> = (0..3).map(|_| drift.judge(&before, &after, 2)).collect();
+        assert_eq!(judged, [None, None, Some(1)]);
+    }
+
+    #[test]
+    fn drift_must_persist() {
+        let leaked = count(7, 10, 3, 0);
+        let mut drift = Drift::default();
+        assert_eq!(drift.judge(&leaked, &leaked, 6), None);
+        assert_eq!(drift.judge(&leaked, &leaked, 6), None);
+        // Another value starts anew.
+        assert_eq!(drift.judge(&leaked, &leaked, 5), None);
+        assert_eq!(drift.judge(&leaked, &leaked, 5), None);
+        assert_eq!(drift.judge(&leaked, &leaked, 5), Some(2));
+        assert_eq!(drift.judge(&leaked, &leaked, 5), Some(2));
+        drift.clear();
+        assert_eq!(drift.judge(&leaked, &leaked, 5), None);
+        // Too few counted is negative.
+        let mut drift = Drift::default();
+        let judged: Vec<_> = (0..3).map(|_| drift.judge(&leaked, &leaked, 9)).collect();
+        assert_eq!(judged, [None, None, Some(-2)]);
+    }
+}

@@ -1,0 +1,611 @@
+//! What becomes of a segment: established flow, half-open flow, new flow, or none of them.
+//!
+//! **The invariant of counting.** `active` of a server moves in two places only: up by one after the insert of an
+//! `Established` flow succeeded ([`promote`]), down by one after a compare-and-swap took a flow's word out of a
+//! counted state ([`leave`], and its like in `sweep`). The word names the server, so the winner knows whose count
+//! it is. Only the CPU that swapped a word to `Dead` removes the element, so a removal never takes a counted flow.
+
+use mb_lb_common::{
+    Flow, FlowState, FlowWord, Half, HalfKind, HalfWord, Reason, SERVER_ACCEPT, SERVER_RESET,
+    SERVICE_REPLY_LOCAL, Settings,
+};
+
+use crate::{
+    atomic,
+    family::{EEXIST, Key},
+    maps::{COUNTS, SERVICE_CONFS, SERVICES, SETTINGS, TABLE},
+    packet::{Segment, TCP_FIN, TCP_RST, TCP_SYN},
+    pending,
+    select::{self, Target},
+};
+
+/// A RST or FIN is believed when its sequence number is this near to what the client sends next
+/// (RFC 5961 section 3 asks receivers for as much).
+const BELIEVED_WINDOW: u32 = 1 << 20;
+
+/// Where a segment goes, and why.
+pub enum Step {
+    Forward(Reason, Target),
+    Pass(Reason),
+    /// Answer with RST.
+    Reset(Reason),
+    Drop(Reason),
+}
+
+#[inline(always)]
+fn near(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).wrapping_add(BELIEVED_WINDOW) < 2 * BELIEVED_WINDOW
+}
+
+/// The whole way of a segment. `now` is in jiffies.
+#[inline(always)]
+pub fn steer<K: Key>(segment: &Segment<K>, now: u64) -> Step {
+    if let Some(flow) = segment.key.flow() {
+        // SAFETY: a pointer that the map has just given.
+        if let Some(step) = unsafe { established(segment, flow, now) } {
+            return step;
+        }
+    }
+    stateless(segment, now)
+}
+
+/// A segment that hit the flow table. `None`: the flow was given up, and the segment is to be treated as if it
+/// had not been there.
+///
+/// # Safety
+/// `flow` points into the flow table. The element may be reused meanwhile; the nonce in the word makes every
+/// compare-and-swap on it fail then.
+#[inline(always)]
+unsafe fn established<K: Key>(segment: &Segment<K>, flow: *mut Flow, now: u64) -> Option<Step> {
+    let tcp = &segment.tcp;
+    // SAFETY: inside the map value.
+    let word = FlowWord(unsafe { atomic::load(&raw const (*flow).word) });
+    let state = word.state();
+    let server = word.server();
+    if let FlowState::Dead = state {
+        return None;
+    }
+    let Some(target) = select::owner(server, word.generation()) else {
+        // Its index was given away, which the controller does only when no flow is left. Belt and braces.
+        // SAFETY: the caller's.
+        unsafe { give_up(&segment.key, flow, word) };
+        if tcp.is_syn() {
+            return None;
+        }
+        return Some(unless_rst(tcp.has(TCP_RST), Reason::ServerGone));
+    };
+    if target.has(SERVER_RESET) {
+        if tcp.is_syn() {
+            // SAFETY: the caller's.
+            unsafe { give_up(&segment.key, flow, word) };
+            return None;
+        }
+        // SAFETY: the caller's.
+        unsafe { leave(flow, word, FlowState::Reset) };
+        return Some(unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset));
+    }
+    let forward = |reason| Some(Step::Forward(reason, target));
+    if !state.is_counted() {
+        // Closing or reset. A new connection on the same ports is scheduled at once.
+        if tcp.is_syn() {
+            // SAFETY: the caller's.
+            unsafe { give_up(&segment.key, flow, word) };
+            return None;
+        }
+        if let FlowState::Closing = state {
+            // SAFETY: the caller's.
+            unsafe { touch(flow, now) };
+        }
+        return forward(Reason::Closing);
+    }
+    if tcp.flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 {
+        // SAFETY: inside the map value; a value torn by a reuse only makes the segment not believed.
+        let expected = unsafe { (&raw const (*flow).client_next).read_volatile() };
+        let believed = near(tcp.seq, expected);
+        if tcp.has(TCP_RST) {
+            if !believed {
+                return forward(Reason::RstIgnored);
+            }
+            // SAFETY: the caller's.
+            unsafe { leave(flow, word, FlowState::Reset) };
+            return forward(Reason::RstSeen);
+        }
+        if tcp.has(TCP_SYN) {
+            // A late duplicate, or a client that forgot its connection: the server knows which, and answers.
+            return forward(Reason::SynRetransmitted);
+        }
+        if believed {
+            // SAFETY: the caller's.
+            unsafe {
+                touch(flow, now);
+                leave(flow, word, FlowState::Closing);
+            }
+            return forward(Reason::FinSeen);
+        }
+    }
+    // SAFETY: the caller's.
+    unsafe {
+        touch(flow, now);
+        expect_next(flow, tcp.next_seq());
+    }
+    forward(Reason::Established)
+}
+
+#[inline(always)]
+fn unless_rst(is_rst: bool, reason: Reason) -> Step {
+    // A RST is never answered (RFC 9293 section 3.10.7.1).
+    if is_rst {
+        Step::Drop(Reason::RstUnplaced)
+    } else {
+        Step::Reset(reason)
+    }
+}
+
+/// Writes only what changed: an idle write would take the cache line from other CPUs.
+///
+/// # Safety
+/// `flow` points into the flow table.
+#[inline(always)]
+unsafe fn touch(flow: *mut Flow, now: u64) {
+    // SAFETY: inside the map value.
+    unsafe {
+        let last_seen = &raw mut (*flow).last_seen;
+        if last_seen.read_volatile() != now as u32 {
+            last_seen.write_volatile(now as u32);
+        }
+    }
+}
+
+/// # Safety
+/// As [`touch`].
+#[inline(always)]
+unsafe fn expect_next(flow: *mut Flow, next: u32) {
+    // SAFETY: inside the map value.
+    unsafe {
+        let client_next = &raw mut (*flow).client_next;
+        if client_next.read_volatile() != next {
+            client_next.write_volatile(next);
+        }
+    }
+}
+
+/// Takes a flow to an uncounted state, and its server's count down with it if it was counted. Whoever loses the
+/// compare-and-swap does nothing: the winner has done it.
+///
+/// # Safety
+/// As [`touch`].
+#[inline(always)]
+unsafe fn leave(flow: *mut Flow, word: FlowWord, to: FlowState) -> bool {
+    // SAFETY: inside the map value.
+    let won =
+        unsafe { atomic::compare_and_swap(&raw mut (*flow).word, word.0, word.with_state(to).0) };
+    if won
+        && word.state().is_counted()
+        && let Some(count) = COUNTS.get_ptr_mut(word.server())
+    {
+        // SAFETY: inside the map value.
+        unsafe {
+            atomic::add_i64(&raw mut (*count).active, -1);
+            atomic::add_u64(&raw mut (*count).closed, 1);
+        }
+    }
+    won
+}
+
+/// Removes a flow.
+///
+/// # Safety
+/// As [`touch`].
+#[inline(always)]
+unsafe fn give_up<K: Key>(key: &K, flow: *mut Flow, word: FlowWord) {
+    // SAFETY: the caller's.
+    if unsafe { leave(flow, word, FlowState::Dead) } {
+        key.remove_flow();
+    }
+}
+
+/// A segment without a flow: for a service of ours, or for the kernel.
+#[inline(never)]
+fn stateless<K: Key>(segment: &Segment<K>, now: u64) -> Step {
+    let Some(service) = SERVICES.get_ptr(segment.key.service()) else {
+        return Step::Pass(Reason::NoService);
+    };
+    // SAFETY: inside the map value; the controller writes it once.
+    let service = unsafe { (*service).id };
+    let (Some(conf), Some(settings)) = (SERVICE_CONFS.get_ptr(service), SETTINGS.get_ptr(0)) else {
+        return Step::Pass(Reason::NoService);
+    };
+    // SAFETY: inside the map value; pool and flags are read as one word.
+    let conf = unsafe { atomic::load(conf.cast()) };
+    // SAFETY: inside the map value.
+    let settings = unsafe { &*settings };
+    let context = Context {
+        request: select::Request {
+            service,
+            pool: conf as u32,
+            hash: segment.key.hash(),
+            source: segment.key.source_hash(),
+            epoch: (now >> (settings.window_shift & 63)) as u32,
+            pending_floor: settings.pending_floor,
+        },
+        reply_local: (conf >> 32) as u32 & SERVICE_REPLY_LOCAL != 0,
+        settings,
+        now,
+    };
+    let half = segment.key.half();
+    if segment.tcp.is_syn() {
+        return syn(segment, half, &context);
+    }
+    if let Some(half) = half {
+        // SAFETY: a pointer that the map has just given.
+        if let Some(step) = unsafe { half_open(segment, half, &context) } {
+            return step;
+        }
+    }
+    recover(segment, half, &context)
+}
+
+struct Context<'a> {
+    request: select::Request,
+    reply_local: bool,
+    settings: &'a Settings,
+    now: u64,
+}
+
+impl Context<'_> {
+    #[inline(always)]
+    fn nonce(&self) -> u32 {
+        (self.request.hash ^ self.now) as u32
+    }
+
+    /// The table refused an insert a moment ago.
+    #[inline(always)]
+    fn table_is_full(&self) -> bool {
+        let Some(table) = TABLE.get_ptr(0) else {
+            return false;
+        };
+        // SAFETY: inside the map value.
+        let full_at = unsafe { atomic::load(&raw const (*table).full_at) };
+        full_at != 0 && self.now.wrapping_sub(full_at) < self.settings.full_for as u64
+    }
+}
+
+/// A request for a connection.
+#[inline(always)]
+fn syn<K: Key>(segment: &Segment<K>, half: Option<*mut Half>, context: &Context) -> Step {
+    if let Some(half) = half {
+        // SAFETY: a pointer that the map has just given.
+        if let Some(step) = unsafe { syn_again(segment, half, context) } {
+            return step;
+        }
+    }
+    let full = context.table_is_full();
+    let choice = if full {
+        select::consistent(&context.request)
+    } else {
+        select::choose(&context.request)
+    };
+    let Some(server) = choice else {
+        return no_server(segment, half, context);
+    };
+    let Some(target) = select::target(server) else {
+        return no_server(segment, half, context);
+    };
+    if full {
+        // Without state, so that the ACK finds the same server by the same hash.
+        forget(half);
+        return Step::Forward(Reason::TableFull, target);
+    }
+    let mut epoch = pending::UNCOUNTED;
+    if let Some(count) = COUNTS.get_ptr_mut(server) {
+        // SAFETY: a pointer that the map has just given.
+        epoch = unsafe { pending::put_in(count, context.request.epoch) };
+    }
+    remember(
+        &segment.key,
+        half,
+        Half {
+            word: HalfWord::new(
+                HalfKind::Pending,
+                server,
+                target.generation,
+                context.nonce(),
+            )
+            .0,
+            epoch,
+            isn: segment.tcp.seq,
+            since: context.now as u32,
+            reserved: [0; 12],
+        },
+    );
+    Step::Forward(Reason::Scheduled, target)
+}
+
+/// A SYN that hit the half-open table. `None`: it asks for something new.
+///
+/// # Safety
+/// `half` points into the half-open table.
+#[inline(always)]
+unsafe fn syn_again<K: Key>(
+    segment: &Segment<K>,
+    half: *mut Half,
+    context: &Context,
+) -> Option<Step> {
+    // SAFETY: inside the map value.
+    let word = HalfWord(unsafe { atomic::load(&raw const (*half).word) });
+    if word.kind() as u8 != HalfKind::Pending as u8 {
+        return None;
+    }
+    // SAFETY: inside the map value.
+    let (isn, epoch) = unsafe { ((*half).isn, (*half).epoch) };
+    let server = word.server();
+    if isn == segment.tcp.seq
+        && let Some(target) = select::owner(server, word.generation())
+        && target.has(SERVER_ACCEPT)
+    {
+        // Its window may have aged out; the connection is still being opened.
+        if epoch.wrapping_add(1) < context.request.epoch
+            && let Some(count) = COUNTS.get_ptr_mut(server)
+        {
+            // SAFETY: pointers that the maps have given.
+            unsafe {
+                let epoch = pending::put_in(count, context.request.epoch);
+                (&raw mut (*half).epoch).write_volatile(epoch);
+            }
+        }
+        return Some(Step::Forward(Reason::SynRetransmitted, target));
+    }
+    // Another connection on the same ports, or a server that takes nothing new: choose again.
+    // SAFETY: the caller's.
+    unsafe { take_back(half, word) };
+    None
+}
+
+/// Ends a half-open entry, and takes it out of its window if it was in one. Whether this CPU did it.
+///
+/// # Safety
+/// `half` points into the half-open table.
+#[inline(always)]
+unsafe fn take_back(half: *mut Half, word: HalfWord) -> bool {
+    // SAFETY: inside the map value.
+    let (won, epoch) = unsafe {
+        (
+            atomic::compare_and_swap(
+                &raw mut (*half).word,
+                word.0,
+                word.with_kind(HalfKind::Gone).0,
+            ),
+            (*half).epoch,
+        )
+    };
+    if won
+        && word.kind() as u8 == HalfKind::Pending as u8
+        && let Some(count) = COUNTS.get_ptr_mut(word.server())
+    {
+        // SAFETY: a pointer that the map has just given.
+        unsafe { pending::take_out(count, epoch) };
+    }
+    won
+}
+
+/// Writes a half-open entry: over the old one where there is one, because an update through the map would make
+/// the LRU list evict others.
+#[inline(always)]
+pub fn remember<K: Key>(key: &K, half: Option<*mut Half>, new: Half) {
+    match half {
+        Some(half) => {
+            // SAFETY: inside the map value. Two CPUs that write the same connection's entry at once can mix two
+            // valid entries; the next SYN repairs that, and windows age.
+            unsafe {
+                (&raw mut (*half).epoch).write_volatile(new.epoch);
+                (&raw mut (*half).isn).write_volatile(new.isn);
+                (&raw mut (*half).since).write_volatile(new.since);
+                (&raw mut (*half).word).write_volatile(new.word);
+            }
+        }
+        None => key.insert_half(&new),
+    }
+}
+
+#[inline(always)]
+fn forget(half: Option<*mut Half>) {
+    if let Some(half) = half {
+        // SAFETY: inside the map value.
+        unsafe {
+            let word = HalfWord(atomic::load(&raw const (*half).word));
+            take_back(half, word);
+        }
+    }
+}
+
+/// A segment without SYN that hit the half-open table. `None`: the entry says nothing (any more).
+///
+/// # Safety
+/// `half` points into the half-open table.
+#[inline(always)]
+unsafe fn half_open<K: Key>(
+    segment: &Segment<K>,
+    half: *mut Half,
+    context: &Context,
+) -> Option<Step> {
+    let tcp = &segment.tcp;
+    // SAFETY: inside the map value.
+    let word = HalfWord(unsafe { atomic::load(&raw const (*half).word) });
+    let kind = word.kind();
+    match kind {
+        HalfKind::Gone => return None,
+        HalfKind::Local => return Some(Step::Pass(Reason::NoServerLocal)),
+        _ => {}
+    }
+    let server = word.server();
+    let Some(target) = select::owner(server, word.generation()) else {
+        // SAFETY: the caller's.
+        unsafe { take_back(half, word) };
+        return None;
+    };
+    if target.has(SERVER_RESET) {
+        // SAFETY: the caller's.
+        unsafe { take_back(half, word) };
+        return Some(unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset));
+    }
+    let forward = |reason| Some(Step::Forward(reason, target));
+    if tcp.has(TCP_RST) {
+        if let HalfKind::Remembered = kind {
+            return forward(Reason::Remembered);
+        }
+        // SAFETY: the caller's.
+        unsafe { take_back(half, word) };
+        return forward(Reason::RstSeen);
+    }
+    match kind {
+        HalfKind::Pending => {
+            // SAFETY: inside the map value.
+            let isn = unsafe { (&raw const (*half).isn).read_volatile() };
+            // What follows a SYN starts one after it (more, if an earlier segment was lost).
+            if tcp.seq.wrapping_sub(isn).wrapping_sub(1) >= BELIEVED_WINDOW {
+                return forward(Reason::Handshake);
+            }
+        }
+        HalfKind::Recovered => {
+            // SAFETY: inside the map value.
+            let since = unsafe { (&raw const (*half).since).read_volatile() };
+            // A wrong guess is answered by RST from the server, and the client falls silent. Who still speaks
+            // after a second has found the right one.
+            if (context.now as u32).wrapping_sub(since) < context.settings.recover_after {
+                return forward(Reason::Recovered);
+            }
+        }
+        _ => return forward(Reason::Remembered),
+    }
+    // SAFETY: the caller's.
+    let reason = unsafe { promote(segment, half, word, &target, context) };
+    forward(reason)
+}
+
+/// Makes a half-open entry an established flow, and counts it.
+///
+/// # Safety
+/// `half` points into the half-open table.
+#[inline(always)]
+unsafe fn promote<K: Key>(
+    segment: &Segment<K>,
+    half: *mut Half,
+    word: HalfWord,
+    target: &Target,
+    context: &Context,
+) -> Reason {
+    let server = word.server();
+    let flow_word = FlowWord::new(
+        FlowState::Established,
+        server,
+        target.generation,
+        context.nonce(),
+    );
+    let flow = Flow {
+        word: flow_word.0,
+        last_seen: context.now as u32,
+        client_next: segment.tcp.next_seq(),
+        created: context.now,
+        reserved: [0; 40],
+    };
+    match segment.key.insert_flow(&flow) {
+        Ok(()) => {
+            // Out of the window first: for a moment the flow is in neither count, never in both.
+            // SAFETY: the caller's.
+            unsafe { take_back(half, word) };
+            if let Some(count) = COUNTS.get_ptr_mut(server) {
+                // SAFETY: inside the map value.
+                unsafe {
+                    atomic::add_i64(&raw mut (*count).active, 1);
+                    atomic::add_u64(&raw mut (*count).opened, 1);
+                }
+            }
+            segment.key.remove_half();
+            if segment.tcp.has(TCP_FIN) {
+                if let Some(flow) = segment.key.flow() {
+                    // SAFETY: a pointer that the map has just given; the nonce guards against its reuse.
+                    unsafe { leave(flow, flow_word, FlowState::Closing) };
+                }
+                return Reason::FinSeen;
+            }
+            Reason::Promoted
+        }
+        // Another CPU has just promoted it.
+        Err(EEXIST) => Reason::Established,
+        Err(_) => {
+            note_full(context.now);
+            Reason::TableFull
+        }
+    }
+}
+
+/// Says once in a while, and counts always, that the flow table is full.
+#[inline(never)]
+fn note_full(now: u64) {
+    let Some(table) = TABLE.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: inside the map value.
+    unsafe {
+        atomic::add_u64(&raw mut (*table).full_total, 1);
+        (&raw mut (*table).full_at).write_volatile(now);
+    }
+}
+
+/// A segment of a connection that nobody knows: state was lost, or it never was.
+#[inline(always)]
+fn recover<K: Key>(segment: &Segment<K>, half: Option<*mut Half>, context: &Context) -> Step {
+    let is_rst = segment.tcp.has(TCP_RST);
+    let Some(server) = select::consistent(&context.request) else {
+        if is_rst {
+            return Step::Drop(Reason::RstUnplaced);
+        }
+        return no_server(segment, half, context);
+    };
+    let Some(target) = select::target(server) else {
+        return unless_rst(is_rst, Reason::ServerGone);
+    };
+    let step = Step::Forward(Reason::Recovered, target);
+    if is_rst || context.table_is_full() {
+        return step;
+    }
+    remember(
+        &segment.key,
+        half,
+        Half {
+            word: HalfWord::new(
+                HalfKind::Recovered,
+                server,
+                target.generation,
+                context.nonce(),
+            )
+            .0,
+            epoch: pending::UNCOUNTED,
+            isn: 0,
+            since: context.now as u32,
+            reserved: [0; 12],
+        },
+    );
+    step
+}
+
+/// No server can take the connection: the director says so itself.
+#[inline(always)]
+fn no_server<K: Key>(segment: &Segment<K>, half: Option<*mut Half>, context: &Context) -> Step {
+    if !context.reply_local || !segment.tcp.is_syn() {
+        return unless_rst(segment.tcp.has(TCP_RST), Reason::NoServerReset);
+    }
+    // The rest of this connection is for the director's own TCP stack, even when a server comes back meanwhile.
+    remember(
+        &segment.key,
+        half,
+        Half {
+            word: HalfWord::new(HalfKind::Local, 0, 0, context.nonce()).0,
+            epoch: pending::UNCOUNTED,
+            isn: segment.tcp.seq,
+            since: context.now as u32,
+            reserved: [0; 12],
+        },
+    );
+    Step::Pass(Reason::NoServerLocal)
+}
