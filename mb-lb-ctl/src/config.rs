@@ -3,6 +3,7 @@
 //! The table is walked by hand rather than by serde, which stops at the first error. Each step puts a default in
 //! the place of what it refused and goes on; a [`Config`] is given only when nothing was refused.
 
+mod address;
 mod check;
 mod crosscheck;
 mod diagnostic;

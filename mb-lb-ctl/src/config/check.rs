@@ -32,7 +32,7 @@ const TYPES: Words<Type> = Words {
     ],
 };
 
-/// A check that only rarely is over before the next is due would fill the director with waiting ones.
+/// Checks that come faster than this measure the director rather than the server.
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 /// A failed server that takes clients for longer than this deserves a word.

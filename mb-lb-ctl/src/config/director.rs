@@ -85,7 +85,8 @@ pub(super) fn director(
 fn interfaces(field: &Field<'_>, reporter: &mut Reporter<'_>) -> Vec<String> {
     let mut seen = BTreeMap::new();
     let mut names = Vec::new();
-    for element in field.elements("a list of interface names", reporter) {
+    let empty = "leave the key out to have them derived from the routes to the VIPs";
+    for element in field.elements("a list of interface names", empty, reporter) {
         let check = |text: &str| values::interface(text).map(|()| text.to_owned());
         let Some(name) = element.parsed("the name of an interface", check, reporter) else {
             continue;

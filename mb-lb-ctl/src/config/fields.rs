@@ -75,7 +75,7 @@ impl<'t> Fields<'t> {
         );
         let elsewhere = schema::ALL.iter().find(|other| other.keys.contains(&key));
         let help = if let Some(near) = self.section.nearest(key) {
-            format!("did you mean `{near}`?")
+            did_you_mean(&format!("`{near}`"), self.section.later.contains(&near))
         } else if let Some(other) = elsewhere {
             format!("`{key}` is a key of {}", other.title)
         } else {
@@ -83,6 +83,14 @@ impl<'t> Fields<'t> {
             format!("possible here: {}", keys.join(", "))
         };
         finding.help(help)
+    }
+}
+
+fn did_you_mean(near: &str, later: bool) -> String {
+    if later {
+        format!("did you mean {near}? It is not in this build of mb-lb yet")
+    } else {
+        format!("did you mean {near}?")
     }
 }
 
@@ -250,7 +258,10 @@ impl<'t> Field<'t> {
         let phrase = format!("is {}, expected {expected}", quote(text));
         let finding = self.finding(Code::UnknownValue, &phrase);
         reporter.push(match near {
-            Some(near) => finding.help(format!("did you mean \"{near}\"?")),
+            Some(near) => finding.help(did_you_mean(
+                &format!("\"{near}\""),
+                words.later.contains(&near),
+            )),
             None => finding,
         });
         None
@@ -265,7 +276,13 @@ impl<'t> Field<'t> {
     }
 
     /// The elements of a list, or the value itself where a list of one may be written without brackets.
-    pub fn elements(&self, expected: &str, reporter: &mut Reporter<'_>) -> Vec<Field<'t>> {
+    /// `empty` says what to do about a list without any.
+    pub fn elements(
+        &self,
+        expected: &str,
+        empty: &str,
+        reporter: &mut Reporter<'_>,
+    ) -> Vec<Field<'t>> {
         let element = |value, span| Field {
             path: self.path.clone(),
             key_span: self.key_span.clone(),
@@ -274,7 +291,7 @@ impl<'t> Field<'t> {
         };
         match self.value {
             DeValue::Array(array) if array.is_empty() => {
-                reporter.push(self.finding(Code::Empty, "is an empty list"));
+                reporter.push(self.finding(Code::Empty, "is an empty list").help(empty));
                 Vec::new()
             }
             DeValue::Array(array) => array
@@ -312,7 +329,7 @@ fn found(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",
-        DeValue::Float(_) => "a fraction",
+        DeValue::Float(_) => "a floating-point number",
         DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "a list",

@@ -9,7 +9,7 @@ use super::check::{check, default_check};
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, Words, in_order};
 use super::values::{self, Fault};
-use super::{Forward, OnDown, Scheduler, Server, Service, schema};
+use super::{Forward, OnDown, Scheduler, Server, Service, address, schema};
 
 const FORWARD: Words<Forward> = Words {
     known: &[("dsr", Forward::Dsr)],
@@ -97,15 +97,19 @@ pub(super) fn services(
             reporter.push(finding.help("every service has a name: [service.NAME]"));
             continue;
         };
-        refuse_name(name, "a service", &field, reporter);
+        refuse_name(name, &field, &section.path, reporter);
         drafts.extend(service(name, &field, director, reporter));
     }
     drafts
 }
 
-fn refuse_name(name: &str, what: &str, field: &Field<'_>, reporter: &mut Reporter<'_>) {
+fn refuse_name(name: &str, field: &Field<'_>, parent: &str, reporter: &mut Reporter<'_>) {
     if let Err(fault) = values::name(name) {
-        let message = format!("the name {} of {what} {}", quote(name), fault.phrase);
+        let message = if name.is_empty() {
+            format!("a name in `{parent}` is empty")
+        } else {
+            format!("the name {} in `{parent}` {}", quote(name), fault.phrase)
+        };
         let mut finding = Finding::new(fault.code, field.key_span.clone(), message);
         finding.help = fault.help;
         reporter.push(finding);
@@ -199,11 +203,11 @@ fn listens(
 ) -> Vec<(std::net::SocketAddr, Range<usize>)> {
     let expected = "an address and port such as \"192.168.1.100:25\", or a list of them";
     field
-        .elements(expected, reporter)
+        .elements(expected, "add \"VIP:PORT\"", reporter)
         .into_iter()
         .filter_map(|element| {
             let expected = "an address and port such as \"192.168.1.100:25\"";
-            let address = element.parsed(expected, values::listen, reporter)?;
+            let address = element.parsed(expected, address::listen, reporter)?;
             Some((address, element.span))
         })
         .collect()
@@ -258,7 +262,7 @@ fn servers(field: &Field<'_>, reporter: &mut Reporter<'_>) -> (Vec<(Server, Rang
     }
     let mut servers = Vec::new();
     for (name, entry) in in_order(&field.path, table) {
-        refuse_name(name, "a server", &entry, reporter);
+        refuse_name(name, &entry, &field.path, reporter);
         servers.extend(server(name, &entry, reporter));
     }
     let complete = !table.is_empty() && servers.len() == table.len();
@@ -278,7 +282,7 @@ fn server(
         backup: false,
     };
     if let DeValue::String(_) = field.value {
-        let address = field.parsed("an address", values::server_address, reporter)?;
+        let address = field.parsed("an address", address::server_address, reporter)?;
         return Some((new(address), field.span.clone()));
     }
     let expected = "an address or a table such as { address = \"192.168.1.101\", weight = 10 }";
@@ -296,7 +300,7 @@ fn server(
         return None;
     };
     let expected = "an address such as \"192.168.1.101\"";
-    let mut server = new(address.parsed(expected, values::server_address, reporter)?);
+    let mut server = new(address.parsed(expected, address::server_address, reporter)?);
     // A key that was refused leaves the server incomplete, so that nothing is concluded from a default.
     server.weight = weight.unwrap_or(Some(server.weight))?;
     server.max_connections = max_connections.map_or(Some(None), |given| given.map(Some))?;

@@ -1,5 +1,6 @@
 //! TOML to a table with spans, going on after errors, and which later findings are only echoes of such errors.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue, Error};
@@ -7,6 +8,7 @@ use toml::de::{DeTable, DeValue, Error};
 use super::diagnostic::{Code, Finding, Reporter, Severity, quote};
 
 /// What syntax errors have made unreadable.
+#[derive(Default)]
 pub(super) struct Damage {
     spans: Vec<Range<usize>>,
     /// Keys may have been lost, so that nothing can be said to be missing.
@@ -21,44 +23,40 @@ impl Damage {
         match finding.code {
             Code::Syntax | Code::DuplicateKey => false,
             _ if absence && self.lossy => true,
-            _ => self.spans.iter().any(|span| touches(span, &finding.span)),
+            _ => touching(&self.spans, &finding.span).is_some(),
         }
+    }
+
+    /// Sorts, and joins what overlaps.
+    fn settle(&mut self) {
+        self.spans.sort_by_key(|span| span.start);
+        self.spans.dedup_by(|next, kept| {
+            let overlap = next.start <= kept.end;
+            if overlap {
+                kept.end = kept.end.max(next.end);
+            }
+            overlap
+        });
     }
 }
 
-fn touches(a: &Range<usize>, b: &Range<usize>) -> bool {
-    a.start <= b.end && b.start <= a.end
+/// The first of sorted spans that do not overlap which shares a byte or a border with `span`.
+fn touching<'a>(sorted: &'a [Range<usize>], span: &Range<usize>) -> Option<&'a Range<usize>> {
+    let index = sorted.partition_point(|candidate| candidate.end < span.start);
+    sorted.get(index).filter(|found| found.start <= span.end)
 }
 
 /// Reads as much of the file as is TOML.
 pub(super) fn read<'s>(source: &'s str, reporter: &mut Reporter<'s>) -> (DeTable<'s>, Damage) {
     let (table, errors) = DeTable::parse_recoverable(source);
     let table = table.into_inner();
-    let mut damage = Damage {
-        spans: Vec::new(),
-        lossy: false,
-    };
+    let mut damage = Damage::default();
     if errors.is_empty() {
         return (table, damage);
     }
-    let mut seen = Seen::default();
-    seen.table(&table, source);
-
-    // After a bracket that is never closed, the rest of the file is read as its inside: one error says it all.
-    let unclosed = errors.iter().any(|e| e.message().starts_with("unclosed"));
-    let open = seen.open.iter().min_by_key(|open| open.start);
-    let end = match open.filter(|_| unclosed) {
-        Some(open) => {
-            let message = format!("{} is not closed", quote(&source[open.clone()]));
-            reporter.push(Finding::new(Code::Syntax, open.clone(), message));
-            damage.spans.push(open.start..source.len());
-            damage.lossy = true;
-            open.start
-        }
-        None => source.len() + 1,
-    };
-
-    let mut lines = Vec::new();
+    let seen = Seen::new(&table, source);
+    let end = unclosed(source, &errors, &seen, &mut damage, reporter);
+    let mut lines = BTreeSet::new();
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
         if span.start >= end {
@@ -68,25 +66,68 @@ pub(super) fn read<'s>(source: &'s str, reporter: &mut Reporter<'s>) -> (DeTable
             reporter.push(duplicate(source, span, &seen));
             continue;
         }
-        let line = reporter.line_index(span.start);
-        if lines.contains(&line) {
+        // The crate reports what follows from an error too; the first of a line is the cause.
+        if !lines.insert(reporter.line_index(span.start)) {
             continue;
         }
-        lines.push(line);
-        let covering = seen.scalars.iter().find(|scalar| touches(scalar, &span));
-        if let Some(scalar) = covering {
+        if let Some(scalar) = touching(&seen.scalars, &span) {
             damage.spans.push(scalar.clone());
             damage.lossy |= source[scalar.clone()].contains('\n');
             reporter.push(bad_value(source, scalar, error));
         } else {
-            let whole = reporter.lines_of(&span);
-            let length = source[whole.clone()].trim_end().len();
-            damage.spans.push(whole.start..whole.start + length);
+            damage.spans.push(lost(source, &span, error, reporter));
             damage.lossy = true;
             reporter.push(Finding::new(Code::Syntax, span, plain(error)));
         }
     }
+    damage.settle();
     (table, damage)
+}
+
+/// After a bracket that is never closed, the rest of the file is read as its inside: one error says it all.
+/// Gives the place from which on nothing else is worth saying.
+fn unclosed(
+    source: &str,
+    errors: &[Error],
+    seen: &Seen<'_>,
+    damage: &mut Damage,
+    reporter: &mut Reporter<'_>,
+) -> usize {
+    let said = errors.iter().any(|e| e.message().starts_with("unclosed"));
+    let first = seen.open.iter().min_by_key(|open| open.start);
+    let Some(open) = first.filter(|_| said) else {
+        return usize::MAX;
+    };
+    let bracket = &source[open.clone()];
+    let message = format!("{} is not closed", quote(bracket));
+    let closing = if bracket == "[" { "]" } else { "}" };
+    let finding = Finding::new(Code::Syntax, open.clone(), message);
+    reporter.push(finding.help(format!("close it with `{closing}`")));
+    damage.spans.push(open.start..source.len());
+    damage.lossy = true;
+    open.start
+}
+
+/// The line of an error that is not inside a value; of a table's header that cannot be read, the whole table.
+fn lost(source: &str, span: &Range<usize>, error: &Error, reporter: &Reporter<'_>) -> Range<usize> {
+    let line = reporter.lines_of(span);
+    let length = source[line.clone()].trim_end().len();
+    if !error.message().starts_with("unclosed") {
+        return line.start..line.start + length;
+    }
+    let next = source[line.end..]
+        .split_inclusive('\n')
+        .scan(line.end, |at, text| {
+            let start = *at;
+            *at += text.len();
+            Some((start, text))
+        });
+    let header = next
+        .into_iter()
+        .find(|(_, text)| text.trim_start().starts_with('['));
+    // Without the line feed, which touches the next table.
+    let end = header.map_or(source.len(), |(start, _)| start.saturating_sub(1));
+    line.start..end.max(line.start + length)
 }
 
 /// The crate's message without its empty list of expectations.
@@ -104,7 +145,8 @@ fn bad_value(source: &str, scalar: &Range<usize>, error: &Error) -> Finding {
     if error.message().starts_with("unexpected key or value") {
         return finding(plain(error)).help("a line holds one key and its value");
     }
-    if let Some(mark) = raw.chars().next().filter(|c| "\"'".contains(*c)) {
+    let triple = ["\"\"\"", "'''", "\"", "'"];
+    if let Some(mark) = triple.iter().find(|mark| raw.starts_with(**mark)) {
         if error.span().is_some_and(|span| span.start >= scalar.end) {
             let first = raw.lines().next().map_or(0, str::len);
             let span = scalar.start..scalar.start + first;
@@ -125,74 +167,86 @@ fn bad_value(source: &str, scalar: &Range<usize>, error: &Error) -> Finding {
     let word = |b: u8| b.is_ascii_alphabetic() || b":/%*".contains(&b);
     if raw.bytes().any(word) || raw.matches('.').count() > 1 {
         let message = format!("a string is not in quotes: {}", quote(raw));
-        return finding(message).help(format!("write \"{}\"", raw.escape_debug()));
+        return finding(message).help(format!("write \"{}\"", quote(raw).trim_matches('`')));
     }
     finding(plain(error))
 }
 
-fn duplicate(source: &str, span: Range<usize>, seen: &Seen) -> Finding {
-    let name = &source[span.clone()];
-    let finding = Finding::new(
-        Code::DuplicateKey,
-        span.clone(),
-        format!("{} is given twice", quote(name)),
-    )
-    .help("keep one of the two");
+fn duplicate(source: &str, span: Range<usize>, seen: &Seen<'_>) -> Finding {
     let line_start = source[..span.start].rfind('\n').map_or(0, |at| at + 1);
-    let header = source[line_start..].lines().next().unwrap_or_default();
-    let first = if header.trim_start().starts_with('[') {
-        first_header(&source[..line_start], header)
-    } else {
-        let same = |key: &&Range<usize>| key.start < span.start && source[(*key).clone()] == *name;
-        seen.keys
-            .iter()
-            .filter(same)
-            .max_by_key(|key| key.start)
-            .cloned()
+    let line = source[line_start..].lines().next().unwrap_or_default();
+    let (what, first) = match header(line) {
+        Some(title) => (title, seen.headers.get(title)),
+        None => {
+            let name = &source[span.clone()];
+            let before = seen.keys.get(name).map(|keys| {
+                let earlier = keys.partition_point(|key| key.start < span.start);
+                &keys[..earlier]
+            });
+            (name, before.and_then(<[_]>::last))
+        }
     };
-    match first {
-        Some(first) => finding.related(first, "first given here"),
+    let message = format!("{} is given twice", quote(what));
+    let finding = Finding::new(Code::DuplicateKey, span.clone(), message);
+    let finding = finding.help("keep one of the two");
+    match first.filter(|first| first.start < line_start || !first.contains(&span.start)) {
+        Some(first) => finding.related(first.clone(), "first given here"),
         None => finding,
     }
 }
 
-/// The same table header in an earlier line.
-fn first_header(before: &str, header: &str) -> Option<Range<usize>> {
-    let title = |line: &str| {
-        line.split_once(']')
-            .map(|(title, _)| title.trim().to_owned())
-    };
-    let wanted = title(header)?;
-    let mut start = 0;
-    for line in before.split_inclusive('\n') {
-        if title(line).is_some_and(|title| title == wanted) {
-            let indent = line.len() - line.trim_start().len();
-            return Some(start + indent..start + line.trim_end().len());
-        }
-        start += line.len();
-    }
-    None
+/// `[service.smtp]` out of a line that begins with it.
+fn header(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let end = line.rfind(']').filter(|_| line.starts_with('['))?;
+    Some(&line[..=end])
 }
 
-/// Spans of everything that was read.
+/// Where everything stands that was read.
 #[derive(Default)]
-struct Seen {
-    keys: Vec<Range<usize>>,
-    /// Strings, numbers and the like: what has no inside.
+struct Seen<'s> {
+    /// By their text, in the order of the file.
+    keys: BTreeMap<&'s str, Vec<Range<usize>>>,
+    /// Headers of tables: the first of each.
+    headers: BTreeMap<&'s str, Range<usize>>,
+    /// Strings, numbers and the like, which have no inside; in the order of the file.
     scalars: Vec<Range<usize>>,
     /// Opening brackets of arrays and inline tables that do not end with the closing one.
     open: Vec<Range<usize>>,
 }
 
-impl Seen {
-    fn table(&mut self, table: &DeTable<'_>, source: &str) {
+impl<'s> Seen<'s> {
+    fn new(table: &DeTable<'_>, source: &'s str) -> Self {
+        let mut seen = Self::default();
+        seen.table(table, source);
+        for keys in seen.keys.values_mut() {
+            keys.sort_by_key(|key| key.start);
+        }
+        seen.scalars.sort_by_key(|scalar| scalar.start);
+        let mut start = 0;
+        for line in source.split_inclusive('\n') {
+            if let Some(title) = header(line) {
+                let indent = line.len() - line.trim_start().len();
+                let span = start + indent..start + indent + title.len();
+                seen.headers.entry(title).or_insert(span);
+            }
+            start += line.len();
+        }
+        seen
+    }
+
+    fn table(&mut self, table: &DeTable<'_>, source: &'s str) {
         for (key, value) in table.iter() {
-            self.keys.push(key.span());
+            let span = key.span();
+            self.keys
+                .entry(&source[span.clone()])
+                .or_default()
+                .push(span);
             self.value(value.get_ref(), value.span(), source);
         }
     }
 
-    fn value(&mut self, value: &DeValue<'_>, span: Range<usize>, source: &str) {
+    fn value(&mut self, value: &DeValue<'_>, span: Range<usize>, source: &'s str) {
         let text = &source[span.clone()];
         let unclosed = match value {
             DeValue::Array(array) => {
@@ -205,11 +259,10 @@ impl Seen {
                 self.table(table, source);
                 text.starts_with('{') && (!text.ends_with('}') || text.len() == 1)
             }
+            // What could not be read at all has the span 0..0, which is nowhere.
+            _ if span == (0..0) => false,
             _ => {
-                // What could not be read at all has the span 0..0, which is nowhere.
-                if span != (0..0) {
-                    self.scalars.push(span.clone());
-                }
+                self.scalars.push(span.clone());
                 false
             }
         };

@@ -228,10 +228,7 @@ fn the_example_is_clean_and_short() {
         .map(|s| s.name.as_str())
         .collect();
     assert_eq!(names, ["mb1", "mb2", "mb3"]);
-    assert_eq!(
-        example().lines().filter(|line| !line.is_empty()).count(),
-        10
-    );
+    assert_eq!(example().lines().count(), 10);
 }
 
 #[test]
@@ -283,5 +280,5 @@ fn the_hash_is_of_what_is_meant() {
 /// Two directors compare it, so it must not change from build to build.
 #[test]
 fn the_hash_is_stable() {
-    insta::assert_snapshot!(accept(SERVICE).hash(), @"");
+    insta::assert_snapshot!(accept(SERVICE).hash(), @"26bf335b1f76");
 }
