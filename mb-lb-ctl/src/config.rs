@@ -1,5 +1,89 @@
 //! Text to [`Config`], or all that is wrong with it, each with line, column and what to write instead.
+//!
+//! The table is walked by hand rather than by serde, which stops at the first error. Each step puts a default in
+//! the place of what it refused and goes on; a [`Config`] is given only when nothing was refused.
 
+mod address;
+mod check;
+mod crosscheck;
+mod diagnostic;
+mod director;
+mod fields;
+mod hash;
 mod model;
+mod render;
+pub mod schema;
+mod service;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod values;
 
+pub use diagnostic::{Code, Diagnostic, Location, Related, Severity};
 pub use model::*;
+pub use render::render;
+
+use toml::de::DeValue;
+
+use diagnostic::{Finding, Reporter};
+use fields::Fields;
+
+/// What became of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// `None` where there is at least one error.
+    pub config: Option<Config>,
+    /// Errors and warnings in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Parsed {
+    pub fn errors(&self) -> usize {
+        self.count(Severity::Error)
+    }
+    pub fn warnings(&self) -> usize {
+        self.count(Severity::Warning)
+    }
+    fn count(&self, severity: Severity) -> usize {
+        let of = |diagnostic: &&Diagnostic| diagnostic.severity == severity;
+        self.diagnostics.iter().filter(of).count()
+    }
+}
+
+/// Reads a whole file. `host_name` is the name of the director where the file gives none.
+pub fn parse(source: &str, host_name: &str) -> Parsed {
+    let mut reporter = Reporter::new(source);
+    let (table, damage) = syntax::read(source, &mut reporter);
+    let root = Fields::open(&schema::ROOT, String::new(), &table, &mut reporter);
+    let director = director::director(root.get("director").as_ref(), host_name, &mut reporter);
+    let admin = director::admin(root.get("admin").as_ref(), &mut reporter);
+    let section = root.get("service");
+    let drafts = service::services(section.as_ref(), &director.name, &mut reporter);
+    crosscheck::crosscheck(&drafts, &mut reporter);
+    let no_service = section.as_ref().is_none_or(|section| match section.value {
+        DeValue::Table(table) => table.is_empty(),
+        _ => false,
+    });
+    // A file that was cut off while it was written must not take every service away.
+    if no_service {
+        let span = section.map_or(0..0, |section| section.key_span);
+        let finding = Finding::new(Code::NoService, span, "there is no service");
+        reporter.push(finding.help("add [service.NAME] with `listen` and `servers`"));
+    }
+    reporter.retain(|finding| !damage.explains(finding));
+
+    let config = (!reporter.has_errors()).then(|| Config {
+        director,
+        admin,
+        services: drafts.into_iter().map(|draft| draft.service).collect(),
+    });
+    Parsed {
+        config,
+        diagnostics: reporter.finish(),
+    }
+}
+
+/// A small file to start from; it has no errors and no warnings.
+pub const fn example() -> &'static str {
+    include_str!("config/example.toml")
+}

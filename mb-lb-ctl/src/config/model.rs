@@ -159,8 +159,7 @@ pub enum CheckKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Server {
     pub name: String,
-    /// Same family as the service's addresses (a service with listens of both families takes servers of both,
-    /// each used for either: the next hop is a MAC address).
+    /// IPv4 or IPv6, whatever the service listens on: with `dsr` the next hop is a MAC address.
     pub address: IpAddr,
     /// 0 to 256, default 1; 0 takes no new flow.
     pub weight: u16,

@@ -1,0 +1,156 @@
+//! `check = { ... }` of a service.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::diagnostic::{Code, Reporter};
+use super::fields::{Field, Fields, Words};
+use super::{Check, CheckKind, schema, values};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Tcp,
+    Smtp,
+    None,
+}
+
+const TYPES: Words<Type> = Words {
+    known: &[
+        ("tcp", Type::Tcp),
+        ("smtp", Type::Smtp),
+        ("none", Type::None),
+    ],
+    later: &[
+        "http", "https", "mysql", "redis", "nfs", "gluster", "mount", "exec", "agent",
+    ],
+    foreign: &[
+        ("tcp_check", "tcp"),
+        ("tcp-check", "tcp"),
+        ("smtpchk", "smtp"),
+        ("smtp_check", "smtp"),
+        ("off", "none"),
+    ],
+};
+
+/// Checks that come faster than this measure the director rather than the server.
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+/// A failed server that takes clients for longer than this deserves a word.
+const SLOW: Duration = Duration::from_secs(30);
+
+/// What is checked where the file says nothing.
+pub(super) fn default_check(port: u16) -> Check {
+    let interval = Duration::from_secs(2);
+    Check {
+        kind: CheckKind::Tcp,
+        port,
+        interval,
+        fast_interval: interval,
+        down_interval: interval,
+        timeout: Duration::from_secs(1),
+        rise: 2,
+        fall: 3,
+    }
+}
+
+/// `port` is that of the service's first `listen`, `helo` the director's name.
+pub(super) fn check(
+    field: &Field<'_>,
+    port: u16,
+    helo: &str,
+    reporter: &mut Reporter<'_>,
+) -> Option<Check> {
+    let mut check = default_check(port);
+    let table = field.table("a table such as { type = \"tcp\" }", reporter)?;
+    let fields = Fields::open(&schema::CHECK, field.path.clone(), table, reporter);
+    let given = fields.get("type");
+    let kind = match &given {
+        Some(field) => field.word(&TYPES, reporter),
+        None => Some(Type::Tcp),
+    };
+    if kind == Some(Type::None) {
+        for field in schema::CHECK.keys.iter().filter_map(|key| fields.get(key)) {
+            if !field.path.ends_with(".type") {
+                let phrase = "has no effect with type = \"none\"";
+                let mut finding = field.finding(Code::NoEffect, phrase);
+                finding.span = field.key_span;
+                reporter.push(finding.help("remove it, or choose another type"));
+            }
+        }
+        return None;
+    }
+    if let Some(field) = fields.get("helo") {
+        if kind == Some(Type::Tcp) {
+            let mut finding = field.finding(Code::NoEffect, "has no effect with type = \"tcp\"");
+            finding.span = field.key_span.clone();
+            reporter.push(finding.help("only a check of type = \"smtp\" says EHLO"));
+        }
+        let parse = |text: &str| values::helo(text).map(|()| text.to_owned());
+        let helo = field
+            .parsed("a domain", parse, reporter)
+            .unwrap_or_default();
+        check.kind = CheckKind::Smtp { helo };
+    } else if kind == Some(Type::Smtp) {
+        check.kind = CheckKind::Smtp {
+            helo: helo.to_owned(),
+        };
+    }
+    if let Some(port) = fields
+        .get("port")
+        .and_then(|f| f.integer(1..=65535, reporter))
+    {
+        check.port = port;
+    }
+    let interval = fields.get("interval");
+    if let Some(value) = interval
+        .as_ref()
+        .and_then(|f| f.duration(INTERVAL, reporter))
+    {
+        check.interval = value;
+    }
+    check.fast_interval = check.interval;
+    check.down_interval = check.interval;
+    for (key, distance) in [
+        ("fast_interval", &mut check.fast_interval),
+        ("down_interval", &mut check.down_interval),
+    ] {
+        let value = fields.get(key).and_then(|f| f.duration(INTERVAL, reporter));
+        *distance = value.unwrap_or(*distance);
+    }
+    let timeout = fields.get("timeout");
+    if let Some(value) = timeout.as_ref().and_then(|f| f.duration(TIMEOUT, reporter)) {
+        check.timeout = value;
+    }
+    for (key, count) in [("rise", &mut check.rise), ("fall", &mut check.fall)] {
+        let value = fields.get(key).and_then(|f| f.integer(1..=255, reporter));
+        *count = value.unwrap_or(*count);
+    }
+
+    if check.timeout > check.interval
+        && let Some(culprit) = timeout.or(interval)
+    {
+        let message = format!(
+            "is {}, less than the timeout of {}: a check may still run when the next is due",
+            values::show(check.interval),
+            values::show(check.timeout)
+        );
+        let mut finding = field.finding(Code::TimeoutOverInterval, &message);
+        finding.message = format!("`{}.interval` {message}", field.path);
+        finding.span = culprit.span;
+        reporter.push(finding);
+    }
+    // The first failure comes up to `interval` after the fault; the others follow at `fast_interval`.
+    let late = check.interval + check.fast_interval * u32::from(check.fall - 1);
+    if late > SLOW {
+        let phrase = format!(
+            "finds a failed server down only after up to {}",
+            values::show(late)
+        );
+        reporter.push(
+            field
+                .finding(Code::SlowToNotice, &phrase)
+                .help("lower `interval` or `fall`, or give a short `fast_interval`"),
+        );
+    }
+    Some(check)
+}

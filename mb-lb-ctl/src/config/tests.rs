@@ -1,0 +1,35 @@
+//! Whole files through [`parse`](super::parse).
+
+mod bad_values;
+mod good;
+mod properties;
+mod together;
+
+use super::{Code, Config, Diagnostic, parse, render};
+
+/// The smallest service that draws no warning.
+const SERVICE: &str = "\
+[service.smtp]
+listen = \"192.168.1.100:25\"
+servers = { mb1 = \"192.168.1.101\", mb2 = \"192.168.1.102\" }
+";
+
+fn diagnose(source: &str) -> Vec<Diagnostic> {
+    parse(source, "lb1").diagnostics
+}
+
+fn codes(source: &str) -> Vec<Code> {
+    diagnose(source).into_iter().map(|d| d.code).collect()
+}
+
+/// What people see.
+fn shown(source: &str) -> String {
+    render(&diagnose(source), source, "mb-lb.toml", false)
+}
+
+#[track_caller]
+fn accept(source: &str) -> Config {
+    let parsed = parse(source, "lb1");
+    let text = render(&parsed.diagnostics, source, "mb-lb.toml", false);
+    parsed.config.unwrap_or_else(|| panic!("refused:\n{text}"))
+}

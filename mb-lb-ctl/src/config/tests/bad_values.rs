@@ -1,0 +1,339 @@
+//! At least one wrong value for each key that the schema knows, with the message that people see.
+
+use std::collections::BTreeSet;
+
+use super::super::schema::{self, Section};
+use super::{SERVICE, diagnose};
+use crate::config::{Code, Severity, render};
+
+/// A key and what a file says for it. Everything else in the file is right.
+type Case = (&'static str, &'static str);
+
+const ROOT: &[Case] = &[
+    ("director", "director = 3"),
+    ("admin", "admin = \"/run/admin.sock\""),
+    ("service", "service = \"192.168.1.100:25\""),
+    ("service", "[service]"),
+    ("service", "[service]\nlisten = \"192.168.1.100:25\""),
+    ("service", "[[service]]\nlisten = \"192.168.1.100:25\""),
+    (
+        "service",
+        "[service.\"a b\"]\nlisten = \"192.168.1.90:25\"\nservers = { a = \"192.168.1.1\", b = \"192.168.1.2\" }",
+    ),
+    ("vrrp", "[vrrp.VI_1]\ninterface = \"eth0\"\npriority = 101"),
+    ("peer", "[peer]\nlisten = \"192.168.1.10:8405\""),
+    (
+        "proxy",
+        "[proxy.https_backend]\nlisten = [\"192.168.1.100:443\"]",
+    ),
+    ("galera", "[galera.mailborder_cluster]\nmode = \"any\""),
+    ("sentinel", "[sentinel.mailborder-master]\nlisten = []"),
+    ("storage", "[storage.quarantine]\ntype = \"nfs\""),
+    ("config_sync", "[config_sync]\npeer = \"192.168.1.11\""),
+];
+
+const DIRECTOR: &[Case] = &[
+    ("name", "name = 1"),
+    ("name", "name = \"\""),
+    ("name", "name = \"lb 1\""),
+    ("interfaces", "interfaces = []"),
+    ("interfaces", "interfaces = 0"),
+    ("interfaces", "interfaces = [\"eth0\", 1]"),
+    ("interfaces", "interfaces = [\"eth0\", \"eth1\", \"eth0\"]"),
+    (
+        "interfaces",
+        "interfaces = [\"averylonginterface\", \"eth 0\", \"a/b\"]",
+    ),
+    ("xdp", "xdp = \"nativ\""),
+    ("xdp", "xdp = \"skb\""),
+    ("xdp", "xdp = true"),
+    ("max_flows", "max_flows = \"262144\""),
+    ("max_flows", "max_flows = 1023"),
+    ("max_flows", "max_flows = 16_777_217"),
+    ("max_flows", "max_flows = 1e6"),
+    ("max_flows", "max_flows = -1"),
+    (
+        "max_flows",
+        "max_flows = 99999999999999999999999999999999999999999999",
+    ),
+    ("flow_timeouts", "flow_timeouts = \"15m\""),
+    ("flow_timeouts", "flow_timeouts = { establish = \"15m\" }"),
+];
+
+const FLOW_TIMEOUTS: &[Case] = &[
+    ("established", "established = 900"),
+    ("established", "established = \"25h\""),
+    ("half_closed", "half_closed = \"120\""),
+    ("closing", "closing = \"500ms\""),
+    ("reset", "reset = \"5 sec\""),
+    ("reset", "reset = \"0s\""),
+];
+
+const ADMIN: &[Case] = &[
+    ("socket", "socket = 1"),
+    ("socket", "socket = \"\""),
+    ("socket", "socket = \"admin.sock\""),
+    ("socket", "socket = \"/run/mb-lb/\""),
+    ("socket", "socket = \"/run/mb\\u0000lb\""),
+    (
+        "socket",
+        "socket = \"/run/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"",
+    ),
+    ("socket_mode", "socket_mode = 660"),
+    ("socket_mode", "socket_mode = \"0680\""),
+    ("socket_mode", "socket_mode = \"rw-rw----\""),
+    ("socket_mode", "socket_mode = \"1777\""),
+    ("http", "http = \"127.0.0.1:8404\""),
+    ("user", "user = \"admin\""),
+    ("password", "password = \"secret\""),
+    (
+        "password_file",
+        "password_file = \"/etc/mb-lb/stats.password\"",
+    ),
+];
+
+const SERVICE_KEYS: &[Case] = &[
+    ("listen", ""),
+    ("listen", "listen = 25"),
+    ("listen", "listen = []"),
+    (
+        "listen",
+        "listen = { address = \"192.168.1.100\", port = 25 }",
+    ),
+    ("listen", "listen = [25]"),
+    ("listen", "listen = \"192.168.1.100\""),
+    ("listen", "listen = \"192.168.1.100:0\""),
+    ("listen", "listen = \"192.168.1.100/24\""),
+    ("listen", "listen = \"mail.example.org:25\""),
+    (
+        "listen",
+        "listen = [\"192.168.1.100:25\", \"192.168.1.100:25\"]",
+    ),
+    ("forward", "forward = \"dnat\""),
+    ("forward", "forward = \"snat\""),
+    ("forward", "forward = \"ipip\""),
+    ("forward", "forward = \"proxy\""),
+    ("forward", "forward = \"nat\""),
+    ("forward", "forward = [\"dsr\"]"),
+    ("scheduler", "scheduler = \"leastcon\""),
+    ("scheduler", "scheduler = \"wrr\""),
+    ("scheduler", "scheduler = \"magic\""),
+    ("scheduler", "scheduler = 1"),
+    ("check", "check = \"tcp\""),
+    ("check", "check = false"),
+    ("on_down", "on_down = \"drop\""),
+    ("on_down", "on_down = true"),
+    ("no_server", "no_server = \"\""),
+    ("no_server", "no_server = 421"),
+    ("no_server", "no_server = \"421 4.3.2 Sorry\\r\\n\""),
+    ("no_server", "no_server = \"421 \\u001b[31m\""),
+    ("slow_start", "slow_start = 30"),
+    ("slow_start", "slow_start = \"2h\""),
+    ("slow_start", "slow_start = \"-1s\""),
+    ("slow_start", "slow_start = 12:30:00"),
+    ("servers", ""),
+    ("servers", "servers = {}"),
+    ("servers", "servers = [\"192.168.1.101\"]"),
+    ("servers", "servers = \"192.168.1.101\""),
+    (
+        "servers",
+        "servers = { mb1 = 1, mb2 = [\"192.168.1.102\"] }",
+    ),
+    (
+        "servers",
+        "servers = { \"a/b\" = \"192.168.1.101\", \"\" = \"192.168.1.102\" }",
+    ),
+];
+
+const CHECK: &[Case] = &[
+    ("type", "type = 1"),
+    ("type", "type = \"tcpp\""),
+    ("type", "type = \"http\""),
+    ("type", "type = \"tcp-check\""),
+    ("type", "type = \"none\"\nport = 25\nrise = 1"),
+    ("port", "port = 0"),
+    ("port", "port = 65536"),
+    ("port", "port = \"25\""),
+    ("interval", "interval = 2"),
+    ("interval", "interval = \"2\""),
+    ("interval", "interval = \"1ms\""),
+    ("interval", "interval = \"2h\""),
+    ("interval", "interval = \"fast\""),
+    ("fast_interval", "fast_interval = 1.5"),
+    ("fast_interval", "fast_interval = \"1.5s\""),
+    ("down_interval", "down_interval = \"1d\""),
+    ("down_interval", "down_interval = \"0s\""),
+    ("timeout", "timeout = \"61s\""),
+    ("timeout", "timeout = \"1S\""),
+    ("timeout", "timeout = \"500us\""),
+    ("rise", "rise = 0"),
+    ("rise", "rise = 256"),
+    ("fall", "fall = true"),
+    ("fall", "fall = 0x100"),
+    ("helo", "helo = \"lb1.example.org\""),
+    ("helo", "type = \"tcp\"\nhelo = \"lb1.example.org\""),
+    ("helo", "type = \"smtp\"\nhelo = \"lb1\\r\\nQUIT\""),
+    ("helo", "type = \"smtp\"\nhelo = 1"),
+    ("helo", "type = \"smtp\"\nhelo = \"\""),
+    ("path", "path = \"/health\""),
+    ("expect", "expect = 200"),
+    ("tls", "tls = true"),
+    ("verify", "verify = \"none\""),
+];
+
+const SERVER: &[Case] = &[
+    ("address", ""),
+    ("address", "address = 1"),
+    ("address", "address = \"mb1.example.org\""),
+    ("address", "address = \"192.168.1.101:25\""),
+    ("address", "address = \"192.168.1.101/24\""),
+    ("address", "address = \"192.168.1.100\""),
+    ("address", "address = \"127.0.0.1\""),
+    ("weight", "weight = 257"),
+    ("weight", "weight = -1"),
+    ("weight", "weight = \"10\""),
+    ("weight", "weight = 0.5"),
+    ("max_connections", "max_connections = 0"),
+    ("max_connections", "max_connections = 1_000_001"),
+    ("max_connections", "max_connections = \"many\""),
+    ("backup", "backup = \"yes\""),
+    ("backup", "backup = 1"),
+];
+
+const ALL: [(&Section, &[Case]); 7] = [
+    (&schema::ROOT, ROOT),
+    (&schema::DIRECTOR, DIRECTOR),
+    (&schema::FLOW_TIMEOUTS, FLOW_TIMEOUTS),
+    (&schema::ADMIN, ADMIN),
+    (&schema::SERVICE, SERVICE_KEYS),
+    (&schema::CHECK, CHECK),
+    (&schema::SERVER, SERVER),
+];
+
+/// The file for a case, and where the case stands in it.
+fn file(section: &Section, (key, text): Case) -> String {
+    let sets = |name: &str| text.starts_with(name) || key == name;
+    match section.title {
+        "the file's top level" if key == "service" && !text.starts_with("[service.") => {
+            format!("{text}\n")
+        }
+        "the file's top level" => format!("{text}\n{SERVICE}"),
+        "[director]" => format!("[director]\n{text}\n{SERVICE}"),
+        "director.flow_timeouts" => format!("[director.flow_timeouts]\n{text}\n{SERVICE}"),
+        "[admin]" => format!("[admin]\n{text}\n{SERVICE}"),
+        "[service.NAME]" => {
+            let mut lines: Vec<_> = SERVICE.lines().collect();
+            lines.retain(|line| !sets(line.split(' ').next().unwrap_or_default()));
+            format!("{}\n{text}\n", lines.join("\n"))
+        }
+        "service.NAME.check" => format!("{SERVICE}\n[service.smtp.check]\n{text}\n"),
+        "service.NAME.servers.NAME" => {
+            let address = if key == "address" {
+                ""
+            } else {
+                "address = \"192.168.1.101\"\n"
+            };
+            format!(
+                "[service.smtp]\nlisten = \"192.168.1.100:25\"\n\
+                 servers.mb2 = \"192.168.1.102\"\n[service.smtp.servers.mb1]\n{address}{text}\n"
+            )
+        }
+        other => panic!("no file for a case of {other}"),
+    }
+}
+
+#[test]
+fn every_key_has_a_case() {
+    let sections: Vec<_> = ALL.iter().map(|(section, _)| section.title).collect();
+    let known: Vec<_> = schema::ALL.iter().map(|section| section.title).collect();
+    assert_eq!(sections, known);
+    for (section, cases) in ALL {
+        let keys: BTreeSet<_> = section.keys.iter().chain(section.later).copied().collect();
+        let covered: BTreeSet<_> = cases.iter().map(|(key, _)| *key).collect();
+        assert_eq!(covered, keys, "{}", section.title);
+    }
+}
+
+/// Names the key, so that the message can be understood without the file.
+#[test]
+fn every_case_is_an_error_that_names_its_key() {
+    for (section, cases) in ALL {
+        for case in cases {
+            let source = file(section, *case);
+            // A VIP that is given twice, or is a server, is named by its address.
+            let by_address = [Code::DuplicateListen, Code::ServerIsVip];
+            let named = diagnose(&source).into_iter().any(|diagnostic| {
+                diagnostic.severity == Severity::Error
+                    && (diagnostic.message.contains(case.0)
+                        || by_address.contains(&diagnostic.code))
+            });
+            assert!(named, "{source}\n{:#?}", diagnose(&source));
+        }
+    }
+}
+
+#[test]
+fn messages() {
+    for (section, cases) in ALL {
+        let mut text = String::new();
+        for case in cases {
+            let source = file(section, *case);
+            let diagnostics = diagnose(&source);
+            text += &render(&diagnostics, &source, "mb-lb.toml", false);
+            text += "----\n";
+        }
+        let name: String = section
+            .title
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .collect();
+        insta::assert_snapshot!(format!("messages_{}", name.trim_matches('_')), text);
+    }
+}
+
+/// The codes that take more than one wrong value.
+const MORE: &[(Code, &str)] = &[
+    (Code::Syntax, "listen"),
+    (Code::DuplicateKey, "[admin]\n[admin]"),
+    (
+        Code::AllWeightsZero,
+        "[service.a.servers]\nb = { address = \"192.168.1.1\", weight = 0 }",
+    ),
+    (
+        Code::OnlyBackups,
+        "[service.a.servers]\nb = { address = \"192.168.1.1\", backup = true }",
+    ),
+    (
+        Code::SingleServer,
+        "[service.a.servers]\nb = \"192.168.1.1\"",
+    ),
+    (Code::SlowToNotice, "[service.a.check]\ninterval = \"31s\""),
+    (
+        Code::TimeoutOverInterval,
+        "[service.a.check]\ntimeout = \"3s\"",
+    ),
+    (
+        Code::DuplicateServer,
+        "[service.a.servers]\nb = \"192.168.1.1\"\nc = \"192.168.1.1\"",
+    ),
+    (Code::NoReplyCode, "[service.a]\nno_server = \"sorry\""),
+    (Code::OpenSocket, "[admin]\nsocket_mode = \"666\""),
+];
+
+#[test]
+fn every_code_is_reached() {
+    let mut found = BTreeSet::new();
+    for (section, cases) in ALL {
+        for case in cases {
+            found.extend(diagnose(&file(section, *case)).into_iter().map(|d| d.code));
+        }
+    }
+    for (code, source) in MORE {
+        let codes: Vec<_> = diagnose(source).into_iter().map(|d| d.code).collect();
+        assert!(codes.contains(code), "{code:?} {codes:?}");
+        found.insert(*code);
+    }
+    // Its limits are in `together::limits`, with files too long to be written here.
+    found.insert(Code::TooMany);
+    assert_eq!(found, Code::ALL.iter().copied().collect());
+}
