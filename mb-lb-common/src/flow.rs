@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// An IPv4 TCP connection as the client's packets name it.
-#[repr(C)]
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct FlowKey4 {
     pub client: [u8; 4],
@@ -13,7 +13,7 @@ pub struct FlowKey4 {
 }
 
 /// An IPv6 TCP connection as the client's packets name it.
-#[repr(C)]
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct FlowKey6 {
     pub client: [u8; 16],

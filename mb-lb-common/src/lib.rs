@@ -157,15 +157,15 @@ mod tests {
         assert_eq!(
             layout,
             [
-                ("FlowKey4", 12, 1),
-                ("FlowKey6", 36, 1),
+                ("FlowKey4", 12, 4),
+                ("FlowKey6", 36, 4),
                 ("Flow", 64, 8),
                 ("Half", 32, 8),
                 ("Server", 64, 8),
                 ("ServerCount", 64, 8),
                 ("ServerStats", 16, 8),
                 ("AuditCell", 16, 8),
-                ("ServiceKey", 20, 1),
+                ("ServiceKey", 20, 4),
                 ("Service", 8, 4),
                 ("ServiceConf", 8, 4),
                 ("ServiceCursor", 64, 8),

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 pub const TCP: u8 = 6;
 
 /// Where a service listens.
-#[repr(C)]
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct ServiceKey {
     /// IPv6, or v4-mapped.

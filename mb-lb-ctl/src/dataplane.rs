@@ -104,7 +104,7 @@ impl Dataplane {
     pub fn open(root: &Path, max_flows: u32) -> Result<Self, LoadError> {
         let loaded = load::load(root, max_flows)?;
         let pins = loaded.pins.clone();
-        let sweeper = Sweeper::load(object(), |name| load::open_map(&pins, name))
+        let sweeper = Sweeper::load(object(), |name| loaded.map_fd(name))
             .map_err(io_error("cannot load the sweep"))?;
         let kernel = Kernel::open(&pins).map_err(io_error("cannot open the pinned maps"))?;
         kernel

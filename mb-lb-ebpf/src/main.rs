@@ -5,7 +5,12 @@
 //! while no controller runs.
 //!
 //! Kernel 5.15 or newer (atomics with fetch 5.12, `bpf_for_each_map_elem` 5.13, SYSCALL programs 5.14).
-#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    no_std,
+    no_main,
+    feature(core_intrinsics, asm_experimental_arch)
+)]
 #![cfg_attr(target_arch = "bpf", allow(internal_features))]
 
 mod atomic;
@@ -28,7 +33,7 @@ use crate::{
     family::Key,
     maps::{REASONS, SERVER_STATS, TABLE},
     packet::{Network, Segment},
-    steer::Step,
+    steer::Action,
 };
 
 /// The entry point, attached to each interface of the director.
@@ -87,25 +92,22 @@ fn act<K: Key>(
 ) -> Result<(Reason, u32), Reason> {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() };
-    match steer::steer(&segment, now) {
-        Step::Forward(reason, target) => {
-            count_traffic(target.server, ctx.data_end() - ctx.data());
-            if let Reason::TableFull = reason {
+    let step = steer::steer(&segment, now);
+    let action = match step.action {
+        Action::Pass | Action::Further => return Err(step.reason),
+        Action::Drop => Some(xdp_action::XDP_DROP),
+        Action::Reset => rewrite::answer_reset(ctx, network, segment.l3, &segment.tcp),
+        Action::Forward => {
+            count_traffic(step.target.server, ctx.data_end() - ctx.data());
+            if let Reason::TableFull = step.reason {
                 say_once_that_the_table_is_full(ctx);
             }
-            match rewrite::forward(ctx, network, segment.l3, own_mac, ifindex, &target) {
-                Some(action) => Ok((reason, action)),
-                None => Ok((Reason::RewriteFailed, xdp_action::XDP_DROP)),
-            }
+            rewrite::forward(ctx, network, segment.l3, own_mac, ifindex, &step.target)
         }
-        Step::Pass(reason) => Err(reason),
-        Step::Reset(reason) => {
-            match rewrite::answer_reset(ctx, network, segment.l3, &segment.tcp) {
-                Some(action) => Ok((reason, action)),
-                None => Ok((Reason::RewriteFailed, xdp_action::XDP_DROP)),
-            }
-        }
-        Step::Drop(reason) => Ok((reason, xdp_action::XDP_DROP)),
+    };
+    match action {
+        Some(action) => Ok((step.reason, action)),
+        None => Ok((Reason::RewriteFailed, xdp_action::XDP_DROP)),
     }
 }
 

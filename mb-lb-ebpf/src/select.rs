@@ -28,6 +28,7 @@ const PROBES: u32 = 16;
 const UNUSABLE: u64 = 1 << 40;
 
 /// What a choice needs to know of the packet and the moment.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Request {
     pub service: u32,
@@ -55,26 +56,27 @@ const fn pick(mask: u64, yes: u64, no: u64) -> u64 {
 /// The least loaded candidate so far, by one way to see the load.
 #[derive(Clone, Copy)]
 struct Best {
-    server: u64,
+    /// `weight << 16 | server`: one word less on a stack of 512 bytes.
+    candidate: u64,
     load: u64,
-    weight: u64,
 }
 
 impl Best {
     /// Worse than any candidate.
     const NONE: Self = Self {
-        server: 0,
+        candidate: 1 << 16,
         load: UNUSABLE << 1,
-        weight: 1,
     };
 
     /// Keeps the candidate if `(load + 1) / weight` is less; products stay below 2^60.
     #[inline(always)]
-    fn offer(&mut self, server: u64, load: u64, weight: u64) {
-        let better = less_mask((load + 1) * self.weight, (self.load + 1) * weight);
-        self.server = pick(better, server, self.server);
+    fn offer(&mut self, candidate: u64, load: u64) {
+        let better = less_mask(
+            (load + 1) * (self.candidate >> 16),
+            (self.load + 1) * (candidate >> 16),
+        );
+        self.candidate = pick(better, candidate, self.candidate);
         self.load = pick(better, load, self.load);
-        self.weight = pick(better, weight, self.weight);
     }
 }
 
@@ -122,13 +124,11 @@ impl Contest {
         }
         // With pending flows the cap is kept ahead of time.
         let over = !less_mask(active + pending, cap) & !equal_zero_mask(cap);
-        self.with_pending.offer(
-            server,
-            (active + pending) | (UNUSABLE & (full | over)),
-            weight,
-        );
+        let candidate = weight << 16 | server;
+        self.with_pending
+            .offer(candidate, (active + pending) | (UNUSABLE & (full | over)));
         self.active_only
-            .offer(server, active | (UNUSABLE & full), weight);
+            .offer(candidate, active | (UNUSABLE & full));
     }
 
     #[inline(always)]
@@ -142,7 +142,7 @@ impl Contest {
         if best.load >= UNUSABLE {
             return None;
         }
-        Some(best.server as u32)
+        Some(best.candidate as u32 & 0xffff)
     }
 }
 
@@ -180,9 +180,61 @@ unsafe fn at_cap(count: *mut ServerCount, active: u64, cap: u64) -> u64 {
     full
 }
 
+/// Answer of [`mb_lb_choose`] and [`mb_lb_consistent`]: there is no server, or all are at their cap.
+const NO_SERVER: u32 = u32::MAX;
+
 /// Chooses a server by the service's scheduler. `None`: there is none, or all are at their cap.
-#[inline(never)]
+#[inline(always)]
 pub fn choose(request: &Request) -> Option<u32> {
+    // SAFETY: a live reference.
+    some(unsafe { mb_lb_choose(request) })
+}
+
+/// The consistent choice, without state: alike on every director with the same servers.
+#[inline(always)]
+pub fn consistent(request: &Request) -> Option<u32> {
+    // SAFETY: a live reference.
+    some(unsafe { mb_lb_consistent(request) })
+}
+
+#[inline(always)]
+const fn some(server: u32) -> Option<u32> {
+    if server == NO_SERVER {
+        None
+    } else {
+        Some(server)
+    }
+}
+
+/// A global function: the verifier looks at it once, and not again for each way that leads to it (which exceeds
+/// its million instructions). The argument must look like a C pointer to the verifier, hence no reference.
+///
+/// # Safety
+/// `request` is null or points at a request.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn mb_lb_choose(request: *const Request) -> u32 {
+    // SAFETY: the caller's; the check for null is the verifier's wish.
+    unsafe { request.as_ref() }
+        .and_then(by_scheduler)
+        .unwrap_or(NO_SERVER)
+}
+
+/// As [`mb_lb_choose`].
+///
+/// # Safety
+/// As there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn mb_lb_consistent(request: *const Request) -> u32 {
+    // SAFETY: the caller's; the check for null is the verifier's wish.
+    unsafe { request.as_ref() }
+        .and_then(by_hash)
+        .unwrap_or(NO_SERVER)
+}
+
+#[inline(always)]
+fn by_scheduler(request: &Request) -> Option<u32> {
     let pool = POOLS.get_ptr(request.pool)?;
     // SAFETY: inside the map value; a pool is not changed while it is active.
     let pool = unsafe { &*pool };
@@ -205,9 +257,8 @@ pub fn choose(request: &Request) -> Option<u32> {
     }
 }
 
-/// The consistent choice, without state: alike on every director with the same servers.
-#[inline(never)]
-pub fn consistent(request: &Request) -> Option<u32> {
+#[inline(always)]
+fn by_hash(request: &Request) -> Option<u32> {
     let pool = POOLS.get_ptr(request.pool)?;
     // SAFETY: inside the map value; a pool is not changed while it is active.
     let pool = unsafe { &*pool };
@@ -231,7 +282,7 @@ const fn scale(hash: u64, n: u32) -> u64 {
 #[inline(always)]
 fn least_of_all(pool: &Pool, request: &Request, turn: u64) -> Option<u32> {
     let n = pool.servers as u64;
-    let start = turn % n;
+    let start = turn.checked_rem(n)?;
     let mut contest = Contest::new();
     for i in 0..POOL_SMALL as u64 {
         if i >= n {
@@ -297,15 +348,14 @@ fn walk(first: u32, len: u32, at: u64, capped: bool) -> Option<u32> {
     if len == 0 {
         return None;
     }
-    let start = (at % len as u64) as u32;
+    let start = at.checked_rem(len as u64)? as u32;
     if !capped {
         return slot(first, len, start as u64);
     }
     for i in 0..PROBES {
         let mut position = start + i;
-        if position >= len {
-            position %= len;
-        }
+        // A table may be shorter than the number of probes.
+        position = position.checked_rem(len)?;
         let server = slot(first, len, position as u64)?;
         let record = SERVERS.get_ptr(server)?;
         let count = COUNTS.get_ptr_mut(server)?;
@@ -396,7 +446,7 @@ mod tests {
         fn best_is_the_first_of_the_least(candidates in prop::collection::vec((0u64..1_000_000, 1u64..=65_536), 1..40)) {
             let mut best = Best::NONE;
             for (i, &(load, weight)) in candidates.iter().enumerate() {
-                best.offer(i as u64, load, weight);
+                best.offer(weight << 16 | i as u64, load);
             }
             let expected = candidates
                 .iter()
@@ -407,7 +457,7 @@ mod tests {
                         .then(i.cmp(j))
                 })
                 .map(|(i, _)| i as u64);
-            prop_assert_eq!(Some(best.server), expected);
+            prop_assert_eq!(Some(best.candidate & 0xffff), expected);
         }
 
         #[test]

@@ -24,12 +24,61 @@ use crate::{
 const BELIEVED_WINDOW: u32 = 1 << 20;
 
 /// Where a segment goes, and why.
-pub enum Step {
-    Forward(Reason, Target),
-    Pass(Reason),
+///
+/// A flat struct instead of an enum: the unused payload of a variant is copied as whatever a register holds, and
+/// the verifier forbids that ("R4 !read_ok").
+#[derive(Clone, Copy)]
+pub struct Step {
+    pub action: Action,
+    pub reason: Reason,
+    /// With [`Action::Forward`] only.
+    pub target: Target,
+}
+
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum Action {
+    Forward,
+    Pass,
     /// Answer with RST.
-    Reset(Reason),
-    Drop(Reason),
+    Reset,
+    Drop,
+    /// Not decided here: look further.
+    Further,
+}
+
+impl Step {
+    const FURTHER: Self = Self::without_target(Action::Further, Reason::NoService);
+
+    #[inline(always)]
+    const fn forward(reason: Reason, target: Target) -> Self {
+        Self {
+            action: Action::Forward,
+            reason,
+            target,
+        }
+    }
+    #[inline(always)]
+    const fn pass(reason: Reason) -> Self {
+        Self::without_target(Action::Pass, reason)
+    }
+    #[inline(always)]
+    const fn without_target(action: Action, reason: Reason) -> Self {
+        Self {
+            action,
+            reason,
+            target: Target {
+                server: 0,
+                link: 0,
+                ifindex: 0,
+                generation: 0,
+            },
+        }
+    }
+    #[inline(always)]
+    const fn is_decided(&self) -> bool {
+        !matches!(self.action, Action::Further)
+    }
 }
 
 #[inline(always)]
@@ -42,55 +91,56 @@ fn near(a: u32, b: u32) -> bool {
 pub fn steer<K: Key>(segment: &Segment<K>, now: u64) -> Step {
     if let Some(flow) = segment.key.flow() {
         // SAFETY: a pointer that the map has just given.
-        if let Some(step) = unsafe { established(segment, flow, now) } {
+        let step = unsafe { established(segment, flow, now) };
+        if step.is_decided() {
             return step;
         }
     }
     stateless(segment, now)
 }
 
-/// A segment that hit the flow table. `None`: the flow was given up, and the segment is to be treated as if it
-/// had not been there.
+/// A segment that hit the flow table. [`Action::Further`]: the flow was given up, and the segment is to be treated as
+/// if it had not been there.
 ///
 /// # Safety
 /// `flow` points into the flow table. The element may be reused meanwhile; the nonce in the word makes every
 /// compare-and-swap on it fail then.
 #[inline(always)]
-unsafe fn established<K: Key>(segment: &Segment<K>, flow: *mut Flow, now: u64) -> Option<Step> {
+unsafe fn established<K: Key>(segment: &Segment<K>, flow: *mut Flow, now: u64) -> Step {
     let tcp = &segment.tcp;
     // SAFETY: inside the map value.
     let word = FlowWord(unsafe { atomic::load(&raw const (*flow).word) });
     let state = word.state();
     let server = word.server();
     if let FlowState::Dead = state {
-        return None;
+        return Step::FURTHER;
     }
     let Some(target) = select::owner(server, word.generation()) else {
         // Its index was given away, which the controller does only when no flow is left. Belt and braces.
         // SAFETY: the caller's.
         unsafe { give_up(&segment.key, flow, word) };
         if tcp.is_syn() {
-            return None;
+            return Step::FURTHER;
         }
-        return Some(unless_rst(tcp.has(TCP_RST), Reason::ServerGone));
+        return unless_rst(tcp.has(TCP_RST), Reason::ServerGone);
     };
     if target.has(SERVER_RESET) {
         if tcp.is_syn() {
             // SAFETY: the caller's.
             unsafe { give_up(&segment.key, flow, word) };
-            return None;
+            return Step::FURTHER;
         }
         // SAFETY: the caller's.
         unsafe { leave(flow, word, FlowState::Reset) };
-        return Some(unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset));
+        return unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset);
     }
-    let forward = |reason| Some(Step::Forward(reason, target));
+    let forward = |reason| Step::forward(reason, target);
     if !state.is_counted() {
         // Closing or reset. A new connection on the same ports is scheduled at once.
         if tcp.is_syn() {
             // SAFETY: the caller's.
             unsafe { give_up(&segment.key, flow, word) };
-            return None;
+            return Step::FURTHER;
         }
         if let FlowState::Closing = state {
             // SAFETY: the caller's.
@@ -135,9 +185,9 @@ unsafe fn established<K: Key>(segment: &Segment<K>, flow: *mut Flow, now: u64) -
 fn unless_rst(is_rst: bool, reason: Reason) -> Step {
     // A RST is never answered (RFC 9293 section 3.10.7.1).
     if is_rst {
-        Step::Drop(Reason::RstUnplaced)
+        Step::without_target(Action::Drop, Reason::RstUnplaced)
     } else {
-        Step::Reset(reason)
+        Step::without_target(Action::Reset, reason)
     }
 }
 
@@ -207,13 +257,11 @@ unsafe fn give_up<K: Key>(key: &K, flow: *mut Flow, word: FlowWord) {
 /// A segment without a flow: for a service of ours, or for the kernel.
 #[inline(never)]
 fn stateless<K: Key>(segment: &Segment<K>, now: u64) -> Step {
-    let Some(service) = SERVICES.get_ptr(segment.key.service()) else {
-        return Step::Pass(Reason::NoService);
+    let Some(service) = service_of(&segment.key) else {
+        return Step::pass(Reason::NoService);
     };
-    // SAFETY: inside the map value; the controller writes it once.
-    let service = unsafe { (*service).id };
     let (Some(conf), Some(settings)) = (SERVICE_CONFS.get_ptr(service), SETTINGS.get_ptr(0)) else {
-        return Step::Pass(Reason::NoService);
+        return Step::pass(Reason::NoService);
     };
     // SAFETY: inside the map value; pool and flags are read as one word.
     let conf = unsafe { atomic::load(conf.cast()) };
@@ -238,11 +286,20 @@ fn stateless<K: Key>(segment: &Segment<K>, now: u64) -> Step {
     }
     if let Some(half) = half {
         // SAFETY: a pointer that the map has just given.
-        if let Some(step) = unsafe { half_open(segment, half, &context) } {
+        let step = unsafe { half_open(segment, half, &context) };
+        if step.is_decided() {
             return step;
         }
     }
     recover(segment, half, &context)
+}
+
+/// A function of its own, for its stack: "combined stack size" is the sum of what is called in turn.
+#[inline(never)]
+fn service_of<K: Key>(key: &K) -> Option<u32> {
+    let service = SERVICES.get_ptr(key.service())?;
+    // SAFETY: inside the map value; the controller replaces it as a whole.
+    Some(unsafe { (*service).id })
 }
 
 struct Context<'a> {
@@ -275,7 +332,8 @@ impl Context<'_> {
 fn syn<K: Key>(segment: &Segment<K>, half: Option<*mut Half>, context: &Context) -> Step {
     if let Some(half) = half {
         // SAFETY: a pointer that the map has just given.
-        if let Some(step) = unsafe { syn_again(segment, half, context) } {
+        let step = unsafe { syn_again(segment, half, context) };
+        if step.is_decided() {
             return step;
         }
     }
@@ -294,7 +352,7 @@ fn syn<K: Key>(segment: &Segment<K>, half: Option<*mut Half>, context: &Context)
     if full {
         // Without state, so that the ACK finds the same server by the same hash.
         forget(half);
-        return Step::Forward(Reason::TableFull, target);
+        return Step::forward(Reason::TableFull, target);
     }
     let mut epoch = pending::UNCOUNTED;
     if let Some(count) = COUNTS.get_ptr_mut(server) {
@@ -304,37 +362,31 @@ fn syn<K: Key>(segment: &Segment<K>, half: Option<*mut Half>, context: &Context)
     remember(
         &segment.key,
         half,
-        Half {
-            word: HalfWord::new(
-                HalfKind::Pending,
-                server,
-                target.generation,
-                context.nonce(),
-            )
-            .0,
-            epoch,
-            isn: segment.tcp.seq,
+        HalfWord::new(
+            HalfKind::Pending,
+            server,
+            target.generation,
+            context.nonce(),
+        ),
+        Seen {
             since: context.now as u32,
-            reserved: [0; 12],
+            epoch: epoch,
+            isn: segment.tcp.seq,
         },
     );
-    Step::Forward(Reason::Scheduled, target)
+    Step::forward(Reason::Scheduled, target)
 }
 
-/// A SYN that hit the half-open table. `None`: it asks for something new.
+/// A SYN that hit the half-open table. [`Action::Further`]: it asks for something new.
 ///
 /// # Safety
 /// `half` points into the half-open table.
 #[inline(always)]
-unsafe fn syn_again<K: Key>(
-    segment: &Segment<K>,
-    half: *mut Half,
-    context: &Context,
-) -> Option<Step> {
+unsafe fn syn_again<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Context) -> Step {
     // SAFETY: inside the map value.
     let word = HalfWord(unsafe { atomic::load(&raw const (*half).word) });
     if word.kind() as u8 != HalfKind::Pending as u8 {
-        return None;
+        return Step::FURTHER;
     }
     // SAFETY: inside the map value.
     let (isn, epoch) = unsafe { ((*half).isn, (*half).epoch) };
@@ -353,12 +405,12 @@ unsafe fn syn_again<K: Key>(
                 (&raw mut (*half).epoch).write_volatile(epoch);
             }
         }
-        return Some(Step::Forward(Reason::SynRetransmitted, target));
+        return Step::forward(Reason::SynRetransmitted, target);
     }
     // Another connection on the same ports, or a server that takes nothing new: choose again.
     // SAFETY: the caller's.
     unsafe { take_back(half, word) };
-    None
+    Step::FURTHER
 }
 
 /// Ends a half-open entry, and takes it out of its window if it was in one. Whether this CPU did it.
@@ -388,23 +440,48 @@ unsafe fn take_back(half: *mut Half, word: HalfWord) -> bool {
     won
 }
 
+/// When an entry was made, and for a SYN where it is counted and how it is known again.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    pub since: u32,
+    pub epoch: u32,
+    pub isn: u32,
+}
+
 /// Writes a half-open entry: over the old one where there is one, because an update through the map would make
 /// the LRU list evict others.
 #[inline(always)]
-pub fn remember<K: Key>(key: &K, half: Option<*mut Half>, new: Half) {
+pub fn remember<K: Key>(key: &K, half: Option<*mut Half>, word: HalfWord, seen: Seen) {
     match half {
         Some(half) => {
             // SAFETY: inside the map value. Two CPUs that write the same connection's entry at once can mix two
             // valid entries; the next SYN repairs that, and windows age.
             unsafe {
-                (&raw mut (*half).epoch).write_volatile(new.epoch);
-                (&raw mut (*half).isn).write_volatile(new.isn);
-                (&raw mut (*half).since).write_volatile(new.since);
-                (&raw mut (*half).word).write_volatile(new.word);
+                (&raw mut (*half).epoch).write_volatile(seen.epoch);
+                (&raw mut (*half).isn).write_volatile(seen.isn);
+                (&raw mut (*half).since).write_volatile(seen.since);
+                (&raw mut (*half).word).write_volatile(word.0);
             }
         }
-        None => key.insert_half(&new),
+        None => insert_half(
+            key,
+            word.0,
+            u64::from(seen.epoch) << 32 | u64::from(seen.isn),
+            seen.since,
+        ),
     }
+}
+
+/// A function of its own, for its stack.
+#[inline(never)]
+fn insert_half<K: Key>(key: &K, word: u64, epoch_isn: u64, since: u32) {
+    key.insert_half(&Half {
+        word,
+        epoch: (epoch_isn >> 32) as u32,
+        isn: epoch_isn as u32,
+        since,
+        reserved: [0; 12],
+    });
 }
 
 #[inline(always)]
@@ -418,37 +495,33 @@ fn forget(half: Option<*mut Half>) {
     }
 }
 
-/// A segment without SYN that hit the half-open table. `None`: the entry says nothing (any more).
+/// A segment without SYN that hit the half-open table. [`Action::Further`]: the entry says nothing (any more).
 ///
 /// # Safety
 /// `half` points into the half-open table.
 #[inline(always)]
-unsafe fn half_open<K: Key>(
-    segment: &Segment<K>,
-    half: *mut Half,
-    context: &Context,
-) -> Option<Step> {
+unsafe fn half_open<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Context) -> Step {
     let tcp = &segment.tcp;
     // SAFETY: inside the map value.
     let word = HalfWord(unsafe { atomic::load(&raw const (*half).word) });
     let kind = word.kind();
     match kind {
-        HalfKind::Gone => return None,
-        HalfKind::Local => return Some(Step::Pass(Reason::NoServerLocal)),
+        HalfKind::Gone => return Step::FURTHER,
+        HalfKind::Local => return Step::pass(Reason::NoServerLocal),
         _ => {}
     }
     let server = word.server();
     let Some(target) = select::owner(server, word.generation()) else {
         // SAFETY: the caller's.
         unsafe { take_back(half, word) };
-        return None;
+        return Step::FURTHER;
     };
     if target.has(SERVER_RESET) {
         // SAFETY: the caller's.
         unsafe { take_back(half, word) };
-        return Some(unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset));
+        return unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset);
     }
-    let forward = |reason| Some(Step::Forward(reason, target));
+    let forward = |reason| Step::forward(reason, target);
     if tcp.has(TCP_RST) {
         if let HalfKind::Remembered = kind {
             return forward(Reason::Remembered);
@@ -486,7 +559,7 @@ unsafe fn half_open<K: Key>(
 ///
 /// # Safety
 /// `half` points into the half-open table.
-#[inline(always)]
+#[inline(never)]
 unsafe fn promote<K: Key>(
     segment: &Segment<K>,
     half: *mut Half,
@@ -558,32 +631,30 @@ fn recover<K: Key>(segment: &Segment<K>, half: Option<*mut Half>, context: &Cont
     let is_rst = segment.tcp.has(TCP_RST);
     let Some(server) = select::consistent(&context.request) else {
         if is_rst {
-            return Step::Drop(Reason::RstUnplaced);
+            return Step::without_target(Action::Drop, Reason::RstUnplaced);
         }
         return no_server(segment, half, context);
     };
     let Some(target) = select::target(server) else {
         return unless_rst(is_rst, Reason::ServerGone);
     };
-    let step = Step::Forward(Reason::Recovered, target);
+    let step = Step::forward(Reason::Recovered, target);
     if is_rst || context.table_is_full() {
         return step;
     }
     remember(
         &segment.key,
         half,
-        Half {
-            word: HalfWord::new(
-                HalfKind::Recovered,
-                server,
-                target.generation,
-                context.nonce(),
-            )
-            .0,
+        HalfWord::new(
+            HalfKind::Recovered,
+            server,
+            target.generation,
+            context.nonce(),
+        ),
+        Seen {
+            since: context.now as u32,
             epoch: pending::UNCOUNTED,
             isn: 0,
-            since: context.now as u32,
-            reserved: [0; 12],
         },
     );
     step
@@ -599,13 +670,12 @@ fn no_server<K: Key>(segment: &Segment<K>, half: Option<*mut Half>, context: &Co
     remember(
         &segment.key,
         half,
-        Half {
-            word: HalfWord::new(HalfKind::Local, 0, 0, context.nonce()).0,
+        HalfWord::new(HalfKind::Local, 0, 0, context.nonce()),
+        Seen {
+            since: context.now as u32,
             epoch: pending::UNCOUNTED,
             isn: segment.tcp.seq,
-            since: context.now as u32,
-            reserved: [0; 12],
         },
     );
-    Step::Pass(Reason::NoServerLocal)
+    Step::pass(Reason::NoServerLocal)
 }

@@ -6,9 +6,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_for_each_map_elem, bpf_jiffies64, bpf_ktime_get_ns};
-use mb_lb_common::{
-    Flow, FlowKey4, FlowKey6, FlowState, FlowWord, Half, HalfKind, HalfWord, SweepArgs,
-};
+use mb_lb_common::{Flow, FlowKey4, FlowKey6, FlowState, FlowWord, HalfKind, HalfWord, SweepArgs};
 
 use crate::{
     atomic,
@@ -182,16 +180,16 @@ unsafe fn expire<K: Key>(key: &K, flow: *mut Flow, word: FlowWord, now: u64) -> 
         _ => None,
     };
     if let Some(kind) = kind {
+        let seen = steer::Seen {
+            since: now as u32,
+            epoch: pending::UNCOUNTED,
+            isn: 0,
+        };
         steer::remember(
             &key,
             key.half(),
-            Half {
-                word: HalfWord(word.0 & !0xf).with_kind(kind).0,
-                epoch: pending::UNCOUNTED,
-                isn: 0,
-                since: now as u32,
-                reserved: [0; 12],
-            },
+            HalfWord(word.0 & !0xf).with_kind(kind),
+            seen,
         );
     }
     key.remove_flow();

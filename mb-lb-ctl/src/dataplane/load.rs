@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use aya::maps::Map;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Xdp, XdpMode};
@@ -138,9 +139,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Opens a pinned map by name.
-pub fn open_map(pins: &Path, name: &str) -> io::Result<OwnedFd> {
-    sys::open_pinned(&pins.join(name))
+impl Loaded {
+    /// A map of the object: from its pin, or, for those that are not pinned (the logger's and constant data), that
+    /// of the loaded program.
+    pub fn map_fd(&self, name: &str) -> io::Result<OwnedFd> {
+        if maps::ALL.contains(&name) {
+            return sys::open_pinned(&self.pins.join(name));
+        }
+        match self.ebpf.map(name) {
+            Some(Map::Array(map) | Map::RingBuf(map)) => map.fd().as_fd().try_clone_to_owned(),
+            Some(_) => Err(io::Error::other("of a type that was not expected")),
+            None => Err(io::Error::other("not in the loaded program")),
+        }
+    }
 }
 
 /// How the program runs on an interface.

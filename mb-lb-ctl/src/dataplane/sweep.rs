@@ -54,23 +54,20 @@ impl Sweeper {
             .keys()
             .map(|(section, _)| *section)
             .collect();
-        // The logger's map is not used by the sweep, and not pinned.
-        let maps: Vec<_> = object
-            .maps
-            .iter()
-            .filter_map(|(name, map)| map_fd(name).ok().map(|fd| (name.clone(), fd, map.clone())))
-            .collect();
+        let mut maps = Vec::new();
+        for (name, map) in &object.maps {
+            let fd = map_fd(name).map_err(|error| other(&format!("map {name}: {error}")))?;
+            maps.push((name.clone(), fd, map.clone()));
+        }
         let fds = maps.iter().map(|(name, fd, map)| {
             use std::os::fd::AsRawFd;
             (name.as_str(), fd.as_raw_fd(), map)
         });
-        // Other programs of the object use maps that are not here: only the sweep's part is relocated.
         let program = object
             .programs
             .get("sweep")
             .ok_or_else(|| other(&"not in the object"))?
             .clone();
-        keep_section(&mut object, program.section_index);
         object
             .relocate_maps(fds, &text_sections)
             .map_err(|e| other(&e))?;
@@ -184,22 +181,6 @@ impl Sweeper {
         };
         sys::run_syscall_program(self.program.as_fd(), &mut args)
     }
-}
-
-/// Drops the functions of all programs but the one in `section` (and of the sections that are called from it).
-fn keep_section(object: &mut Object, section: usize) {
-    let programs: Vec<usize> = object
-        .programs
-        .values()
-        .map(|program| program.section_index)
-        .filter(|&other| other != section)
-        .collect();
-    object
-        .functions
-        .retain(|(index, _), _| !programs.contains(index));
-    object
-        .programs
-        .retain(|_, program| program.section_index == section);
 }
 
 /// How far a server's count is from the flows in the table, judged over passes.
