@@ -1,0 +1,160 @@
+//! Follows the next hop of each server: its MAC address, the interface that leads there, or why there is none.
+//!
+//! Subscribe first, read everything, take in changes, read everything again every 30 s: what a lost
+//! notification hid is found then. Nothing here depends on traffic: the director sends a server in `dsr` its
+//! packets past the kernel, so the kernel would never notice by itself that a neighbour entry has aged. The
+//! entries of servers are therefore verified every 15 s.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use super::Error;
+use super::kernel::{Change, Changes, Kernel};
+use crate::engine::Event;
+
+mod table;
+
+use table::{Action, Facts, Table};
+
+/// From one reading of everything to the next.
+const READ_EVERY: Duration = Duration::from_secs(30);
+
+/// After a change of links, addresses or routes, further ones are awaited this long: they come in swarms.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Least distance of two readings, so that a flapping route does not keep the controller busy.
+const READ_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+
+/// Distance of attempts to resolve what is not resolved.
+const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+
+/// Valid entries are verified at every third such attempt.
+const VERIFY_TICKS: u32 = 3;
+
+/// Handle of the task; the task ends when it is dropped.
+pub struct Neighbours {
+    wanted: watch::Sender<Vec<IpAddr>>,
+}
+
+impl Neighbours {
+    /// Follows exactly these addresses from now on. One that is new is reported as soon as something is known
+    /// of it; one that was taken away and comes back counts as new.
+    pub fn set(&self, addresses: Vec<IpAddr>) {
+        self.wanted.send_replace(addresses);
+    }
+}
+
+/// Starts the task in the network namespace of the calling thread. It reports changes as
+/// [`Event::Neighbour`], and waits where the channel is full.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn spawn(
+    events: mpsc::Sender<Event>,
+) -> Result<(Neighbours, JoinHandle<Result<(), Error>>), Error> {
+    let (wanted, receiver) = watch::channel(Vec::new());
+    let follower = Follower {
+        changes: Changes::of_next_hops()?,
+        kernel: Kernel::open()?,
+        table: Table::default(),
+        events,
+    };
+    let task = tokio::spawn(follower.run(receiver));
+    Ok((Neighbours { wanted }, task))
+}
+
+struct Follower {
+    changes: Changes,
+    kernel: Kernel,
+    table: Table,
+    events: mpsc::Sender<Event>,
+}
+
+impl Follower {
+    async fn run(mut self, mut wanted: watch::Receiver<Vec<IpAddr>>) -> Result<(), Error> {
+        let mut read_at = Instant::now();
+        let mut earliest = read_at;
+        let mut ticks = interval_at(Instant::now() + RESOLVE_EVERY, RESOLVE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = 0u32;
+        loop {
+            let actions = tokio::select! {
+                changed = wanted.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    self.table.follow(&wanted.borrow_and_update());
+                    read_at = Instant::now();
+                    Vec::new()
+                }
+                change = self.changes.next() => match change? {
+                    Change::Entry(entry) => self.table.on_entry(entry),
+                    Change::EntryGone { address, ifindex } => self.table.on_entry_gone(address, ifindex),
+                    Change::Link | Change::Path | Change::Unknown => {
+                        read_at = read_at.min(earliest.max(Instant::now() + SETTLE));
+                        Vec::new()
+                    }
+                },
+                () = sleep_until(read_at) => {
+                    let now = Instant::now();
+                    (read_at, earliest) = (now + READ_EVERY, now + READ_AT_MOST_EVERY);
+                    match read(&self.kernel, &self.table).await {
+                        Ok(facts) => self.table.on_facts(facts),
+                        Err(error @ Error::Ended) => return Err(error),
+                        Err(error) => {
+                            tracing::warn!(%error, "next hops not read, what was known stays");
+                            Vec::new()
+                        }
+                    }
+                }
+                _ = ticks.tick() => {
+                    tick = (tick + 1) % VERIFY_TICKS;
+                    self.table.on_tick(tick == 0)
+                }
+            };
+            for action in actions {
+                if !self.perform(action).await {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// False: nobody listens any more.
+    async fn perform(&mut self, action: Action) -> bool {
+        let asked = match action {
+            Action::Report(address, neighbour) => {
+                let event = Event::Neighbour { address, neighbour };
+                return self.events.send(event).await.is_ok();
+            }
+            Action::Resolve(address, ifindex) => self.kernel.resolve(address, ifindex).await,
+            Action::Verify(address, ifindex) => self.kernel.verify(address, ifindex).await,
+        };
+        if let Err(error) = asked {
+            // An entry or link that vanished in between; its notification is on the way.
+            tracing::debug!(%error, "a neighbour could not be provoked");
+        }
+        true
+    }
+}
+
+async fn read(kernel: &Kernel, table: &Table) -> Result<Facts, Error> {
+    let links = kernel.links().await?;
+    let addresses = kernel.addresses().await?;
+    let mut routes = BTreeMap::new();
+    for address in table.followed() {
+        routes.insert(address, kernel.route(address).await?);
+    }
+    let entries = kernel.neighbours().await?;
+    Ok(Facts {
+        links,
+        addresses,
+        routes,
+        entries,
+    })
+}

@@ -1,0 +1,149 @@
+//! One connection of a check: every wait on it ends at the check's deadline.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::Finding;
+use super::reply::{self, LONGEST, Reply};
+
+/// Bytes that are read and thrown away at the end so that closing does not reset the connection.
+const DRAIN: usize = 16 * 1024;
+
+/// Longest wait for the peer's end of the connection, so that a peer without manners cannot hold a permit.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// When a check is over, and how long that is for the message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) deadline: Instant,
+    pub(super) timeout: Duration,
+}
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// With `true` where part of a reply had come.
+    Late(bool),
+    Closed,
+    Broken(io::Error),
+    Garbage(String),
+}
+
+pub(super) struct Line {
+    stream: TcpStream,
+    limit: Limit,
+    /// Read but not yet consumed; shorter than [`LONGEST`] plus one read.
+    buffer: Vec<u8>,
+    farewell: &'static [u8],
+}
+
+impl Line {
+    /// Connects, or finds why that failed.
+    pub(super) async fn open(address: SocketAddr, limit: Limit) -> Result<Self, Finding> {
+        let Ok(connected) = timeout_at(limit.deadline, TcpStream::connect(address)).await else {
+            let detail = format!(
+                "no answer to the connection attempt within {:?}",
+                limit.timeout
+            );
+            return Err(Finding::failure("L4TOUT", detail));
+        };
+        let stream = connected.map_err(|error| connect_failure(&error))?;
+        Ok(Self {
+            stream,
+            limit,
+            buffer: Vec::new(),
+            farewell: b"",
+        })
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.limit.timeout
+    }
+
+    /// Says this before the connection is closed.
+    pub(super) fn set_farewell(&mut self, farewell: &'static [u8]) {
+        self.farewell = farewell;
+    }
+
+    /// Something came that was not asked for.
+    pub(super) fn has_more(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Sends a command. That it could not be sent shows in the reply: a server that closes has often said why.
+    pub(super) async fn send(&mut self, command: &[u8]) -> Result<(), Lost> {
+        match timeout_at(self.limit.deadline, self.stream.write_all(command)).await {
+            Err(_) => Err(Lost::Late(false)),
+            Ok(Err(error)) => {
+                tracing::trace!(%error, "command not sent");
+                Ok(())
+            }
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// Reads one reply, of one line or many.
+    pub(super) async fn reply(&mut self) -> Result<Reply, Lost> {
+        loop {
+            match reply::parse(&self.buffer) {
+                Err(garbage) => return Err(Lost::Garbage(garbage.to_string())),
+                Ok(Some((reply, length))) => {
+                    self.buffer.drain(..length);
+                    return Ok(reply);
+                }
+                Ok(None) => {}
+            }
+            let read = self.stream.read_buf(&mut self.buffer);
+            match timeout_at(self.limit.deadline, read).await {
+                Err(_) => return Err(Lost::Late(!self.buffer.is_empty())),
+                Ok(Err(error)) => return Err(Lost::Broken(error)),
+                Ok(Ok(0)) => return Err(Lost::Closed),
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Says farewell and closes so that the server sees an orderly end: what it still sends is read, because
+    /// closing a socket with unread data resets the connection. The check is over, so nothing here can fail it.
+    pub(super) async fn close(mut self) {
+        let deadline = self.limit.deadline.min(Instant::now() + FAREWELL);
+        let ended = timeout_at(deadline, async {
+            self.stream.write_all(self.farewell).await?;
+            if self.farewell.is_empty() {
+                self.stream.shutdown().await?;
+            }
+            let mut scrap = [0; LONGEST];
+            let mut total = 0;
+            while total < DRAIN {
+                match self.stream.read(&mut scrap).await? {
+                    0 => break,
+                    count => total += count,
+                }
+            }
+            io::Result::Ok(())
+        });
+        match ended.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::trace!(%error, "check connection did not end politely"),
+            Err(_) => tracing::trace!("check connection did not end in time"),
+        }
+    }
+}
+
+fn connect_failure(error: &io::Error) -> Finding {
+    use io::ErrorKind;
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Finding::failure("L4CON", "connection refused"),
+        ErrorKind::ConnectionReset => Finding::failure("L4CON", "connection reset"),
+        ErrorKind::HostUnreachable => Finding::failure("L4CON", "no route to host"),
+        ErrorKind::NetworkUnreachable => Finding::failure("L4CON", "network is unreachable"),
+        ErrorKind::TimedOut => Finding::failure("L4TOUT", "no answer to the connection attempt"),
+        // Anything else is the director's own trouble: no descriptors, no local port, no permission.
+        _ => Finding::failure("SOCKERR", format!("the director cannot connect: {error}")),
+    }
+}
