@@ -47,7 +47,15 @@ pub fn build(workspace_root: &Path, out: &Path) -> Result<PathBuf, String> {
     let mut cargo = scrubbed(Command::new(cargo()));
     cargo
         .current_dir(workspace_root)
-        .args(["build", "--quiet", "--release", "--package", PACKAGE, "--bin", BINARY])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            PACKAGE,
+            "--bin",
+            BINARY,
+        ])
         .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
         .arg(&target_dir)
         .env("RUSTC_BOOTSTRAP", "1")
@@ -93,9 +101,9 @@ pub fn find_linker(workspace_root: &Path) -> Result<PathBuf, String> {
         }
     }
     Err(match wrong {
-        Some(found) => format!(
-            "the eBPF program needs bpf-linker {BPF_LINKER_VERSION}, and {found}: {REMEDY}"
-        ),
+        Some(found) => {
+            format!("the eBPF program needs bpf-linker {BPF_LINKER_VERSION}, and {found}: {REMEDY}")
+        }
         None => format!("the eBPF program needs bpf-linker {BPF_LINKER_VERSION}: {REMEDY}"),
     })
 }
