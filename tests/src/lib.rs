@@ -1,1 +1,32 @@
+//! The lab: a mail cluster in network namespaces, with real peers, for tests, demo and benchmark.
+//!
+//! ```text
+//!   client          lb1 (lb2)        mb1 .. mbN         10.77.0.0/16, fd77::/64
+//!   .10             .2 (.3)          .101 ..            each namespace has one interface, eth0
+//!     |               |                 |               VIP .100: on eth0 of lb1, on lo of the servers
+//!   --+---------------+-----------------+--             bridge in the namespace `switch`
+//! ```
+//!
+//! [`Lab`] makes and removes the network; a [`Machine`] runs commands and code in it; [`Sink`] and [`Source`] are
+//! postfix's `smtp-sink` and `smtp-source`; a [`Session`] is one SMTP connection that a test holds in its hand;
+//! [`Director`] is the real `mb-lb-ctl run`. Waiting is always for a condition, with a deadline ([`wait_until`]).
+//!
+//! Everything here needs root. Nothing outlives its lab, not even where the test is killed by `kill -9`.
 
+pub mod director;
+pub mod lab;
+pub mod machine;
+pub mod process;
+pub mod session;
+pub mod sink;
+pub mod source;
+pub mod wait;
+
+pub use director::Director;
+pub use lab::{Lab, Topology};
+pub use machine::Machine;
+pub use process::Process;
+pub use session::Session;
+pub use sink::{Sink, SinkOptions};
+pub use source::{Sent, Source};
+pub use wait::{try_wait_until, wait_until};

@@ -1,0 +1,197 @@
+//! Debian packages, installed where one of their binaries is missing.
+//!
+//! Some bring daemons (postfix, haproxy) of which only tools are wanted. While dpkg works, a `policy-rc.d` denies
+//! starting them, and afterwards they are taken out of the boot.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::progress::{quietly, step};
+
+/// What the packages are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The network with its mail servers.
+    Lab,
+    /// The lab tests.
+    Test,
+}
+
+struct Package {
+    name: &'static str,
+    binaries: &'static [&'static str],
+    /// Daemons that it would start.
+    services: &'static [&'static str],
+}
+
+const IPROUTE2: Package = Package {
+    name: "iproute2",
+    binaries: &["ip", "ss"],
+    services: &[],
+};
+const ETHTOOL: Package = Package {
+    name: "ethtool",
+    binaries: &["ethtool"],
+    services: &[],
+};
+const POSTFIX: Package = Package {
+    name: "postfix",
+    binaries: &["smtp-sink", "smtp-source"],
+    services: &["postfix"],
+};
+const SOCAT: Package = Package {
+    name: "socat",
+    binaries: &["socat"],
+    services: &[],
+};
+
+impl Purpose {
+    const fn packages(self) -> &'static [Package] {
+        match self {
+            Self::Lab => &[IPROUTE2, ETHTOOL, POSTFIX],
+            Self::Test => &[IPROUTE2, ETHTOOL, POSTFIX, SOCAT],
+        }
+    }
+}
+
+/// Installs what is missing for `purpose`.
+///
+/// # Errors
+/// Something is missing and we are not root, this is no Debian or Ubuntu, or apt-get fails.
+pub fn packages(purpose: Purpose) -> Result<()> {
+    let missing: Vec<_> = purpose
+        .packages()
+        .iter()
+        .filter(|package| !package.binaries.iter().all(|binary| in_path(binary)))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    let list = names.join(" ");
+    if !nix::unistd::geteuid().is_root() {
+        bail!("missing Debian packages: run `sudo apt-get install --no-install-recommends {list}`");
+    }
+    if !in_path("apt-get") {
+        let binaries: Vec<_> = missing
+            .iter()
+            .flat_map(|package| package.binaries)
+            .copied()
+            .collect();
+        bail!(
+            "no apt-get here: install what holds {} and run this again",
+            binaries.join(", ")
+        );
+    }
+    step(&format!("setup: Debian packages {list}"), || {
+        install(&names, &list)
+    })?;
+    for service in missing.iter().flat_map(|package| package.services) {
+        quietly(
+            Command::new("update-rc.d").args([service, "disable"]),
+            &format!("run `systemctl disable --now {service}`: only its tools are wanted"),
+        )?;
+    }
+    if let Some(binary) = missing
+        .iter()
+        .flat_map(|package| package.binaries)
+        .find(|binary| !in_path(binary))
+    {
+        bail!(
+            "{list} installed, but `{binary}` is still not in PATH: add /usr/sbin and /sbin to it"
+        );
+    }
+    Ok(())
+}
+
+fn install(names: &[&str], list: &str) -> Result<()> {
+    let denial = ServiceDenial::new()?;
+    // A preseed that nobody asks about is harmless; without it postfix would write a configuration.
+    let mut preseed = Command::new("sh");
+    preseed.args([
+        "-c",
+        "echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections",
+    ]);
+    quietly(&mut preseed, "is the package debconf installed?")?;
+    let next = format!("run `apt-get update && apt-get install {list}` by hand to see why");
+    if quietly(&mut apt(names), &next).is_err() {
+        eprintln!("setup: asking again with fresh package lists");
+        quietly(Command::new("apt-get").args(["update", "-q"]), &next)?;
+        quietly(&mut apt(names), &next)?;
+    }
+    denial.lift()
+}
+
+fn apt(names: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "-q", "-y", "--no-install-recommends"])
+        .args(names);
+    command
+}
+
+fn in_path(binary: &str) -> bool {
+    env::var_os("PATH").is_some_and(|path| {
+        env::split_paths(&path).any(|directory| {
+            fs::metadata(directory.join(binary))
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
+    })
+}
+
+/// A `policy-rc.d` that denies every start (Debian Policy, "invoke-rc.d"), for as long as this process lives:
+/// one that is left behind by a kill denies nothing.
+struct ServiceDenial {
+    file: Option<PathBuf>,
+}
+
+impl ServiceDenial {
+    const MARK: &str = "# written by mb-lb's cargo xtask setup";
+
+    fn new() -> Result<Self> {
+        let path = Path::new("/usr/sbin/policy-rc.d");
+        if path.exists() && !fs::read_to_string(path).is_ok_and(|text| text.contains(Self::MARK)) {
+            // Containers have one of their own, which denies as well; it is not ours to replace.
+            return Ok(Self { file: None });
+        }
+        let pid = std::process::id();
+        let script = format!(
+            "#!/bin/sh\n{}\n[ -d /proc/{pid} ] && exit 101\nexit 0\n",
+            Self::MARK
+        );
+        fs::write(path, script).with_context(|| format!("cannot write {}", path.display()))?;
+        let denial = Self {
+            file: Some(path.to_owned()),
+        };
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("cannot make {} executable", path.display()))?;
+        Ok(denial)
+    }
+
+    fn lift(mut self) -> Result<()> {
+        match self.file.take() {
+            Some(path) => fs::remove_file(&path)
+                .with_context(|| format!("cannot remove {}: remove it by hand", path.display())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for ServiceDenial {
+    fn drop(&mut self) {
+        if let Some(path) = self.file.take()
+            && let Err(error) = fs::remove_file(&path)
+        {
+            eprintln!(
+                "setup: cannot remove {}: {error}; remove it by hand",
+                path.display()
+            );
+        }
+    }
+}
