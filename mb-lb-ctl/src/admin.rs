@@ -1,1 +1,125 @@
-//! (to be written)
+//! The admin socket: who may connect, how lines are framed, and who answers them.
+//!
+//! ```text
+//!   serve() --accept--> connection task (one each, at most MAX_CONNECTIONS)
+//!                          |  reads snapshots from the watch
+//!                          |  everything else: Request --mpsc--> the controller's task --oneshot--> answer
+//! ```
+//!
+//! The connection tasks live in a set that [`serve`] owns; when it ends, they end. A client that does not read holds
+//! up its own task only. When the queue of requests is full, the client waits, at most [`ANSWER_TIMEOUT`].
+
+mod connection;
+mod socket;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::engine::{self, ServerRef};
+use crate::snapshot::{EventView, FlowView, Snapshot};
+
+pub use socket::{AdminSocket, BindError};
+
+/// Longest line, in bytes, with its line end.
+pub const MAX_LINE: usize = 16 * 1024;
+/// Longest payload, in bytes.
+pub const MAX_PAYLOAD: usize = 1024 * 1024;
+/// Connections served at once.
+pub const MAX_CONNECTIONS: usize = 64;
+/// A connection that says nothing for so long is closed; HAProxy's default.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that does not take its answer within this time is left.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The controller answers within this time, or the client is told that it did not.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The way from the socket to the controller.
+#[derive(Clone, Debug)]
+pub struct AdminHandle {
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub requests: mpsc::Sender<Request>,
+}
+
+/// What only the controller can do or knows.
+#[derive(Debug)]
+pub enum Request {
+    Change {
+        change: engine::Change,
+        /// Name of the user at the other end of the socket, or `uid N`.
+        by: String,
+        /// One line for people: what is so now.
+        reply: oneshot::Sender<Result<String, engine::Refusal>>,
+    },
+    Reload {
+        /// What changed, a line each; or why nothing did.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
+    Diff {
+        text: String,
+        /// What would change, a line each; or what is wrong with the text.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
+    Events {
+        /// Only those with a higher number.
+        after: u64,
+        reply: oneshot::Sender<Vec<EventView>>,
+    },
+    Follow {
+        reply: oneshot::Sender<broadcast::Receiver<EventView>>,
+    },
+    Flows {
+        service: Option<String>,
+        limit: usize,
+        reply: oneshot::Sender<Result<Vec<FlowView>, String>>,
+    },
+    /// What the kernel holds of a server: field and value.
+    Record {
+        server: ServerRef,
+        reply: oneshot::Sender<Result<BTreeMap<String, String>, String>>,
+    },
+}
+
+/// Serves the socket until `shutdown` is ready; then the socket's file is removed and every connection is closed.
+pub async fn serve(socket: AdminSocket, handle: AdminHandle, shutdown: impl Future<Output = ()>) {
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(ended) = connections.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection of the admin socket ended badly");
+                }
+            }
+            accepted = socket.accept() => match accepted {
+                Ok(stream) if connections.len() < MAX_CONNECTIONS => {
+                    connections.spawn(connection::serve(stream, handle.clone()));
+                }
+                Ok(stream) => {
+                    connections.spawn(refuse(stream));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the admin socket cannot accept a connection");
+                    // Out of descriptors, most likely: trying again at once would only burn the processor.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn refuse(mut stream: UnixStream) {
+    let text = format!(
+        "Too many connections to the admin socket: {MAX_CONNECTIONS} are open. Close one and try again.\n\n"
+    );
+    // The client may be gone already, and then nobody misses the text.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(text.as_bytes())).await;
+    let _ = stream.shutdown().await;
+}

@@ -1,1 +1,57 @@
-//! (to be written)
+//! The command line: parses arguments, talks to the daemon's admin socket, prints.
+//!
+//! Results go to stdout, narration and progress to stderr. What is printed is made by functions from a snapshot to a
+//! `String`; only the thin layer round them does I/O.
+
+mod args;
+mod change;
+mod check;
+mod client;
+mod config_source;
+pub mod describe;
+mod detach;
+pub mod events;
+mod exit;
+pub mod format;
+pub mod list;
+mod output;
+mod reload;
+mod run;
+mod state;
+pub mod status;
+pub mod style;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use args::{Cli, Command};
+pub use exit::{Exit, Failure};
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match &cli.command {
+        Command::Run => run::run(&cli.global),
+        Command::Check(args) => check::run(&cli.global, args),
+        Command::Diff(args) => reload::diff(&cli.global, args),
+        Command::Reload => reload::reload(&cli.global),
+        Command::Status(args) => status::run(&cli.global, args),
+        Command::List(args) => list::run(&cli.global, args),
+        Command::Describe(args) => describe::run(&cli.global, args),
+        Command::Drain(args) => {
+            change::admin(&cli.global, args, crate::snapshot::AdminState::Drain)
+        }
+        Command::Maint(args) => {
+            change::admin(&cli.global, args, crate::snapshot::AdminState::Maint)
+        }
+        Command::Ready(args) => {
+            change::admin(&cli.global, args, crate::snapshot::AdminState::Ready)
+        }
+        Command::Weight(args) => change::weight(&cli.global, args),
+        Command::Events(args) => events::run(&cli.global, args),
+        Command::Detach(args) => detach::run(&cli.global, args),
+    };
+    exit::code(ended, output::style_of_stderr(cli.global.color))
+}

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use aya::programs::{TestRun, TestRunOptions, Xdp};
 use mb_lb_common::{
     AuditCell, PendingWindow, Reason, Server, ServerCount, ServerStats, TableState, maps,
 };
@@ -317,6 +318,43 @@ impl Dataplane {
         self.flows
             .list(limit, jiffies, self.sweeper.hz())
             .map_err(io_error("cannot read the flow table"))
+    }
+
+    /// Runs the loaded program once on a frame, as if it had come in on the loopback interface of this network
+    /// namespace (ifindex 1), with the maps as they are. It counts and remembers like any other packet.
+    ///
+    /// Returns the XDP action (2 pass, 1 drop, 3 transmit, 4 redirect) and the frame as the program left it.
+    ///
+    /// # Errors
+    /// The kernel's; it refuses frames shorter than an Ethernet header.
+    pub fn run_packet(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), LoadError> {
+        let refused = |error: &dyn std::fmt::Display| {
+            io_error("cannot run the program")(std::io::Error::other(error.to_string()))
+        };
+        let program: &mut Xdp = self
+            .loaded
+            .ebpf
+            .program_mut("mb_lb")
+            .ok_or_else(|| refused(&"not loaded"))?
+            .try_into()
+            .map_err(|error: aya::programs::ProgramError| refused(&error))?;
+        let mut out = vec![0; frame.len() + 64];
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ..TestRunOptions::default()
+            })
+            .map_err(|error| refused(&error))?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value, out))
+    }
+
+    /// Up to `limit` entries of the half-open table.
+    pub fn halves(&self, limit: usize) -> Result<Vec<HalfEntry>, LoadError> {
+        self.flows
+            .halves(limit)
+            .map_err(io_error("cannot read the half-open table"))
     }
 
     /// What the kernel holds of a server.

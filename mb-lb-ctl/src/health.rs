@@ -103,6 +103,13 @@ impl Health {
         self.enter(to, now)
     }
 
+    /// Up without a check of our own: an earlier controller saw it so.
+    pub fn assume_up(&mut self, now: Duration) {
+        self.state = HealthState::Up;
+        self.level = self.full();
+        self.since = now;
+    }
+
     /// Back to unknown, as after a maintenance in which nothing was checked. Counters and history stay.
     pub fn forget(&mut self, now: Duration) -> Option<Transition> {
         self.streak = 0;

@@ -236,3 +236,19 @@ pub struct EventView {
     /// Further fields.
     pub fields: BTreeMap<String, String>,
 }
+
+/// One flow of the table, for `list flows`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowView {
+    pub client: SocketAddr,
+    /// Address and port that the client connected to.
+    pub vip: SocketAddr,
+    pub service: String,
+    pub server: String,
+    /// Word of the state machine: `established`, `half_closed`, `closing`, `reset`.
+    pub state: String,
+    /// Seconds since its last packet.
+    pub idle_seconds: u64,
+    /// Seconds since it was opened.
+    pub age_seconds: u64,
+}

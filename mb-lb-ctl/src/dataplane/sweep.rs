@@ -223,11 +223,6 @@ impl Drift {
         }
         (drift != 0 && self.passes >= PASSES_TO_BELIEVE).then_some(drift)
     }
-
-    /// Forgets, after a correction.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 #[cfg(test)]
@@ -278,8 +273,6 @@ mod tests {
         assert_eq!(drift.judge(&leaked, &leaked, 5), None);
         assert_eq!(drift.judge(&leaked, &leaked, 5), Some(2));
         assert_eq!(drift.judge(&leaked, &leaked, 5), Some(2));
-        drift.clear();
-        assert_eq!(drift.judge(&leaked, &leaked, 5), None);
         // Too few counted is negative.
         let mut drift = Drift::default();
         let judged: Vec<_> = (0..3).map(|_| drift.judge(&leaked, &leaked, 9)).collect();

@@ -1,0 +1,276 @@
+//! What may be written on the command line. Help texts, parser and (later) man pages come from here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cli::format::parse_duration;
+use crate::command::native::parse_server;
+use crate::engine::ServerRef;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 ok   1 failed   2 usage   3 configuration has errors   4 configuration has warnings (check --strict)
+  5 daemon not reachable   6 not found   7 timed out   8 refused by a guard   9 changes pending (diff)
+  10 degraded (status)
+
+Examples:
+  mb-lb-ctl status
+  mb-lb-ctl drain smtp_backend/mb2 --wait 5m --reason \"kernel upgrade\"
+  mb-lb-ctl diff && echo \"nothing to reload\"";
+
+/// Steers mail connections in the kernel; this is its daemon and its command line.
+#[derive(Debug, Parser)]
+#[command(name = "mb-lb-ctl", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file [default: /etc/mb-lb/mb-lb.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "MB_LB_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Admin socket of the daemon [default: admin.socket of the configuration, or /run/mb-lb/admin.sock]
+    #[arg(long, global = true, value_name = "PATH", env = "MB_LB_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// Where the program and its maps are pinned
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "MB_LB_BPF_ROOT",
+        default_value = "/sys/fs/bpf/mb-lb"
+    )]
+    pub bpf_root: PathBuf,
+    /// Where admin states and weights are kept across restarts
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "MB_LB_STATE_DIR",
+        default_value = "/var/lib/mb-lb"
+    )]
+    pub state_dir: PathBuf,
+    /// Colours; auto honours NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground (systemd does this)
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl run\n  mb-lb-ctl run --config ./mb-lb.toml --socket ./admin.sock"
+    )]
+    Run,
+    /// Check a configuration: syntax, references, and as root facts of this machine
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl check\n  mb-lb-ctl check new.toml --strict\n  mb-lb-ctl check -o json"
+    )]
+    Check(Check),
+    /// Show what a reload would change; exit code 9 when it would change something
+    #[command(after_help = "Examples:\n  mb-lb-ctl diff\n  mb-lb-ctl diff new.toml")]
+    Diff(Diff),
+    /// Put the configuration file in force, all of it or nothing
+    #[command(after_help = "Examples:\n  mb-lb-ctl reload\n  mb-lb-ctl check && mb-lb-ctl reload")]
+    Reload,
+    /// One screen: what is so, why, and what to do next; exit code 10 when degraded
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl status\n  mb-lb-ctl status -o json | jq .alarms"
+    )]
+    Status(Status),
+    /// List services, servers, flows, VIPs or checks
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  mb-lb-ctl list servers -o wide\n  mb-lb-ctl list flows smtp_backend --limit 20\n  mb-lb-ctl list checks --watch\n  mb-lb-ctl list servers -o csv > servers.csv"
+    )]
+    List(List),
+    /// All about one server: settings, health, events, what the kernel holds
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl describe smtp_backend/mb1\n  mb-lb-ctl describe smtp_backend/mb1 -o json"
+    )]
+    Describe(Describe),
+    /// No new flows for a server; those that are go on
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl drain smtp_backend/mb2 --reason \"kernel upgrade\"\n  mb-lb-ctl drain smtp_backend/mb2 --wait 5m && ssh mb2 reboot"
+    )]
+    Drain(Admin),
+    /// Take a server out: no new flows, no checks; its flows are treated as on_down says
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl maint smtp_backend/mb2 --reason \"disk is failing\"\n  mb-lb-ctl drain smtp_backend/mb2 --wait 5m && mb-lb-ctl maint smtp_backend/mb2"
+    )]
+    Maint(Admin),
+    /// Undo drain or maint
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl ready smtp_backend/mb2\n  mb-lb-ctl ready smtp_backend/mb2 --wait 30s    # until it takes new flows"
+    )]
+    Ready(Admin),
+    /// Set a server's weight; it holds across restarts until it is set again
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl weight smtp_backend/mb3 5\n  mb-lb-ctl weight smtp_backend/mb3 0    # no new flows"
+    )]
+    Weight(Weight),
+    /// Show changes of state, and follow them
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl events -n 20\n  mb-lb-ctl events -f\n  mb-lb-ctl events -f -o json | jq -r .text"
+    )]
+    Events(Events),
+    /// Take the data plane out of the kernel: program, maps and flows
+    #[command(
+        after_help = "Examples:\n  systemctl stop mb-lb && mb-lb-ctl detach\n  mb-lb-ctl detach --force    # although the daemon runs; its flows are lost"
+    )]
+    Detach(Detach),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TextOrJson {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// File to check [default: the configuration file]
+    pub file: Option<PathBuf>,
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: TextOrJson,
+    /// Exit with 4 when there are warnings
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// File to compare with what is in force [default: the file that a reload would read]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: TextOrJson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    Services,
+    Servers,
+    Flows,
+    Vips,
+    Checks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    Table,
+    Wide,
+    Json,
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    pub what: What,
+    /// Only of this service
+    pub service: Option<String>,
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    pub output: Form,
+    /// Show again every so many seconds, until interrupted
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", require_equals = true,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub watch: Option<u64>,
+    /// At most so many flows
+    #[arg(long, value_name = "N", default_value_t = crate::command::native::DEFAULT_FLOWS)]
+    pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct Describe {
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    pub server: ServerRef,
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub struct Admin {
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    pub server: ServerRef,
+    /// Wait until no flow is left (ready: until it takes new flows), at most so long: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+    /// Why; shown in status and events until undone
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Weight {
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    pub server: ServerRef,
+    /// 0 to 256; 0 takes no new flow
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
+    pub weight: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on showing events as they happen
+    #[arg(short, long)]
+    pub follow: bool,
+    /// So many of the last
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 20)]
+    pub lines: usize,
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub struct Detach {
+    /// Although the daemon runs
+    #[arg(long)]
+    pub force: bool,
+}
+
+fn server(text: &str) -> Result<ServerRef, &'static str> {
+    parse_server(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together_and_every_command_has_examples() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            let help = sub.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|help| help.starts_with("Examples:\n  ")),
+                "{}",
+                sub.get_name()
+            );
+        }
+    }
+}

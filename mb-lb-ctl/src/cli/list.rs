@@ -1,0 +1,160 @@
+//! `list`: rows for people, scripts and spreadsheets.
+
+pub(super) mod rows;
+mod table;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::args::{self, Form, Global, What};
+use crate::cli::client::Client;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{emit, json as document, style_of_stdout};
+use crate::cli::style::Style;
+use crate::command::line::quote;
+use crate::command::native::check_service;
+use crate::snapshot::{FlowView, JSON_VERSION, Snapshot};
+
+pub use crate::cli::args::{Form as ListForm, What as ListWhat};
+
+/// What is to be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'v> {
+    pub what: What,
+    pub form: Form,
+    /// Only this service.
+    pub service: Option<&'v str>,
+    pub style: Style,
+}
+
+pub fn run(global: &Global, args: &args::List) -> Result<Exit, Failure> {
+    let client = Client::new(global);
+    let view = View {
+        what: args.what,
+        form: args.output,
+        service: args.service.as_deref(),
+        style: style_of_stdout(global.color),
+    };
+    let terminal = std::io::stdout().is_terminal();
+    loop {
+        let snapshot = client.snapshot()?;
+        if let Some(name) = view.service {
+            check_service(&snapshot, name).map_err(|text| {
+                Failure::new(Exit::NotFound, text).next("mb-lb-ctl list services")
+            })?;
+        }
+        let flows = match view.what {
+            What::Flows => fetch_flows(&client, view.service, args.limit)?,
+            _ => Vec::new(),
+        };
+        let text = render(&snapshot, &flows, &view)?;
+        let Some(seconds) = args.watch else {
+            emit(&text)?;
+            return Ok(Exit::Ok);
+        };
+        if terminal {
+            // Home and clear to the end: less flicker than clearing first.
+            emit(&format!("\x1b[H\x1b[2J{text}"))?;
+        } else {
+            emit(&format!("{text}\n"))?;
+        }
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
+fn fetch_flows(
+    client: &Client,
+    service: Option<&str>,
+    limit: usize,
+) -> Result<Vec<FlowView>, Failure> {
+    let request = match service {
+        Some(service) => format!("mb-lb flows {} limit {limit}", quote(service)),
+        None => format!("mb-lb flows limit {limit}"),
+    };
+    client.ask(&request).map(|(_, flows)| flows)
+}
+
+/// The rows in the form wanted. `flows` matters only where flows are to be shown.
+///
+/// # Errors
+/// Where something does not become JSON.
+pub fn render(snapshot: &Snapshot, flows: &[FlowView], view: &View) -> Result<String, Failure> {
+    let services: Vec<_> = snapshot
+        .services
+        .iter()
+        .filter(|service| view.service.is_none_or(|name| service.name == name))
+        .collect();
+    if view.form == Form::Json {
+        return document(&as_json(&services, flows, view.what)?);
+    }
+    let rows = match view.what {
+        What::Services => rows::services(&services),
+        What::Servers => rows::servers(&services),
+        What::Flows => rows::flows(flows),
+        What::Vips => rows::vips(&services),
+        What::Checks => rows::checks(&services),
+    };
+    Ok(match view.form {
+        Form::Csv => rows.csv(),
+        Form::Wide => rows.table(true, view.style),
+        Form::Table | Form::Json => rows.table(false, view.style),
+    })
+}
+
+fn as_json(
+    services: &[&crate::snapshot::ServiceView],
+    flows: &[FlowView],
+    what: What,
+) -> Result<Value, Failure> {
+    let servers = || {
+        services
+            .iter()
+            .flat_map(|service| service.servers.iter().map(move |server| (service, server)))
+    };
+    let (key, rows) = match what {
+        What::Services => ("services", json!(services)),
+        What::Flows => ("flows", json!(flows)),
+        What::Vips => {
+            let vips: Vec<Value> = services
+                .iter()
+                .flat_map(|service| {
+                    service.listen.iter().map(move |listen| {
+                        json!({
+                            "address": listen.ip(),
+                            "port": listen.port(),
+                            "service": service.name,
+                            "usable": service.servers.iter().filter(|server| server.usable).count(),
+                            "servers": service.servers.len(),
+                        })
+                    })
+                })
+                .collect();
+            ("vips", json!(vips))
+        }
+        What::Servers => {
+            let rows: Vec<Value> = servers()
+                .map(|(service, server)| with_service(&service.name, json!(server)))
+                .collect();
+            ("servers", json!(rows))
+        }
+        What::Checks => {
+            let rows: Vec<Value> = servers()
+                .filter_map(|(service, server)| {
+                    let check = server.check.as_ref()?;
+                    let mut row = with_service(&service.name, json!(check));
+                    row["server"] = json!(server.name);
+                    Some(row)
+                })
+                .collect();
+            ("checks", json!(rows))
+        }
+    };
+    Ok(json!({ "version": JSON_VERSION, key: rows }))
+}
+
+fn with_service(name: &str, mut row: Value) -> Value {
+    row["service"] = json!(name);
+    row
+}

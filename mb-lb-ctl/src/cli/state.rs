@@ -1,0 +1,135 @@
+//! One word for what a server does now, and why. Status, lists and description use the same.
+
+use crate::cli::format::{count, span};
+use crate::cli::style::Style;
+use crate::command::native::state_word;
+use crate::snapshot::{AdminState, HealthState, ServerView};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tone {
+    Good,
+    Bad,
+    Odd,
+    Calm,
+}
+
+/// `up`, `DOWN`, `drain`, `maint`, `unknown`, `full` or `ramp 40%`.
+pub fn word(server: &ServerView) -> String {
+    classify(server).0
+}
+
+/// The word, padded to `width` and coloured.
+pub fn painted(server: &ServerView, width: usize, style: Style) -> String {
+    let (word, tone) = classify(server);
+    let word = format!("{word:<width$}");
+    match tone {
+        Tone::Good => style.good(&word),
+        Tone::Bad => style.bad(&word),
+        Tone::Odd => style.odd(&word),
+        Tone::Calm => style.calm(&word),
+    }
+}
+
+/// Nothing about the server needs anybody's attention.
+pub fn is_plain(server: &ServerView) -> bool {
+    classify(server).0 == "up" && note(server).is_empty()
+}
+
+/// Why the state is so, who made it so, and what else is odd; empty for a server that is simply up.
+pub fn note(server: &ServerView) -> String {
+    let mut parts = Vec::new();
+    let down = server.health == HealthState::Down && server.admin != AdminState::Maint;
+    if server.admin != AdminState::Ready {
+        parts.push(wish(server, down));
+    }
+    if down {
+        parts.push(format!("for {}: {}", span(server.since), cause(server)));
+    }
+    match classify(server).0.as_str() {
+        "unknown" if server.health_reason.is_empty() => parts.push("not checked yet".to_owned()),
+        "unknown" => parts.push(server.health_reason.clone()),
+        "full" => parts.push(match server.max_connections {
+            Some(cap) => format!("at its cap of {}", count(u64::from(cap), "flow")),
+            None => "takes no new flow".to_owned(),
+        }),
+        _ => {}
+    }
+    if server.weight == 0 {
+        parts.push("weight 0: no new flows".to_owned());
+    }
+    if server.backup {
+        parts.push(match server.usable {
+            true => "backup, in use".to_owned(),
+            false => "backup".to_owned(),
+        });
+    }
+    if server.drift != 0 {
+        parts.push(format!("drift {:+}", server.drift));
+    }
+    parts.join("; ")
+}
+
+fn classify(server: &ServerView) -> (String, Tone) {
+    let (word, tone) = match (server.admin, server.health) {
+        (AdminState::Maint, _) => ("maint", Tone::Calm),
+        (_, HealthState::Down) => ("DOWN", Tone::Bad),
+        (AdminState::Drain, _) => ("drain", Tone::Calm),
+        (_, HealthState::Unknown) => ("unknown", Tone::Odd),
+        (_, HealthState::Up) if is_full(server) => ("full", Tone::Odd),
+        (_, HealthState::Up) if server.usable && server.ramp_percent < 100 => {
+            return (format!("ramp {}%", server.ramp_percent), Tone::Odd);
+        }
+        (_, HealthState::Up) => ("up", Tone::Good),
+    };
+    (word.to_owned(), tone)
+}
+
+/// Up and wanted, and still without new flows because of its cap. A backup that stands by looks alike, except that it
+/// has room.
+fn is_full(server: &ServerView) -> bool {
+    let has_room = || {
+        server
+            .max_connections
+            .is_none_or(|cap| server.active < i64::from(cap))
+    };
+    !server.usable
+        && server.weight > 0
+        && server.max_connections.is_some()
+        && !(server.backup && has_room())
+}
+
+/// What the operator wants, who that is, and why.
+fn wish(server: &ServerView, with_state: bool) -> String {
+    let mut text = String::new();
+    // Behind DOWN the reader could not see it.
+    if with_state {
+        text.push_str(state_word(server.admin));
+        text.push(' ');
+    }
+    if server.admin_by.is_empty() {
+        text.push_str("for ");
+        text.push_str(&span(server.since));
+    } else {
+        text.push_str(&format!(
+            "by {} {} ago",
+            server.admin_by,
+            span(server.since)
+        ));
+    }
+    if !server.admin_reason.is_empty() {
+        text.push_str(&format!(": {}", server.admin_reason));
+    }
+    text
+}
+
+fn cause(server: &ServerView) -> String {
+    let code = server
+        .check
+        .as_ref()
+        .map(|check| check.code.as_str())
+        .filter(|code| !code.is_empty() && *code != "INI" && !code.ends_with("OK"));
+    match code {
+        Some(code) => format!("{} ({code})", server.health_reason),
+        None => server.health_reason.clone(),
+    }
+}

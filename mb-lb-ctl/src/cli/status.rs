@@ -1,0 +1,255 @@
+//! `status`: one screen that says what is so, why, and what to do next.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::cli::args::{self, Global, TextOrJson};
+use crate::cli::client::Client;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::format::{count, grouped, grouped_signed, span, timestamp};
+use crate::cli::output::{emit, json, style_of_stdout};
+use crate::cli::state;
+use crate::cli::style::Style;
+use crate::snapshot::{DataplaneView, ServerView, ServiceView, Severity, Snapshot};
+
+/// A service with more servers than this shows only those that need attention, so that a screen stays a screen.
+const SHOWN: usize = 24;
+
+/// What the rendering depends on besides the snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    pub style: Style,
+    /// Unix time in milliseconds.
+    pub now_ms: u64,
+}
+
+pub fn run(global: &Global, args: &args::Status) -> Result<Exit, Failure> {
+    let snapshot = Client::new(global).snapshot()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let view = View {
+        style: style_of_stdout(global.color),
+        now_ms: now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
+    };
+    emit(&match args.output {
+        TextOrJson::Text => render(&snapshot, view),
+        TextOrJson::Json => json(&snapshot)?,
+    })?;
+    Ok(match degraded(&snapshot) {
+        true => Exit::Degraded,
+        false => Exit::Ok,
+    })
+}
+
+/// Somebody ought to do something.
+pub fn degraded(snapshot: &Snapshot) -> bool {
+    !snapshot.alarms.is_empty()
+        || snapshot.reload_error.is_some()
+        || snapshot.dataplane.error.is_some()
+}
+
+pub fn render(snapshot: &Snapshot, view: View) -> String {
+    let mut text = String::new();
+    director(&mut text, snapshot, view);
+    for service in &snapshot.services {
+        service_tree(&mut text, service, view.style);
+    }
+    alarms(&mut text, snapshot, view.style);
+    text
+}
+
+fn director(text: &mut String, snapshot: &Snapshot, view: View) {
+    let style = view.style;
+    let (bullet, word) = match degraded(snapshot) {
+        false => (style.good(style.bullet()), style.good("all well")),
+        true => (style.bad(style.bullet()), style.bad("DEGRADED")),
+    };
+    let since = view.now_ms.saturating_sub(snapshot.uptime * 1000);
+    // Writing into a String cannot fail, here and below.
+    let _ = writeln!(
+        text,
+        "{bullet} {}  {word}   since {} ({})   config {}   mb-lb {}",
+        style.strong(&snapshot.director),
+        span(snapshot.uptime),
+        timestamp(since),
+        snapshot.config_hash,
+        snapshot.build,
+    );
+    let dataplane = &snapshot.dataplane;
+    let _ = writeln!(
+        text,
+        "  XDP {}   {} of {}",
+        interfaces(dataplane, style),
+        count(dataplane.flows, "flow"),
+        grouped(dataplane.max_flows),
+    );
+    if let Some(error) = &dataplane.error {
+        let _ = writeln!(text, "  {} {error}", style.bad("data plane:"));
+    }
+    if dataplane.table_full > 0 {
+        let _ = writeln!(
+            text,
+            "  {} {} found the flow table full",
+            style.odd("flow table:"),
+            count(dataplane.table_full, "flow"),
+        );
+    }
+    if dataplane.repairs > 0 {
+        let repaired = match dataplane.repairs {
+            1 => "1 map entry has been repaired".to_owned(),
+            many => format!("{} map entries have been repaired", grouped(many)),
+        };
+        let _ = writeln!(text, "  {} {repaired}", style.odd("drift:"));
+    }
+}
+
+fn interfaces(dataplane: &DataplaneView, style: Style) -> String {
+    if dataplane.interfaces.is_empty() {
+        return style.bad("on no interface");
+    }
+    let words: Vec<String> = dataplane
+        .interfaces
+        .iter()
+        .map(|interface| match interface.mode.as_str() {
+            "native" => format!("native on {}", interface.name),
+            // Works, but the driver builds a socket buffer for each packet first.
+            mode => style.odd(&format!(
+                "{mode} on {} (slower than native)",
+                interface.name
+            )),
+        })
+        .collect();
+    words.join(", ")
+}
+
+fn service_tree(text: &mut String, service: &ServiceView, style: Style) {
+    let usable = service
+        .servers
+        .iter()
+        .filter(|server| server.usable)
+        .count();
+    let up = format!("{usable}/{} up", service.servers.len());
+    let listen: Vec<String> = service.listen.iter().map(ToString::to_string).collect();
+    let _ = writeln!(
+        text,
+        "\n{}   {}   {} {}   {}   active {}   {} new/s",
+        style.strong(&service.name),
+        listen.join(", "),
+        service.scheduler,
+        service.forward,
+        match usable {
+            0 => style.bad(&up),
+            all if all == service.servers.len() => style.good(&up),
+            _ => style.odd(&up),
+        },
+        grouped_signed(service.servers.iter().map(|server| server.active).sum()),
+        grouped(service.servers.iter().map(|server| server.rate).sum()),
+    );
+    if usable == 0 {
+        let _ = writeln!(
+            text,
+            "  {} for {}: new clients get {}",
+            style.bad("NO SERVER"),
+            span(service.since),
+            match (service.no_server_does.as_str(), &service.no_server) {
+                ("reply", Some(reply)) => format!("\"{reply}\""),
+                _ => "a reset".to_owned(),
+            }
+        );
+    }
+    servers(text, service, style);
+}
+
+fn servers(text: &mut String, service: &ServiceView, style: Style) {
+    let all = service.servers.len();
+    let shown: Vec<&ServerView> = service
+        .servers
+        .iter()
+        .filter(|server| all <= SHOWN || !state::is_plain(server))
+        .take(SHOWN)
+        .collect();
+    let width = |of: &dyn Fn(&ServerView) -> String| {
+        let widths = shown.iter().map(|server| of(server).chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let name_width = width(&|server| server.name.clone());
+    let word_width = width(&|server| state::word(server));
+    let weight_width = width(&|server| server.weight.to_string());
+    let active_width = width(&|server| grouped_signed(server.active));
+    let pending_width = width(&|server| grouped(server.pending));
+    for (index, server) in shown.iter().enumerate() {
+        let line = format!(
+            "  {}{:<name_width$}  {}  weight {:>weight_width$}  active {:>active_width$}  pending {:>pending_width$}  {}",
+            style.branch(index + 1 == all),
+            server.name,
+            state::painted(server, word_width, style),
+            server.weight,
+            grouped_signed(server.active),
+            grouped(server.pending),
+            state::note(server),
+        );
+        let _ = writeln!(text, "  {}", line.trim());
+    }
+    if shown.len() < all {
+        let rest = all - shown.len();
+        let active: i64 = service.servers.iter().map(|server| server.active).sum();
+        let shown_active: i64 = shown.iter().map(|server| server.active).sum();
+        let odd = service
+            .servers
+            .iter()
+            .filter(|s| !state::is_plain(s))
+            .count()
+            - shown.len();
+        let states = match odd {
+            0 => "all up".to_owned(),
+            odd => format!(
+                "{} up, {} not",
+                grouped((rest - odd) as u64),
+                grouped(odd as u64)
+            ),
+        };
+        let _ = writeln!(
+            text,
+            "  {}{} more: {states}, active {}   (mb-lb-ctl list servers {})",
+            style.branch(true),
+            grouped(rest as u64),
+            grouped_signed(active - shown_active),
+            service.name,
+        );
+    }
+}
+
+fn alarms(text: &mut String, snapshot: &Snapshot, style: Style) {
+    text.push('\n');
+    if let Some(error) = &snapshot.reload_error {
+        let _ = writeln!(
+            text,
+            "{} the last reload was refused, the configuration before it is in force: {error}",
+            style.odd("!")
+        );
+    }
+    for alarm in &snapshot.alarms {
+        let mark = match alarm.severity {
+            Severity::Critical => style.bad("!!"),
+            Severity::Warning => style.odd("!"),
+        };
+        let _ = writeln!(text, "{mark} {}", alarm.text);
+        if !alarm.next.is_empty() {
+            let _ = writeln!(text, "  next: {}", alarm.next);
+        }
+    }
+    let next = match snapshot.alarms.iter().find(|alarm| !alarm.next.is_empty()) {
+        // It stands on the line above.
+        Some(_) if snapshot.alarms.len() == 1 => return,
+        Some(worst) => worst.next.clone(),
+        None if snapshot.reload_error.is_some() => {
+            "mb-lb-ctl check, correct the file, mb-lb-ctl reload".to_owned()
+        }
+        None if snapshot.dataplane.error.is_some() => "journalctl -u mb-lb -n 50".to_owned(),
+        None if snapshot.services.is_empty() => format!(
+            "no service is configured: add a [service.NAME] to {}, then mb-lb-ctl reload",
+            snapshot.config_path
+        ),
+        None => "nothing to do; mb-lb-ctl events -f shows changes as they happen".to_owned(),
+    };
+    let _ = writeln!(text, "{} {next}", style.strong("Next:"));
+}

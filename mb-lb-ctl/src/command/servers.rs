@@ -1,0 +1,100 @@
+//! `show servers state`: HAProxy's state file, version 1.
+
+use std::fmt::Write as _;
+
+use crate::command::{find_service, proxy_id};
+use crate::snapshot::{AdminState, HealthState, ServerView, ServiceView, Snapshot};
+
+const HEADER: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
+     srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state \
+     srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port \
+     srv_check_addr srv_agent_addr srv_agent_port\n";
+
+/// All services, or one.
+pub fn render(snapshot: &Snapshot, service: Option<&str>) -> String {
+    let services = match service {
+        None => &snapshot.services[..],
+        Some(name) => match find_service(snapshot, name) {
+            Some(position) => &snapshot.services[position..=position],
+            None => return "Can't find backend.\n".to_owned(),
+        },
+    };
+    let mut text = HEADER.to_owned();
+    for service in services {
+        for server in &service.servers {
+            line(&mut text, service, server);
+        }
+    }
+    text
+}
+
+fn line(text: &mut String, service: &ServiceView, server: &ServerView) {
+    let check = server.check.as_ref();
+    let code = check.map_or("", |check| check.code.as_str());
+    let address = server
+        .address
+        .map_or_else(|| "-".to_owned(), |address| address.to_string());
+    // No agent, no forced ids, no host name, no SRV record, no TLS: these columns never say more than that.
+    let _ = writeln!(
+        text,
+        "{} {} {} {} {address} {} {} {} {} {} {} {} {} {} 0 0 0 - {} - 0 {} - - 0",
+        proxy_id(service),
+        service.name,
+        server.position,
+        server.name,
+        operational_state(server),
+        match server.admin {
+            AdminState::Ready => 0,
+            AdminState::Maint => 1,
+            AdminState::Drain => 8,
+        },
+        server.weight,
+        server.initial_weight,
+        server.since,
+        check_status(code),
+        check_result(code),
+        check.map_or(0, |check| check.level),
+        match (check, server.admin) {
+            (None, _) => 0,
+            // Configured and enabled; paused too in maintenance.
+            (Some(_), AdminState::Maint) => 14,
+            (Some(_), _) => 6,
+        },
+        server.port,
+        check.map_or(0, |check| check.port),
+    );
+}
+
+/// 0 stopped, 1 starting (slow start), 2 running, 3 stopping.
+fn operational_state(server: &ServerView) -> u8 {
+    match (server.admin, server.health) {
+        (AdminState::Maint, _) | (_, HealthState::Down | HealthState::Unknown) => 0,
+        _ if server.ramp_percent < 100 => 1,
+        _ => 2,
+    }
+}
+
+/// Numbers of HAProxy's check statuses.
+fn check_status(code: &str) -> u8 {
+    match code {
+        "INI" => 1,
+        "SOCKERR" => 5,
+        "L4OK" => 6,
+        "L4TOUT" => 7,
+        "L4CON" => 8,
+        "L7TOUT" => 12,
+        "L7RSP" => 13,
+        "L7OK" => 15,
+        "L7STS" => 17,
+        _ => 0,
+    }
+}
+
+/// 0 unknown, 2 failed, 3 passed.
+fn check_result(code: &str) -> u8 {
+    match code {
+        "" | "INI" => 0,
+        code if code.ends_with("OK") => 3,
+        _ => 2,
+    }
+}
