@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use mb_lb_ctl::admin::{AdminHandle, AdminSocket, Request, serve};
 use mb_lb_ctl::engine::{Change, Refusal, ServerRef, Weight};
-use mb_lb_ctl::snapshot::{AdminState, EventView, ServerView, Snapshot};
+use mb_lb_ctl::snapshot::{AdminState, EventView, HealthState, ServerView, Snapshot};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::fixtures;
@@ -185,7 +185,7 @@ fn apply(server: &mut ServerView, change: &Change, by: &str) -> String {
     match change {
         Change::Admin { state, reason, .. } => {
             server.admin = *state;
-            server.usable = *state == AdminState::Ready;
+            server.usable = *state == AdminState::Ready && server.health == HealthState::Up;
             server.admin_by = by.to_owned();
             server.admin_reason = reason.clone();
             String::new()

@@ -363,20 +363,19 @@ fn waiting_has_an_end() {
 }
 
 #[test]
-fn a_server_that_stays_down_does_not_become_usable() {
+fn ready_waits_until_the_server_takes_flows() {
     let daemon = Daemon::start(none_up());
-    daemon.snapshot.send_modify(|snapshot| {
-        Arc::make_mut(snapshot).services[0].servers.truncate(2);
-    });
-    let mut child = spawn(&daemon, &["ready", "smtp_backend/mb2", "--wait", "60s"]);
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    out.read_line(&mut line).unwrap();
-    assert_eq!(line, "smtp_backend/mb2: drain -> ready\n");
-    assert_eq!(
-        child.wait().unwrap().code(),
-        Some(0),
-        "the daemon of the test says it is usable at once"
+    let (code, out, _) = run(&daemon, &["ready", "smtp_backend/mb1", "--wait", "60s"]);
+    assert_eq!(code, 0, "{out}");
+    let (code, out, err) = run(&daemon, &["ready", "smtp_backend/mb2", "--wait", "10ms"]);
+    assert_eq!(code, 7);
+    assert!(
+        out.starts_with("smtp_backend/mb2: drain -> ready\n"),
+        "{out}"
+    );
+    assert!(
+        err.contains("takes no new flows after 0s: it is DOWN, for 31s: no MAC address"),
+        "{err}"
     );
 }
 
