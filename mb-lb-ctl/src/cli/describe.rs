@@ -10,7 +10,7 @@ use crate::cli::change::find;
 use crate::cli::client::Client;
 use crate::cli::events;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::format::{bytes, grouped, grouped_signed, span};
+use crate::cli::format::{bytes, count, grouped, grouped_signed, span};
 use crate::cli::list::rows::history;
 use crate::cli::output::{emit, json as document, style_of_stdout};
 use crate::cli::state;
@@ -266,9 +266,9 @@ fn check_rows(check: &CheckView) -> Vec<(&'static str, String)> {
         (
             "failed",
             format!(
-                "{} checks while up, went down {} times",
-                grouped(check.failures),
-                grouped(check.falls)
+                "{} while up, went down {}",
+                count(check.failures, "check"),
+                count(check.falls, "time")
             ),
         ),
     ]

@@ -10,7 +10,7 @@ use crate::cli::format::{count, grouped, grouped_signed, span, timestamp};
 use crate::cli::output::{emit, json, style_of_stdout};
 use crate::cli::state;
 use crate::cli::style::Style;
-use crate::snapshot::{DataplaneView, ServerView, ServiceView, Severity, Snapshot};
+use crate::snapshot::{AdminState, DataplaneView, ServerView, ServiceView, Severity, Snapshot};
 
 /// A service with more servers than this shows only those that need attention, so that a screen stays a screen.
 const SHOWN: usize = 24;
@@ -249,7 +249,19 @@ fn alarms(text: &mut String, snapshot: &Snapshot, style: Style) {
             "no service is configured: add a [service.NAME] to {}, then mb-lb-ctl reload",
             snapshot.config_path
         ),
-        None => "nothing to do; mb-lb-ctl events -f shows changes as they happen".to_owned(),
+        None => match set_aside(snapshot) {
+            Some(name) => format!("mb-lb-ctl ready {name} when it may take new flows again"),
+            None => "nothing to do; mb-lb-ctl events -f shows changes as they happen".to_owned(),
+        },
     };
     let _ = writeln!(text, "{} {next}", style.strong("Next:"));
+}
+
+/// The first server that somebody has drained or taken out, and may have forgotten.
+fn set_aside(snapshot: &Snapshot) -> Option<String> {
+    snapshot.services.iter().find_map(|service| {
+        let mut servers = service.servers.iter();
+        let server = servers.find(|server| server.admin != AdminState::Ready)?;
+        Some(format!("{}/{}", service.name, server.name))
+    })
 }

@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn colour_is_for_terminals_unless_somebody_says_otherwise() {
-        let cases: &[(Color, bool, &[(&str, &str)], bool)] = &[
+        type Env = &'static [(&'static str, &'static str)];
+        let cases: &[(Color, bool, Env, bool)] = &[
             (Color::Auto, true, &[], true),
             (Color::Auto, false, &[], false),
             (Color::Auto, true, &[("TERM", "dumb")], false),

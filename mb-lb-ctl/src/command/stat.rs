@@ -263,7 +263,8 @@ fn server_row(service: &ServiceView, server: &ServerView) -> Row {
                 row.u32(Field(37, "MOP"), reply);
             }
             row.u64(Field(38, "MDP"), check.duration_ms);
-            row.text(Field(56, "MOP"), &check.detail);
+            // Many scripts cut rows at commas and do not look at quotes.
+            row.text(Field(56, "MOP"), &check.detail.replace(',', ";"));
             row.text(Field(65, "MOP"), describe_code(&check.code));
         }
         row.u32(Field(67, "CGS"), check.rise);

@@ -1,0 +1,290 @@
+//! Snapshots to render: from a quiet day to a bad one.
+
+use std::collections::BTreeMap;
+
+use mb_lb_ctl::snapshot::{
+    AdminState, Alarm, CheckView, DataplaneView, EventView, FlowView, HealthState, InterfaceView,
+    ServerView, ServiceView, Severity, Snapshot,
+};
+
+/// 2026-11-23 12:17:37.358 UTC.
+pub const NOW_MS: u64 = 1_795_436_257_358;
+
+pub fn check() -> CheckView {
+    CheckView {
+        kind: "smtp".into(),
+        port: 10025,
+        code: "L7OK".into(),
+        reply: Some(220),
+        detail: "220 banner, EHLO accepted".into(),
+        duration_ms: 3,
+        rise: 2,
+        fall: 3,
+        streak: 812,
+        level: 4,
+        failures: 1,
+        falls: 0,
+        history: vec![false, true, true, true],
+        interval_ms: 2000,
+    }
+}
+
+pub fn server(position: u32, weight: u16, active: i64) -> ServerView {
+    ServerView {
+        name: format!("mb{position}"),
+        id: 10 + position,
+        position,
+        address: Some(
+            format!("192.168.1.{}", 100 + position % 100)
+                .parse()
+                .unwrap(),
+        ),
+        port: 25,
+        initial_weight: weight,
+        weight,
+        ramp_percent: 100,
+        health: HealthState::Up,
+        health_reason: "220 banner, EHLO accepted".into(),
+        usable: true,
+        since: 7260,
+        check: Some(check()),
+        mac: Some(format!("52:54:00:00:00:{:02x}", 100 + position % 100)),
+        interface: Some("eth0".into()),
+        active,
+        pending: 1,
+        active_max: active + 5,
+        opened: 12_034,
+        closed: 12_000,
+        expired: 14,
+        audited: u64::try_from(active).unwrap(),
+        packets: 1_203_400,
+        bytes: 1_234_567_890,
+        rate: 4,
+        rate_max: 31,
+        last_flow: Some(0),
+        ..ServerView::default()
+    }
+}
+
+/// Everything works.
+pub fn well() -> Snapshot {
+    Snapshot {
+        version: 1,
+        director: "lb1".into(),
+        build: "0.1.0".into(),
+        pid: 4711,
+        uptime: 12 * 86_400 + 4 * 3600,
+        config_hash: "7f3a9c".into(),
+        config_path: "/etc/mb-lb/mb-lb.toml".into(),
+        reload_error: None,
+        dataplane: DataplaneView {
+            interfaces: vec![InterfaceView {
+                name: "eth0".into(),
+                mode: "native".into(),
+            }],
+            pinned_at: "/sys/fs/bpf/mb-lb/1".into(),
+            flows: 1052,
+            active: 1050,
+            max_flows: 262_144,
+            sweeps: 1000,
+            sweep_micros: 420,
+            ..DataplaneView::default()
+        },
+        services: vec![ServiceView {
+            name: "smtp_backend".into(),
+            id: 0,
+            listen: vec!["192.168.1.100:25".parse().unwrap()],
+            forward: "dsr".into(),
+            scheduler: "leastconn".into(),
+            on_down: "reset".into(),
+            no_server: Some("421 4.3.2 Service not available, try again later".into()),
+            no_server_does: "reply".into(),
+            since: 86_400,
+            downs: 0,
+            servers: vec![server(1, 10, 420), server(2, 10, 420), server(3, 5, 210)],
+        }],
+        alarms: vec![],
+    }
+}
+
+/// mb3 refuses connections.
+pub fn one_down() -> Snapshot {
+    let mut snapshot = well();
+    let server = &mut snapshot.services[0].servers[2];
+    server.health = HealthState::Down;
+    server.health_reason = "connection refused".into();
+    server.usable = false;
+    server.since = 125;
+    server.downtime = 125;
+    server.active = 0;
+    server.check = Some(CheckView {
+        code: "L4CON".into(),
+        reply: None,
+        detail: "connection refused".into(),
+        duration_ms: 0,
+        streak: 9,
+        level: 0,
+        failures: 3,
+        falls: 1,
+        history: vec![true, false, false, false],
+        ..check()
+    });
+    snapshot.alarms.push(Alarm {
+        severity: Severity::Warning,
+        text: "1 of 3 servers of smtp_backend is down: mb3".into(),
+        next: "mb-lb-ctl describe smtp_backend/mb3".into(),
+    });
+    snapshot
+}
+
+/// mb2 is drained by alice.
+pub fn drained() -> Snapshot {
+    let mut snapshot = well();
+    let server = &mut snapshot.services[0].servers[1];
+    server.admin = AdminState::Drain;
+    server.admin_by = "alice".into();
+    server.admin_reason = "kernel upgrade".into();
+    server.since = 252;
+    server.usable = false;
+    server.active = 217;
+    snapshot
+}
+
+/// No server takes flows, and the reasons differ.
+pub fn none_up() -> Snapshot {
+    let mut snapshot = one_down();
+    let service = &mut snapshot.services[0];
+    service.since = 31;
+    service.downs = 1;
+    let maint = &mut service.servers[0];
+    maint.admin = AdminState::Maint;
+    maint.admin_by = "alice".into();
+    maint.since = 3600;
+    maint.usable = false;
+    maint.active = 0;
+    let down = &mut service.servers[1];
+    down.admin = AdminState::Drain;
+    down.admin_by = "bob".into();
+    down.health = HealthState::Down;
+    down.health_reason = "no MAC address for 192.168.1.102 on eth0".into();
+    down.usable = false;
+    down.since = 31;
+    snapshot.alarms.insert(
+        0,
+        Alarm {
+            severity: Severity::Critical,
+            text: "no server of smtp_backend takes new flows".into(),
+            next: "mb-lb-ctl ready smtp_backend/mb1, or look at mb2 and mb3".into(),
+        },
+    );
+    snapshot
+}
+
+/// Everything that the data plane can complain of, and every odd state that a server can be in.
+pub fn degraded() -> Snapshot {
+    let mut snapshot = well();
+    snapshot.reload_error = Some("2 errors in /etc/mb-lb/mb-lb.toml".into());
+    snapshot.dataplane.interfaces.push(InterfaceView {
+        name: "eth1".into(),
+        mode: "generic".into(),
+    });
+    snapshot.dataplane.error = Some("map flows4: Operation not permitted".into());
+    snapshot.dataplane.table_full = 1234;
+    snapshot.dataplane.repairs = 2;
+    let service = &mut snapshot.services[0];
+    service.scheduler = "roundrobin".into();
+    service.servers[0].ramp_percent = 40;
+    service.servers[1].max_connections = Some(420);
+    service.servers[1].usable = false;
+    service.servers[2].health = HealthState::Unknown;
+    service.servers[2].health_reason = String::new();
+    service.servers[2].usable = false;
+    service.servers[2].drift = 3;
+    let mut backup = server(4, 0, 0);
+    backup.backup = true;
+    backup.usable = false;
+    backup.check = None;
+    service.servers.push(backup);
+    snapshot.alarms.push(Alarm {
+        severity: Severity::Critical,
+        text: "the data plane cannot be written".into(),
+        next: "journalctl -u mb-lb -n 50".into(),
+    });
+    snapshot.alarms.push(Alarm {
+        severity: Severity::Warning,
+        text: "eth1 has no native XDP".into(),
+        next: "use a driver with XDP, or say xdp = \"generic\"".into(),
+    });
+    snapshot
+}
+
+/// 1,000 servers; two need attention.
+pub fn thousand() -> Snapshot {
+    let mut snapshot = one_down();
+    let service = &mut snapshot.services[0];
+    for position in 4..=1000 {
+        let mut one = server(position, 1, i64::from(position));
+        one.address = Some(
+            format!("10.0.{}.{}", position / 250, position % 250)
+                .parse()
+                .unwrap(),
+        );
+        service.servers.push(one);
+    }
+    service.servers[499].admin = AdminState::Drain;
+    service.servers[499].usable = false;
+    snapshot
+}
+
+/// A daemon without a service.
+pub fn empty() -> Snapshot {
+    Snapshot {
+        services: vec![],
+        ..well()
+    }
+}
+
+pub fn flows() -> Vec<FlowView> {
+    let flow = |port: u16, server: &str, idle| FlowView {
+        client: format!("203.0.113.7:{port}").parse().unwrap(),
+        vip: "192.168.1.100:25".parse().unwrap(),
+        service: "smtp_backend".into(),
+        server: server.into(),
+        state: "established".into(),
+        idle_seconds: idle,
+        age_seconds: idle + 60,
+    };
+    vec![flow(40_000, "mb1", 0), flow(40_001, "mb2", 252)]
+}
+
+pub fn event(seq: u64, kind: &str, text: &str) -> EventView {
+    EventView {
+        seq,
+        time_ms: NOW_MS - 600_000 + seq * 1000,
+        subject: "smtp_backend/mb3".into(),
+        kind: kind.into(),
+        text: text.into(),
+        fields: BTreeMap::new(),
+    }
+}
+
+pub fn events() -> Vec<EventView> {
+    vec![
+        EventView {
+            subject: String::new(),
+            ..event(1, "attach", "XDP native on eth0")
+        },
+        event(2, "up", "220 banner, EHLO accepted"),
+        event(3, "down", "connection refused"),
+    ]
+}
+
+pub fn record() -> BTreeMap<String, String> {
+    [
+        ("mac", "52:54:00:00:00:67"),
+        ("state", "down"),
+        ("weight", "5"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}

@@ -1,0 +1,209 @@
+//! Everything that is printed, as it is printed.
+
+use mb_lb_ctl::cli::describe::{self, Subject};
+use mb_lb_ctl::cli::events;
+use mb_lb_ctl::cli::list::{self, ListForm, ListWhat};
+use mb_lb_ctl::cli::status::{self, View};
+use mb_lb_ctl::cli::style::Style;
+use mb_lb_ctl::snapshot::Snapshot;
+
+use crate::fixtures::{self, NOW_MS};
+
+const PLAIN: Style = Style {
+    color: false,
+    unicode: true,
+};
+
+fn status_of(snapshot: &Snapshot, style: Style) -> String {
+    status::render(
+        snapshot,
+        View {
+            style,
+            now_ms: NOW_MS,
+        },
+    )
+}
+
+#[test]
+fn status_of_each_kind_of_day() {
+    for (name, snapshot) in [
+        ("well", fixtures::well()),
+        ("one_down", fixtures::one_down()),
+        ("drained", fixtures::drained()),
+        ("none_up", fixtures::none_up()),
+        ("degraded", fixtures::degraded()),
+        ("thousand", fixtures::thousand()),
+        ("empty", fixtures::empty()),
+    ] {
+        let text = status_of(&snapshot, PLAIN);
+        assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
+        insta::assert_snapshot!(format!("status_{name}"), text);
+    }
+}
+
+#[test]
+fn ascii_terminals_get_ascii() {
+    let text = status_of(&fixtures::one_down(), Style::default());
+    assert!(text.is_ascii());
+    insta::assert_snapshot!("status_ascii", text);
+}
+
+#[test]
+fn colour_adds_nothing_but_colour() {
+    let style = Style {
+        color: true,
+        ..PLAIN
+    };
+    for snapshot in [fixtures::none_up(), fixtures::degraded()] {
+        let coloured = status_of(&snapshot, style);
+        assert!(coloured.contains("\x1b["));
+        let stripped = anstream::adapter::strip_str(&coloured).to_string();
+        let lines = |text: &str| -> Vec<String> {
+            text.lines()
+                .map(|line| line.trim_end().to_owned())
+                .collect()
+        };
+        assert_eq!(lines(&stripped), lines(&status_of(&snapshot, PLAIN)));
+    }
+}
+
+#[test]
+fn only_what_needs_somebody_is_degraded() {
+    for (snapshot, expected) in [
+        (fixtures::well(), false),
+        (fixtures::drained(), false),
+        (fixtures::empty(), false),
+        (fixtures::one_down(), true),
+        (fixtures::degraded(), true),
+    ] {
+        assert_eq!(status::degraded(&snapshot), expected);
+    }
+}
+
+fn list(snapshot: &Snapshot, what: ListWhat, form: ListForm) -> String {
+    let view = list::View {
+        what,
+        form,
+        service: None,
+        style: PLAIN,
+    };
+    list::render(snapshot, &fixtures::flows(), &view).unwrap()
+}
+
+#[test]
+fn lists_in_each_form() {
+    let whats = [
+        ("services", ListWhat::Services),
+        ("servers", ListWhat::Servers),
+        ("flows", ListWhat::Flows),
+        ("vips", ListWhat::Vips),
+        ("checks", ListWhat::Checks),
+    ];
+    let forms = [
+        ("table", ListForm::Table),
+        ("wide", ListForm::Wide),
+        ("csv", ListForm::Csv),
+        ("json", ListForm::Json),
+    ];
+    for (what_name, what) in whats {
+        for (form_name, form) in forms {
+            // The whole of a server as JSON stands in the snapshot of `describe`.
+            if form == ListForm::Json && !matches!(what, ListWhat::Flows | ListWhat::Vips) {
+                continue;
+            }
+            let text = list(&fixtures::none_up(), what, form);
+            insta::assert_snapshot!(format!("list_{what_name}_{form_name}"), text);
+        }
+    }
+}
+
+#[test]
+fn json_lists_name_service_and_server() {
+    let rows = |what, key: &str| {
+        let text = list(&fixtures::well(), what, ListForm::Json);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["version"], 1);
+        value[key].as_array().unwrap().clone()
+    };
+    assert_eq!(
+        rows(ListWhat::Services, "services")[0]["servers"][1]["name"],
+        "mb2"
+    );
+    let servers = rows(ListWhat::Servers, "servers");
+    assert_eq!(
+        (&servers[1]["service"], &servers[1]["name"]),
+        (&"smtp_backend".into(), &"mb2".into())
+    );
+    let checks = rows(ListWhat::Checks, "checks");
+    assert_eq!(
+        (&checks[2]["server"], &checks[2]["code"]),
+        (&"mb3".into(), &"L7OK".into())
+    );
+}
+
+#[test]
+fn a_thousand_servers_are_a_thousand_whole_names() {
+    let text = list(&fixtures::thousand(), ListWhat::Servers, ListForm::Table);
+    assert_eq!(text.lines().count(), 1001);
+    for position in 1..=1000 {
+        assert!(
+            text.contains(&format!("smtp_backend/mb{position} ")),
+            "mb{position}"
+        );
+    }
+    let csv = list(&fixtures::thousand(), ListWhat::Servers, ListForm::Csv);
+    assert_eq!(csv.lines().count(), 1001);
+}
+
+#[test]
+fn lists_of_nothing_have_their_header() {
+    assert!(list(&fixtures::empty(), ListWhat::Servers, ListForm::Table).starts_with("SERVER"));
+    assert_eq!(
+        list(&fixtures::empty(), ListWhat::Vips, ListForm::Csv)
+            .lines()
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn descriptions() {
+    for (name, snapshot, position, kernel) in [
+        ("down", fixtures::one_down(), 3, Ok(fixtures::record())),
+        (
+            "drained",
+            fixtures::drained(),
+            2,
+            Err("the map servers cannot be read".to_owned()),
+        ),
+        ("unknown", fixtures::degraded(), 3, Ok(fixtures::record())),
+        ("backup", fixtures::degraded(), 4, Ok(fixtures::record())),
+    ] {
+        let service = &snapshot.services[0];
+        let mut events = fixtures::events();
+        events.retain(|_| name == "down");
+        let subject = Subject {
+            service,
+            server: &service.servers[position - 1],
+            events,
+            kernel,
+        };
+        insta::assert_snapshot!(
+            format!("describe_{name}"),
+            describe::render(&subject, PLAIN)
+        );
+    }
+}
+
+#[test]
+fn events_are_lines() {
+    let text: String = fixtures::events()
+        .iter()
+        .map(|event| events::line(event, PLAIN))
+        .collect();
+    insta::assert_snapshot!(text, @r"
+    2026-11-23 12:07:38Z  attach   director  XDP native on eth0
+    2026-11-23 12:07:39Z  up       smtp_backend/mb3  220 banner, EHLO accepted
+    2026-11-23 12:07:40Z  down     smtp_backend/mb3  connection refused
+    ");
+}
