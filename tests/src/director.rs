@@ -148,22 +148,32 @@ impl Director {
     /// It ends or does not answer in time; the message holds what it said.
     pub fn wait_ready(&mut self) -> Result<()> {
         let what = format!("the controller on {} to be ready", self.machine.name());
-        try_wait_until(&what, READY, || {
-            if let Some(process) = &mut self.process
-                && let Some(status) = process.exited()?
-            {
-                return Err(anyhow!("it ended: {status}; {}", process.tail()));
-            }
+        let ended = try_wait_until(&what, READY, || {
+            let said = match &mut self.process {
+                Some(process) => {
+                    if let Some(status) = process.exited()? {
+                        return Ok(Some(format!("it ended: {status}; {}", process.tail())));
+                    }
+                    process.tail()
+                }
+                None => "it was not started".to_owned(),
+            };
             let answer = self.ctl(&["status"])?;
             match answer.code {
-                0 | 10 => Ok(()),
+                0 | 10 => Ok(None),
                 code => Err(anyhow!(
-                    "status exits with {code}: {}; {}",
-                    answer.stderr.trim(),
-                    self.process.as_ref().map(Process::tail).unwrap_or_default()
+                    "status exits with {code}: {}; {said}",
+                    answer.stderr.trim()
                 )),
             }
-        })
+        })?;
+        match ended {
+            None => Ok(()),
+            Some(how) => {
+                self.process = None;
+                bail!("waited for {what}, but {how}")
+            }
+        }
     }
 
     /// `kill -9`.

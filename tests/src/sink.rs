@@ -78,6 +78,10 @@ impl Sink {
             options: options.clone(),
             daemons: Vec::new(),
         };
+        // Otherwise the wait for listening sockets would take those for the new sink's.
+        if sink.listening()? > 0 {
+            bail!("port {} of {} is in use", options.port, machine.name());
+        }
         sink.daemons = [
             IpAddr::from(Ipv4Addr::UNSPECIFIED),
             IpAddr::from(Ipv6Addr::UNSPECIFIED),
@@ -217,33 +221,35 @@ impl Sink {
     }
 
     fn wait_for_listen(&mut self) -> Result<()> {
-        let port = self.options.port;
         let what = format!(
-            "smtp-sink on {} to listen on port {port}",
-            self.machine.name()
+            "smtp-sink on {} to listen on port {}",
+            self.machine.name(),
+            self.options.port
         );
-        let machine = self.machine.clone();
-        for daemon in &mut self.daemons {
-            if let Some(status) = daemon.process.exited()? {
-                bail!("{what}: it ended: {status}; {}", daemon.process.tail());
-            }
-        }
-        let daemons = &mut self.daemons;
-        try_wait_until(&what, START, || {
-            for daemon in daemons.iter_mut() {
-                if daemon.process.exited()?.is_some() {
-                    bail!("it ended; {}", daemon.process.tail());
+        let ended = try_wait_until(&what, START, || {
+            for daemon in &mut self.daemons {
+                if let Some(status) = daemon.process.exited()? {
+                    return Ok(Some(format!("{status}; {}", daemon.process.tail())));
                 }
             }
-            let listening = sockets(&machine, LISTEN)?
-                .iter()
-                .filter(|socket| socket.local.port() == port)
-                .count();
-            if listening < daemons.len() {
-                bail!("{listening} of {} sockets listen", daemons.len());
+            let listening = self.listening()?;
+            if listening < self.daemons.len() {
+                bail!("{listening} of {} sockets listen", self.daemons.len());
             }
-            Ok(())
-        })
+            Ok(None)
+        })?;
+        match ended {
+            None => Ok(()),
+            Some(how) => bail!("waited for {what}, but it ended: {how}"),
+        }
+    }
+
+    fn listening(&self) -> Result<usize> {
+        let sockets = sockets(&self.machine, LISTEN)?;
+        Ok(sockets
+            .iter()
+            .filter(|socket| socket.local.port() == self.options.port)
+            .count())
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

@@ -168,6 +168,24 @@ fn an_undelivered_message_is_told() -> Result<()> {
 }
 
 #[test]
+fn a_sink_that_cannot_start_says_why() -> Result<()> {
+    let lab = Lab::new("taken")?;
+    let _sink = Sink::start(lab.machine("mb1"))?;
+    let error = Sink::start(lab.machine("mb1")).expect_err("the port is taken");
+    assert_eq!(error.to_string(), "port 25 of mb1 is in use");
+
+    let options = SinkOptions {
+        arguments: vec!["-Z".into()],
+        ..SinkOptions::default()
+    };
+    let error = Sink::with(lab.machine("mb2"), &options).expect_err("there is no -Z");
+    let text = error.to_string();
+    assert!(text.contains("it ended: exit status: 1; "), "{text}");
+    assert!(text.contains("usage: smtp-sink"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn sessions_are_held_and_each_end_is_seen_by_the_server() -> Result<()> {
     let lab = Lab::new("sessions")?;
     let sink = Sink::start(lab.machine("mb2"))?;
