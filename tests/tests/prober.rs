@@ -144,7 +144,13 @@ async fn once(address: IpAddr, kind: CheckKind, timeout: Duration) -> CheckResul
 #[tokio::test]
 async fn each_misbehaviour_has_its_code_and_its_words() {
     let late = "no reply to EHLO within 700ms";
-    type Row = (&'static [&'static str], Outcome, &'static str, Option<u16>, &'static str);
+    type Row = (
+        &'static [&'static str],
+        Outcome,
+        &'static str,
+        Option<u16>,
+        &'static str,
+    );
     let table: &[Row] = &[
         (&[], OK, "L7OK", Some(220), "220 smtp-sink ESMTP"),
         (

@@ -235,8 +235,11 @@ pub(super) enum Change {
         address: IpAddr,
         ifindex: u32,
     },
-    Link,
-    /// Routes or addresses.
+    Link {
+        ifindex: u32,
+        up: bool,
+    },
+    /// Routes, addresses, the set of links.
     Path,
     /// Notifications were lost: anything may have changed.
     Unknown,
@@ -310,8 +313,13 @@ fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
             address: entry.address,
             ifindex: entry.ifindex,
         }),
-        Message::NewLink(_) | Message::DelLink(_) => Some(Change::Link),
-        Message::NewAddress(_)
+        // Bridges tell about their ports by messages of their own family, which lack most of the link.
+        Message::NewLink(message) if message.header.interface_family == AddressFamily::Unspec => {
+            let Link { index, up, .. } = link(&message);
+            Some(Change::Link { ifindex: index, up })
+        }
+        Message::DelLink(_)
+        | Message::NewAddress(_)
         | Message::DelAddress(_)
         | Message::NewRoute(_)
         | Message::DelRoute(_)

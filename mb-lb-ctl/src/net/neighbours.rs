@@ -95,7 +95,11 @@ impl Follower {
                 change = self.changes.next() => match change? {
                     Change::Entry(entry) => self.table.on_entry(entry),
                     Change::EntryGone { address, ifindex } => self.table.on_entry_gone(address, ifindex),
-                    Change::Link | Change::Path | Change::Unknown => {
+                    Change::Link { ifindex, up } => {
+                        read_at = read_at.min(earliest.max(Instant::now() + SETTLE));
+                        if up { Vec::new() } else { self.table.on_link_down(ifindex) }
+                    }
+                    Change::Path | Change::Unknown => {
                         read_at = read_at.min(earliest.max(Instant::now() + SETTLE));
                         Vec::new()
                     }

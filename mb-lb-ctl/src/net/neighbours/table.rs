@@ -76,13 +76,7 @@ impl Table {
                 continue;
             };
             match segment(*address, *route, &facts) {
-                Err(reason) => {
-                    *followed = Followed {
-                        reported: followed.reported.take(),
-                        ..Followed::default()
-                    };
-                    followed.report(*address, Neighbour::Unresolved(reason), &mut actions);
-                }
+                Err(reason) => followed.cut_off(*address, reason, &mut actions),
                 Ok(segment) => {
                     let ifindex = segment.ifindex;
                     if followed.segment.as_ref().map(|segment| segment.ifindex) != Some(ifindex) {
@@ -117,6 +111,22 @@ impl Table {
         let mut actions = Vec::new();
         if let Some(followed) = self.on_segment(address, ifindex) {
             followed.on_gone(address, &mut actions);
+        }
+        actions
+    }
+
+    /// Takes in that a link went down; the next reading tells what became of the routes. Without waiting for
+    /// it, because until then the silence of the servers behind the link would be taken for theirs.
+    pub(super) fn on_link_down(&mut self, ifindex: u32) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (address, followed) in &mut self.followed {
+            if let Some(segment) = followed
+                .segment
+                .take_if(|segment| segment.ifindex == ifindex)
+            {
+                let reason = is_down(*address, &segment.interface);
+                followed.cut_off(*address, reason, &mut actions);
+            }
         }
         actions
     }
@@ -196,6 +206,15 @@ impl Followed {
         if let Some(segment) = &self.segment {
             actions.push(Action::Resolve(address, segment.ifindex));
         }
+    }
+
+    /// The address is on no segment of ours.
+    fn cut_off(&mut self, address: IpAddr, reason: String, actions: &mut Vec<Action>) {
+        *self = Self {
+            reported: self.reported.take(),
+            ..Self::default()
+        };
+        self.report(address, Neighbour::Unresolved(reason), actions);
     }
 
     /// The interface may have been renamed.

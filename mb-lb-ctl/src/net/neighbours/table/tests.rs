@@ -235,6 +235,16 @@ fn link_that_comes_back_is_asked_anew() {
 }
 
 #[test]
+fn link_down_is_told_without_waiting_for_a_reading() {
+    let (mut table, _) = table(&[EntryState::Valid(A)]);
+    assert_eq!(table.on_link_down(OTHER), []);
+    let reason = "eth0 is down, so 10.0.0.2 cannot be reached";
+    assert_eq!(table.on_link_down(ETH), [unresolved(reason)]);
+    assert_eq!(table.on_entry(entry(EntryState::Failed)), []);
+    assert_eq!(table.on_link_down(ETH), []);
+}
+
+#[test]
 fn renamed_interface_is_reported() {
     let (mut table, _) = table(&[EntryState::Valid(A)]);
     let mut renamed = facts(DIRECT, &[EntryState::Valid(A)]);
