@@ -2,11 +2,31 @@
 //!
 //! The engine never waits and knows no clock; [`Engine::handle`] gets the time as an argument.
 
-use std::net::IpAddr;
+mod alarms;
+mod core;
+mod desired;
+mod indices;
+mod preview;
+mod server;
+mod view;
+
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::Config;
 use crate::snapshot::{AdminState, EventView};
+
+pub use self::core::{Engine, Identity};
+pub use self::view::mac;
+
+/// The time of a turn, as the caller's clocks have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Since the controller started; monotonic.
+    pub since_start: Duration,
+    /// Unix time in milliseconds, for people.
+    pub wall_ms: u64,
+}
 
 /// Service and server, by name, as in `smtp_backend/mb2`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,10 +56,27 @@ pub enum Event {
     Change { id: u64, change: Change, by: String },
     /// What the data plane counts, once a second.
     Counted(Box<crate::dataplane::Report>),
-    /// The applied plan did not take.
-    ApplyFailed(String),
+    /// What became of the last plan: `None` is well.
+    Applied(Option<String>),
+    /// Interfaces that XDP is attached to, with their MAC addresses, and what could not be attached.
+    Interfaces {
+        attached: Vec<Attached>,
+        error: Option<String>,
+    },
+    /// Addresses on which the `no_server` text cannot be said, and why. RST is answered there instead.
+    RepliesFailed(Vec<(SocketAddr, String)>),
     /// [`Engine::next_deadline`] has come.
     Deadline,
+}
+
+/// An interface with the program on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    pub name: String,
+    pub ifindex: u32,
+    pub mac: [u8; 6],
+    /// `native` or `generic`.
+    pub mode: &'static str,
 }
 
 /// What one check found.
@@ -103,7 +140,7 @@ pub enum Refusal {
 }
 
 /// What the edges are to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Make the kernel so.
     Apply(Box<crate::plan::Desired>),
@@ -112,11 +149,13 @@ pub enum Action {
     /// Follow exactly these neighbours.
     Neighbours(Vec<IpAddr>),
     /// Say these `no_server` texts on these addresses.
-    Replies(Vec<(std::net::SocketAddr, String)>),
+    Replies(Vec<(SocketAddr, String)>),
     Reply {
         id: u64,
         result: Result<String, Refusal>,
     },
+    /// Attach to the interfaces of this configuration.
+    Attach(Box<Config>),
     /// For the journal and for `events`.
     Record(EventView),
     /// Keep what must survive a restart.

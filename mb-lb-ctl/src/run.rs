@@ -1,6 +1,56 @@
 //! The daemon. Every task is spawned here.
+//!
+//! ```text
+//!   prober tasks ----Checked----.                        .--Apply, Attach, Tick--> dataplane thread
+//!   neighbours task -Neighbour--+--> events (mpsc 1024) --> ENGINE TASK            (blocking system calls)
+//!   dataplane thread -Counted,--'        ^                | | | '--watch<Arc<Snapshot>>--> admin connections
+//!                     Applied,           |                | | '-----Follow: broadcast----> admin connections
+//!                     Interfaces         |                | '-------Save-------> state file
+//!   admin tasks ----- requests (mpsc 64) '                '---------Checks, Neighbours, Replies (handles)
+//!   interface watch - asks for Attach again when a MAC address or an index changes
+//!   logger task ----- lines of the XDP program -> tracing
+//! ```
+//!
+//! The engine task never waits for the others: it drains its queue, takes its turns, hands actions out. Checks and
+//! neighbours wait when the event queue is full; the packet path waits for nobody. When the process ends, in
+//! whatever way, the kernel goes on with what it has.
 
+mod answer;
+mod state;
+mod worker;
+
+use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::admin::{self, AdminHandle, AdminSocket, Request};
+use crate::cli::{Exit, Failure};
+use crate::config::{self, Config};
+use crate::dataplane::Dataplane;
+use crate::engine::{Action, Change, Engine, Event, Identity, Now, Refusal};
+use crate::net::{self, Neighbours, Replies};
+use crate::prober::Prober;
+use crate::snapshot::{EventView, Snapshot};
+use worker::{Job, Worker};
+
+/// Events that may wait for the engine.
+const EVENTS: usize = 1024;
+/// Requests of admin connections that may wait.
+const REQUESTS: usize = 64;
+/// Lines of `events` that are kept.
+const KEPT_EVENTS: usize = 1000;
+/// Turns taken before a snapshot is published, when events come thick.
+const TURNS_PER_SNAPSHOT: usize = 64;
+/// Distance of sweeps and readings.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What the command line says about the daemon.
 #[derive(Clone, Debug)]
@@ -18,8 +68,319 @@ pub struct RunOptions {
 /// # Errors
 /// Why it cannot run. A [`crate::cli::Failure`] in the chain decides the exit code; everything else exits with 1.
 pub fn run(options: RunOptions) -> anyhow::Result<()> {
-    anyhow::bail!(
-        "the daemon is not part of this build; {} was not read",
-        options.config.display()
-    )
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("MB_LB_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let config = read_config(&options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(options, config))
+}
+
+/// Reads and checks the configuration file.
+fn read_config(options: &RunOptions) -> anyhow::Result<Config> {
+    let path = &options.config;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(
+            Exit::ConfigErrors,
+            format!("not started: cannot read {}: {error}", path.display()),
+        )
+        .next("write one (mb-lb-ctl check --help has an example), or name it with --config")
+    })?;
+    let parsed = config::parse(&text, &state::host_name());
+    let shown = config::render(
+        &parsed.diagnostics,
+        &text,
+        &path.display().to_string(),
+        false,
+    );
+    match parsed.config {
+        Some(config) => {
+            for line in shown.lines() {
+                tracing::warn!("{line}");
+            }
+            Ok(config)
+        }
+        None => Err(Failure::new(
+            Exit::ConfigErrors,
+            format!("not started: {} has errors\n{shown}", path.display()),
+        )
+        .next("mb-lb-ctl check")
+        .into()),
+    }
+}
+
+async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
+    let _lock = state::lock(&options.state_dir)?;
+    let saved = state::load(&options.state_dir)?;
+    let (events, event_queue) = mpsc::channel(EVENTS);
+    let (requests, request_queue) = mpsc::channel(REQUESTS);
+
+    let bpf_root = options.bpf_root.clone();
+    let max_flows = config.director.max_flows;
+    let mut dataplane = tokio::task::spawn_blocking(move || Dataplane::open(&bpf_root, max_flows))
+        .await
+        .context("loading the data plane")?
+        .context("not started")?;
+    let adopted = dataplane.adopt().context("not started")?;
+    match aya_log::EbpfLogger::init(dataplane.ebpf()) {
+        Ok(logger) => {
+            tokio::spawn(follow_log(logger));
+        }
+        Err(error) => tracing::warn!(%error, "no log lines from the XDP program"),
+    }
+    let identity = Identity {
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        config_path: options.config.display().to_string(),
+        pinned_at: dataplane.pins().display().to_string(),
+        adopted: dataplane.adopted(),
+        max_flows: dataplane.max_flows(),
+    };
+    tracing::info!(
+        adopted = identity.adopted,
+        pinned_at = identity.pinned_at,
+        "data plane loaded"
+    );
+    let worker = Worker::spawn(dataplane, events.clone())?;
+    let (neighbours, _following) =
+        net::spawn(events.clone()).context("cannot follow the neighbour table")?;
+
+    let socket_path = options
+        .socket
+        .clone()
+        .unwrap_or_else(|| config.admin.socket.clone());
+    let socket = AdminSocket::bind(&socket_path, config.admin.socket_mode)
+        .with_context(|| format!("not started: cannot listen on {}", socket_path.display()))?;
+    let engine = Engine::new(identity, &adopted, saved, config.clone());
+    let start = Instant::now();
+    let (published, snapshot) = watch::channel(Arc::new(engine.snapshot(now(start))));
+    let (followers, _) = broadcast::channel(KEPT_EVENTS);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let handle = AdminHandle { snapshot, requests };
+    let admin = tokio::spawn(admin::serve(socket, handle, async {
+        // An error is the sender gone, which is the same end.
+        let _stopped = stopped.await;
+    }));
+    let director = Director {
+        engine,
+        start,
+        options,
+        worker,
+        prober: Prober::new(events.clone()),
+        neighbours,
+        replies: Replies::default(),
+        published,
+        followers,
+        kept: VecDeque::new(),
+        waiting: Vec::new(),
+        next_id: 0,
+    };
+    let result = director.live(config, event_queue, request_queue).await;
+    drop(stop);
+    if let Err(error) = admin.await {
+        tracing::warn!(%error, "the admin socket ended badly");
+    }
+    result
+}
+
+fn now(start: Instant) -> Now {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Now {
+        since_start: start.elapsed(),
+        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Lines that the XDP program logs, which are rare.
+async fn follow_log(logger: aya_log::EbpfLogger<&'static dyn log::Log>) {
+    // SAFETY: the logger owns its descriptor and keeps it open as long as it lives.
+    let registered = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
+    let Ok(mut logger) = registered else {
+        tracing::warn!("no log lines from the XDP program");
+        return;
+    };
+    while let Ok(mut ready) = logger.readable_mut().await {
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
+    }
+}
+
+/// The engine with its handles on the rest.
+struct Director {
+    engine: Engine,
+    start: Instant,
+    options: RunOptions,
+    worker: Worker,
+    prober: Prober,
+    neighbours: Neighbours,
+    replies: Replies,
+    published: watch::Sender<Arc<Snapshot>>,
+    followers: broadcast::Sender<EventView>,
+    kept: VecDeque<EventView>,
+    /// Changes whose answer waits for this turn's actions.
+    waiting: Vec<(u64, answer::ChangeReply)>,
+    next_id: u64,
+}
+
+impl Director {
+    async fn live(
+        mut self,
+        config: Config,
+        mut events: mpsc::Receiver<Event>,
+        mut requests: mpsc::Receiver<Request>,
+    ) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.turn(Event::Config(Box::new(config)));
+        loop {
+            self.publish();
+            let deadline = self.engine.next_deadline(self.now());
+            let deadline = deadline.map(|at| tokio::time::Instant::from_std(self.start + at));
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => match self.reload() {
+                    Ok(lines) => tracing::info!(changes = lines.len(), "reloaded"),
+                    Err(why) => tracing::error!("reload refused, the old configuration is in force:\n{why}"),
+                },
+                Some(event) = events.recv() => {
+                    self.turn(event);
+                    for _ in 1..TURNS_PER_SNAPSHOT {
+                        let Ok(event) = events.try_recv() else { break };
+                        self.turn(event);
+                    }
+                }
+                Some(request) = requests.recv() => self.answer(request),
+                _ = tick.tick() => self.worker.send(Job::Tick),
+                () = sleep_until(deadline) => self.turn(Event::Deadline),
+            }
+            if let Some(why) = self.worker.failed() {
+                anyhow::bail!(
+                    "the data plane's thread ended: {why}; what is in the kernel goes on"
+                );
+            }
+        }
+        tracing::info!(
+            "stopped; the data plane goes on without the controller (mb-lb-ctl detach removes it)"
+        );
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        now(self.start)
+    }
+
+    fn publish(&self) {
+        self.published
+            .send_replace(Arc::new(self.engine.snapshot(self.now())));
+    }
+
+    /// One turn of the engine, and what follows from it.
+    fn turn(&mut self, event: Event) {
+        let actions = self.engine.handle(event, self.now());
+        let mut replies = Vec::new();
+        for action in actions {
+            match action {
+                Action::Apply(desired) => self.worker.send(Job::Apply(desired)),
+                Action::Attach(config) => self.worker.attach(*config),
+                Action::Checks(tasks) => self.prober.set(tasks),
+                Action::Neighbours(addresses) => self.neighbours.set(addresses),
+                Action::Replies(texts) => replies.push(texts),
+                Action::Reply { id, result } => self.reply(id, result),
+                Action::Record(event) => self.record(event),
+                Action::Save(saved) => {
+                    if let Err(error) = state::save(&self.options.state_dir, &saved) {
+                        tracing::error!(%error, "admin states and weights are not saved: a restart will forget them");
+                    }
+                }
+            }
+        }
+        for texts in replies {
+            let failed = self
+                .replies
+                .set(texts)
+                .into_iter()
+                .map(|error| (error.address, error.source.to_string()))
+                .collect();
+            self.turn(Event::RepliesFailed(failed));
+        }
+    }
+
+    fn record(&mut self, event: EventView) {
+        tracing::info!(subject = event.subject, kind = event.kind, "{}", event.text);
+        if self.kept.len() == KEPT_EVENTS {
+            self.kept.pop_front();
+        }
+        // No receiver is no error: nobody follows.
+        let _followed = self.followers.send(event.clone());
+        self.kept.push_back(event);
+    }
+
+    /// Reads the file again and puts it in force. A bad file changes nothing.
+    fn reload(&mut self) -> Result<Vec<String>, String> {
+        let read = || {
+            let path = &self.options.config;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            parse(&text, &path.display().to_string())
+        };
+        match read() {
+            Ok(config) => {
+                let lines = self.engine.preview(&config, self.now());
+                self.turn(Event::Config(Box::new(config)));
+                Ok(lines)
+            }
+            Err(why) => {
+                self.turn(Event::ReloadFailed(why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    fn reply(&mut self, id: u64, result: Result<String, Refusal>) {
+        if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
+            let (_, reply) = self.waiting.remove(at);
+            // Answered once the kernel has it.
+            self.worker.when_done(move || {
+                // The client may have gone.
+                let _sent = reply.send(result);
+            });
+        }
+    }
+
+    fn change(&mut self, change: Change, by: String, reply: answer::ChangeReply) {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.waiting.push((id, reply));
+        self.turn(Event::Change { id, change, by });
+    }
+}
+
+/// Text to configuration, or all that is wrong with it.
+fn parse(text: &str, path: &str) -> Result<Config, String> {
+    let parsed = config::parse(text, &state::host_name());
+    parsed
+        .config
+        .ok_or_else(|| config::render(&parsed.diagnostics, text, path, false))
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }

@@ -222,7 +222,7 @@ pub struct CheckView {
 }
 
 /// One line of `events`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventView {
     /// Number, from 1, without gaps while the controller runs.
     pub seq: u64,

@@ -370,7 +370,7 @@ fn syn<K: Key>(segment: &Segment<K>, half: Option<*mut Half>, context: &Context)
         ),
         Seen {
             since: context.now as u32,
-            epoch: epoch,
+            epoch,
             isn: segment.tcp.seq,
         },
     );

@@ -72,10 +72,20 @@ fn text(facts: &[Fact]) -> String {
 }
 
 /// The one place where this command meets the configuration module.
-fn examine(_source: &str, path: &str, _host_name: &str, _color: bool) -> Result<Examined, Failure> {
-    Err(Failure::failed(format!(
-        "{path} was not checked: the configuration module is not connected in this build"
-    )))
+fn examine(source: &str, path: &str, host_name: &str, color: bool) -> Result<Examined, Failure> {
+    let parsed = crate::config::parse(source, host_name);
+    let diagnostics = serde_json::to_value(&parsed.diagnostics)
+        .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?;
+    Ok(Examined {
+        errors: parsed.errors(),
+        warnings: parsed.warnings(),
+        rendered: match parsed.diagnostics.is_empty() {
+            true => String::new(),
+            false => crate::config::render(&parsed.diagnostics, source, path, color),
+        },
+        diagnostics,
+        config: parsed.config,
+    })
 }
 
 /// The director's name where the file gives none.

@@ -26,7 +26,6 @@ pub struct Sweeper {
 pub struct Swept {
     pub pass: u64,
     pub flows: u32,
-    pub removed: u32,
     pub took: Duration,
 }
 
@@ -167,7 +166,6 @@ impl Sweeper {
         Ok(Swept {
             pass: self.pass,
             flows: args.flows,
-            removed: args.removed,
             took: start.elapsed(),
         })
     }

@@ -545,3 +545,51 @@ fn a_file_that_is_not_there_is_not_checked() {
     assert_eq!((code, out.as_str()), (6, ""));
     assert!(err.contains("cannot read /nonexistent/mb-lb.toml"), "{err}");
 }
+
+#[test]
+fn checks_end_with_the_code_of_what_they_found() {
+    let daemon = Daemon::start(well());
+    let file = |name: &str, text: &str| daemon.file(name, text).to_str().unwrap().to_owned();
+    let good = "[service.mail]\nlisten = [\"192.0.2.1:25\"]\n[service.mail.servers]\n\
+        a = { address = \"192.0.2.11\" }\nb = { address = \"192.0.2.12\" }\n";
+    let json = |arguments: &[&str]| -> (i32, Value) {
+        let (code, out, _) = run(&daemon, arguments);
+        (code, serde_json::from_str(&out).unwrap())
+    };
+    let path = file("good.toml", good);
+    let (code, found) = json(&["check", &path, "-o", "json"]);
+    assert_eq!(
+        (code, &found["version"], &found["errors"]),
+        (0, &1.into(), &0.into())
+    );
+    assert_eq!(run(&daemon, &["check", "--config", &path]).0, 0);
+
+    let path = file("bad.toml", &good.replace("listen", "lisen"));
+    let (code, out, err) = run(&daemon, &["check", &path]);
+    assert_eq!(code, 3, "{out}");
+    assert!(out.contains("did you mean `listen`?"), "{out}");
+    assert!(
+        err.starts_with(&format!("{path}: ")) && err.contains(" error"),
+        "{err}"
+    );
+    let (code, found) = json(&["check", &path, "-o", "json"]);
+    assert_eq!(code, 3);
+    let lines = found["diagnostics"].as_array().unwrap().iter();
+    assert!(lines.map(|found| &found["line"]).any(|line| *line == 2));
+
+    let path = file(
+        "odd.toml",
+        &good.replace("b = { address = \"192.0.2.12\" }\n", ""),
+    );
+    assert_eq!(
+        run(&daemon, &["check", &path]).0,
+        0,
+        "a warning is no error"
+    );
+    let (code, out, err) = run(&daemon, &["check", &path, "--strict"]);
+    assert_eq!(code, 4, "{out}");
+    assert!(
+        out.contains("warning") && err.contains("0 errors, "),
+        "{out}{err}"
+    );
+}

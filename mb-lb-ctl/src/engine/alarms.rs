@@ -1,0 +1,154 @@
+//! What an operator has to know now, and what to do about it.
+
+use super::core::{Engine, ServiceState};
+use super::server::Standing;
+use crate::snapshot::{AdminState, Alarm, Severity};
+
+impl Engine {
+    /// Worst first.
+    pub(super) fn alarms(&self) -> Vec<Alarm> {
+        let mut alarms = self.director_alarms();
+        for service in &self.services {
+            self.service_alarms(service, &mut alarms);
+        }
+        alarms.sort_by_key(|alarm| alarm.severity);
+        alarms
+    }
+
+    fn director_alarms(&self) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        let mut critical =
+            |text: String, next: &str| alarms.push(alarm(Severity::Critical, text, next));
+        if let Some(why) = &self.attach_error {
+            critical(why.clone(), "mb-lb-ctl check");
+        } else if self.attach_known && self.attached.is_empty() {
+            critical(
+                "the XDP program is on no interface: nothing is balanced".to_owned(),
+                "set director.interfaces, then mb-lb-ctl reload",
+            );
+        }
+        if let Some(why) = &self.apply_error {
+            critical(
+                format!("the kernel did not take the last change: {why}"),
+                "mb-lb-ctl reload",
+            );
+        }
+        if let Some(why) = &self.report.error {
+            critical(why.clone(), "journalctl -u mb-lb");
+        }
+        let mut warn = |text: String, next: &str| alarms.push(alarm(Severity::Warning, text, next));
+        if let Some(why) = &self.reload_error {
+            warn(
+                format!(
+                    "the last reload was refused, the configuration before it is in force: {}",
+                    first_line(why)
+                ),
+                "mb-lb-ctl check",
+            );
+        }
+        if self.table_is_full() {
+            warn(
+                "the flow table was full within the last minute: new flows were steered without state".to_owned(),
+                "raise director.max_flows",
+            );
+        }
+        let wanted = self.config.director.max_flows;
+        if wanted != self.identity.max_flows && self.identity.max_flows != 0 {
+            warn(
+                format!(
+                    "director.max_flows is {wanted}, but the pinned flow table has room for {}",
+                    self.identity.max_flows
+                ),
+                "in a maintenance window: stop, mb-lb-ctl detach, start (ends all flows)",
+            );
+        }
+        for interface in self
+            .attached
+            .iter()
+            .filter(|interface| interface.mode == "generic")
+        {
+            if self.config.director.xdp == crate::config::XdpMode::Auto {
+                warn(
+                    format!(
+                        "{} has no native XDP: the program runs in generic mode, which is slower",
+                        interface.name
+                    ),
+                    "set director.xdp = \"generic\" to accept this",
+                );
+            }
+        }
+        for (listen, why) in &self.mute {
+            warn(
+                format!(
+                    "no_server text cannot be said on {listen} ({why}): RST is answered instead"
+                ),
+                "stop what listens there on the director",
+            );
+        }
+        alarms
+    }
+
+    fn service_alarms(&self, service: &ServiceState, alarms: &mut Vec<Alarm>) {
+        let name = &service.config.name;
+        let standings: Vec<Standing> = service
+            .servers
+            .iter()
+            .map(|server| self.standing(service, server))
+            .collect();
+        if !standings.contains(&Standing::Usable) {
+            let does = if self.service_flags(service) == 0 {
+                "a reset"
+            } else {
+                "the no_server text"
+            };
+            let withheld = service
+                .servers
+                .iter()
+                .zip(&standings)
+                .find(|(_, standing)| **standing == Standing::Withheld);
+            let next = match withheld {
+                Some((server, _)) if server.admin != AdminState::Ready => {
+                    format!("mb-lb-ctl ready {name}/{}", server.config.name)
+                }
+                Some((server, _)) => format!("mb-lb-ctl weight {name}/{} 1", server.config.name),
+                None => format!("mb-lb-ctl list checks; start a server of {name}"),
+            };
+            alarms.push(alarm(
+                Severity::Critical,
+                format!("{name} has no server for new connections: clients get {does}"),
+                &next,
+            ));
+        }
+        for (server, standing) in service.servers.iter().zip(&standings) {
+            let target = format!("{name}/{}", server.config.name);
+            if let Standing::Down(why) = standing
+                && server.admin != AdminState::Maint
+            {
+                alarms.push(alarm(
+                    Severity::Warning,
+                    format!("{target} is down: {why}"),
+                    &format!("mb-lb-ctl describe {target}"),
+                ));
+            }
+            if server.drift != 0 {
+                alarms.push(alarm(
+                    Severity::Warning,
+                    format!("{target}: audits found the count of flows off by {} in all, and put it right", server.drift),
+                    "report this: counts should never drift",
+                ));
+            }
+        }
+    }
+}
+
+fn alarm(severity: Severity, text: String, next: &str) -> Alarm {
+    Alarm {
+        severity,
+        text,
+        next: next.to_owned(),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

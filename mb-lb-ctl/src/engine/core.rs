@@ -1,0 +1,784 @@
+//! The turns: what each event does to the policy state, and what follows from it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::indices::Indices;
+use super::server::{ServerState, Standing};
+use super::{
+    Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Refusal, SavedServer,
+    SavedState, ServerRef, Weight,
+};
+use crate::config::{self, Config};
+use crate::dataplane::{Adopted, Report};
+use crate::plan::Desired;
+use crate::snapshot::{AdminState, EventView, HealthState};
+
+/// Who this director is; does not change while the controller runs.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    pub build: String,
+    pub pid: u32,
+    pub config_path: String,
+    pub pinned_at: String,
+    /// Maps of an earlier controller were adopted.
+    pub adopted: bool,
+    /// Room for flows in the kernel's tables, per family.
+    pub max_flows: u32,
+}
+
+/// One service.
+#[derive(Clone, Debug)]
+pub struct ServiceState {
+    pub config: config::Service,
+    pub id: u32,
+    pub servers: Vec<ServerState>,
+    /// A server takes new flows; `None` before that was ever judged.
+    pub usable: Option<bool>,
+    pub since: Duration,
+    pub downs: u64,
+}
+
+/// The one owner of policy state.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(super) identity: Identity,
+    pub(super) config: Config,
+    pub(super) config_hash: String,
+    pub(super) services: Vec<ServiceState>,
+    pub(super) indices: Indices,
+    /// Indices of services in what an earlier controller left, by hash of the name.
+    adopted_services: BTreeMap<u32, u32>,
+    saved: SavedState,
+    pub(super) attached: Vec<Attached>,
+    /// The first [`Event::Interfaces`] has come.
+    pub(super) attach_known: bool,
+    pub(super) attach_error: Option<String>,
+    pub(super) apply_error: Option<String>,
+    pub(super) reload_error: Option<String>,
+    /// Addresses on which the `no_server` text cannot be said.
+    pub(super) mute: BTreeMap<SocketAddr, String>,
+    pub(super) report: Report,
+    counted_at: Option<Duration>,
+    table_full_at: Option<Duration>,
+    seq: u64,
+    /// What was last sent out, so that only changes are.
+    sent: Sent,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sent {
+    desired: Option<Desired>,
+    checks: Option<Vec<CheckTask>>,
+    neighbours: Option<Vec<std::net::IpAddr>>,
+    replies: Option<Vec<(SocketAddr, String)>>,
+    saved: Option<SavedState>,
+}
+
+impl Engine {
+    /// An engine without a configuration: the first [`Event::Config`] gives it one.
+    pub fn new(identity: Identity, adopted: &Adopted, saved: SavedState, empty: Config) -> Self {
+        Self {
+            identity,
+            config_hash: String::new(),
+            config: empty,
+            services: Vec::new(),
+            indices: Indices::adopt(&adopted.image.servers, &adopted.generations),
+            adopted_services: adopted
+                .image
+                .listens
+                .values()
+                .map(|service| (service.name_hash, service.id))
+                .collect(),
+            sent: Sent {
+                saved: Some(saved.clone()),
+                ..Sent::default()
+            },
+            saved,
+            attached: Vec::new(),
+            attach_known: false,
+            attach_error: None,
+            apply_error: None,
+            reload_error: None,
+            mute: BTreeMap::new(),
+            report: Report::default(),
+            counted_at: None,
+            table_full_at: None,
+            seq: 0,
+        }
+    }
+
+    /// One turn.
+    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Config(config) => self.on_config(*config, now, &mut actions),
+            Event::ReloadFailed(why) => {
+                self.record(
+                    now,
+                    "",
+                    "reload-failed",
+                    format!("configuration not applied, the old one is in force: {why}"),
+                    &mut actions,
+                );
+                self.reload_error = Some(why);
+            }
+            Event::Checked { server, result } => {
+                if !self.on_checked(&server, result, now, &mut actions) {
+                    return actions;
+                }
+            }
+            Event::Neighbour { address, neighbour } => {
+                self.on_neighbour(address, &neighbour, now, &mut actions)
+            }
+            Event::Change { id, change, by } => {
+                let result = self.on_change(&change, &by, now, &mut actions);
+                actions.push(Action::Reply { id, result });
+            }
+            Event::Counted(report) => self.on_counted(*report, now, &mut actions),
+            Event::Applied(error) => {
+                if let Some(why) = error.as_ref().filter(|_| self.apply_error.is_none()) {
+                    self.record(now, "", "apply-failed", why.clone(), &mut actions);
+                    // What the kernel holds is not known any more: send the whole again with the next turn.
+                    self.sent.desired = None;
+                }
+                self.apply_error = error;
+            }
+            Event::Interfaces { attached, error } => {
+                self.on_interfaces(attached, error, now, &mut actions)
+            }
+            Event::RepliesFailed(failed) => self.mute = failed.into_iter().collect(),
+            Event::Deadline => {}
+        }
+        self.settle(now, &mut actions);
+        actions
+    }
+
+    /// When a weight that is ramping up changes next.
+    pub fn next_deadline(&self, now: Now) -> Option<Duration> {
+        self.services
+            .iter()
+            .flat_map(|service| {
+                service.servers.iter().filter_map(|server| {
+                    server
+                        .ramp
+                        .next_deadline(service.config.slow_start, now.since_start)
+                })
+            })
+            .min()
+    }
+
+    fn on_config(&mut self, config: Config, now: Now, actions: &mut Vec<Action>) {
+        let first = self.config_hash.is_empty();
+        let mut old = std::mem::take(&mut self.services);
+        // Indices of what goes are set free first, so that a server that only changed its place keeps its own.
+        for service in &config.services {
+            let known = old
+                .iter()
+                .position(|state| state.config.name == service.name);
+            let mut state = match known {
+                Some(at) => old.remove(at),
+                None => ServiceState {
+                    id: u32::MAX,
+                    servers: Vec::new(),
+                    usable: None,
+                    since: now.since_start,
+                    downs: 0,
+                    config: service.clone(),
+                },
+            };
+            self.merge_servers(&mut state, service, now, actions);
+            state.config = service.clone();
+            self.services.push(state);
+        }
+        for mut gone in old {
+            let on_down = gone.config.on_down;
+            for server in gone.servers.drain(..) {
+                let record = server.record(gone.id, &Standing::Withheld, on_down);
+                self.indices.retire(server.slot.index, record);
+            }
+        }
+        self.give_service_ids();
+        self.config_hash = config.hash();
+        self.reload_error = None;
+        let text = if first {
+            format!("configuration {} in force", self.config_hash)
+        } else {
+            format!("configuration {} in force", config.hash())
+        };
+        self.record(now, "", "config", text, actions);
+        actions.push(Action::Attach(Box::new(config.clone())));
+        self.config = config;
+    }
+
+    /// Makes the servers of a service those of its new configuration; what is known of those that stay is kept.
+    fn merge_servers(
+        &mut self,
+        state: &mut ServiceState,
+        service: &config::Service,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut old = std::mem::take(&mut state.servers);
+        for server in &service.servers {
+            let same = |known: &ServerState| {
+                known.config.name == server.name && known.config.address == server.address
+            };
+            if let Some(at) = old.iter().position(same) {
+                let mut known = old.remove(at);
+                // A weight that the operator set stays, unless the file says something new.
+                if known.config.weight != server.weight {
+                    known.weight = server.weight;
+                }
+                if let Some(check) = &service.check {
+                    known.health.set_limits(check.rise, check.fall);
+                }
+                known.config = server.clone();
+                state.servers.push(known);
+                continue;
+            }
+            let hash = super::server::name_hash(&service.name, server);
+            let Some((slot, earlier)) = self.indices.take(hash) else {
+                let text = format!(
+                    "no room in the kernel for server {}: too many removed servers still have flows",
+                    server.name
+                );
+                self.record(now, &service.name, "no-room", text, actions);
+                continue;
+            };
+            let mut new = ServerState::new(service, server, slot, earlier, now);
+            if let Some(saved) = self
+                .saved
+                .servers
+                .get(&format!("{}/{}", service.name, server.name))
+            {
+                new.restore(saved);
+            }
+            state.servers.push(new);
+        }
+        for gone in old {
+            let record = gone.record(state.id, &Standing::Withheld, config::OnDown::Keep);
+            self.indices.retire(gone.slot.index, record);
+        }
+    }
+
+    /// New services get the index that an earlier controller had given them, else a free one.
+    fn give_service_ids(&mut self) {
+        let mut used: Vec<u32> = self
+            .services
+            .iter()
+            .map(|s| s.id)
+            .filter(|&id| id != u32::MAX)
+            .collect();
+        for service in self
+            .services
+            .iter_mut()
+            .filter(|service| service.id == u32::MAX)
+        {
+            let earlier = self
+                .adopted_services
+                .get(&super::desired::service_hash(&service.config.name));
+            let id = earlier
+                .copied()
+                .filter(|id| !used.contains(id))
+                .or_else(|| {
+                    let taken = |id: &u32| {
+                        used.contains(id) || self.adopted_services.values().any(|a| a == id)
+                    };
+                    (0..mb_lb_common::MAX_SERVICES).find(|id| !taken(id))
+                })
+                .or_else(|| (0..mb_lb_common::MAX_SERVICES).find(|id| !used.contains(id)))
+                .expect("the configuration has at most MAX_SERVICES services");
+            used.push(id);
+            service.id = id;
+        }
+        // From now on the services that are there are all that count.
+        self.adopted_services.clear();
+    }
+
+    /// Whether anything may follow from it. Most results only confirm what was known, and cost next to nothing.
+    fn on_checked(
+        &mut self,
+        target: &ServerRef,
+        result: CheckResult,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let position = self.services.iter().enumerate().find_map(|(at, service)| {
+            let server = service
+                .servers
+                .iter()
+                .position(|server| server.config.name == target.server)?;
+            (service.config.name == target.service).then_some((at, server))
+        });
+        let Some((service, server)) = position else {
+            // The last result of a check that was taken away.
+            return false;
+        };
+        let before = self
+            .seen(
+                &self.services[service],
+                &self.services[service].servers[server],
+            )
+            .0;
+        let config = &self.services[service].config;
+        let (check, slow_start) = (config.check.clone(), config.slow_start);
+        let state = &mut self.services[service].servers[server];
+        let (Some(check), true) = (check, state.admin != AdminState::Maint) else {
+            return false;
+        };
+        // An earlier controller saw it up: its first failure here is one of `fall`, not the first word about it.
+        if state.trusted && state.health.state() == HealthState::Unknown {
+            state.health.assume_up(now.since_start);
+        }
+        let interval = state.health.interval(&check);
+        let transition = state.health.on_result(result.outcome, now.since_start);
+        let told_other = state.trusted;
+        state.trusted = false;
+        state.result = Some(result);
+        if let Some(transition) = transition.filter(|_| !slow_start.is_zero()) {
+            state.ramp.on_transition(transition, now.since_start);
+        }
+        let same_rhythm = state.health.interval(&check) == interval;
+        let after = self.seen(
+            &self.services[service],
+            &self.services[service].servers[server],
+        );
+        if after.0 != before {
+            self.tell_change(service, server, &after, now, actions);
+            self.tell_usable(now, actions);
+        }
+        transition.is_some() || !same_rhythm || told_other || after.0 != before
+    }
+
+    fn on_neighbour(
+        &mut self,
+        address: std::net::IpAddr,
+        neighbour: &Neighbour,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let before = self.standings();
+        let mut moved = Vec::new();
+        for service in &mut self.services {
+            for server in &mut service.servers {
+                if server.config.address != address {
+                    continue;
+                }
+                let old = server.mac;
+                server.on_neighbour(neighbour.clone());
+                if old != [0; 6] && old != server.mac {
+                    moved.push(format!("{}/{}", service.config.name, server.config.name));
+                }
+            }
+        }
+        if let Neighbour::Resolved { mac, ifindex, .. } = neighbour {
+            self.indices.follow(address, *mac, *ifindex);
+            for subject in moved {
+                let text = format!("{address} is now at {}", super::view::mac(*mac));
+                self.record(now, &subject, "mac", text, actions);
+            }
+        }
+        self.tell_changes(&before, now, actions);
+    }
+
+    fn on_interfaces(
+        &mut self,
+        attached: Vec<Attached>,
+        error: Option<String>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let before = self.standings();
+        for interface in &attached {
+            if !self
+                .attached
+                .iter()
+                .any(|known| known.ifindex == interface.ifindex && known.mode == interface.mode)
+            {
+                let text = format!("XDP program on {} ({})", interface.name, interface.mode);
+                self.record(now, "", "attach", text, actions);
+            }
+        }
+        if let Some(why) = error.as_ref().filter(|_| self.attach_error != error) {
+            self.record(now, "", "attach-failed", why.clone(), actions);
+        }
+        self.attached = attached;
+        self.attach_known = true;
+        self.attach_error = error;
+        self.tell_changes(&before, now, actions);
+    }
+
+    fn on_change(
+        &mut self,
+        change: &Change,
+        by: &str,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) -> Result<String, Refusal> {
+        let (Change::Admin { server: target, .. } | Change::Weight { server: target, .. }) = change;
+        if !self
+            .services
+            .iter()
+            .any(|service| service.config.name == target.service)
+        {
+            return Err(Refusal::NoSuchService);
+        }
+        let subject = format!("{}/{}", target.service, target.server);
+        let (service, server) = self.find_mut(target).ok_or(Refusal::NoSuchServer)?;
+        let text = match change {
+            Change::Admin { state, reason, .. } => {
+                let from = server.admin;
+                if from != *state {
+                    server.since = now.since_start;
+                }
+                server.admin = *state;
+                server.by = by.to_owned();
+                server.reason.clone_from(reason);
+                if *state == AdminState::Ready {
+                    server.by.clear();
+                    server.reason.clear();
+                }
+                if from == AdminState::Maint && *state != AdminState::Maint {
+                    // Nobody looked at it meanwhile.
+                    server.health.forget(now.since_start);
+                    server.result = None;
+                }
+                if from != AdminState::Ready
+                    && *state == AdminState::Ready
+                    && !service.slow_start.is_zero()
+                {
+                    server.ramp.start(now.since_start);
+                }
+                let why = if reason.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {reason}")
+                };
+                format!(
+                    "{} -> {} by {by}{why}",
+                    admin_word(from),
+                    admin_word(*state)
+                )
+            }
+            Change::Weight { weight, .. } => {
+                let from = server.weight;
+                server.weight = match weight {
+                    Weight::Absolute(weight) => (*weight).min(256),
+                    Weight::Percent(percent) => {
+                        let weight = u64::from(server.config.weight) * u64::from(*percent) / 100;
+                        u16::try_from(weight.min(256)).unwrap_or(256)
+                    }
+                };
+                format!("weight {from} -> {} by {by}", server.weight)
+            }
+        };
+        let kind = match change {
+            Change::Admin { state, .. } => admin_word(*state),
+            Change::Weight { .. } => "weight",
+        };
+        self.record(now, &subject, kind, text.clone(), actions);
+        self.tell_usable(now, actions);
+        Ok(format!("{subject}: {text}"))
+    }
+
+    fn on_counted(&mut self, report: Report, now: Now, actions: &mut Vec<Action>) {
+        let seconds = self
+            .counted_at
+            .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
+        let mut told = Vec::new();
+        for service in &mut self.services {
+            for server in &mut service.servers {
+                let Some(&reading) = report.servers.get(&server.slot.index) else {
+                    continue;
+                };
+                let opened = reading.opened.saturating_sub(server.reading.opened);
+                if self.counted_at.is_some() && seconds > 0.0 {
+                    server.rate = (opened as f64 / seconds).round() as u64;
+                    server.rate_max = server.rate_max.max(server.rate);
+                    if opened > 0 {
+                        server.last_flow = Some(now.since_start);
+                    }
+                }
+                server.active_max = server.active_max.max(reading.active);
+                if reading.drift != 0 {
+                    server.drift += reading.drift;
+                    told.push((
+                        format!("{}/{}", service.config.name, server.config.name),
+                        format!("the count was off by {} and was put right", reading.drift),
+                    ));
+                }
+                server.reading = reading;
+            }
+        }
+        for (subject, text) in told {
+            self.record(now, &subject, "drift", text, actions);
+        }
+        let retired: Vec<u32> = self.indices.retired().map(|(index, _)| index).collect();
+        for index in retired {
+            if let Some(reading) = report.servers.get(&index) {
+                let flows = u64::from(reading.audited)
+                    + u64::from(reading.uncounted)
+                    + reading.active.unsigned_abs();
+                self.indices.swept(index, flows);
+            }
+        }
+        for repaired in &report.repaired {
+            self.record(
+                now,
+                "",
+                "repair",
+                format!("a map differed from what it should be: {repaired}"),
+                actions,
+            );
+        }
+        if report.table_full > self.report.table_full && self.counted_at.is_some() {
+            if self.table_full_at.is_none() {
+                let text = "the flow table is full: new flows are steered without state".to_owned();
+                self.record(now, "", "table-full", text, actions);
+            }
+            self.table_full_at = Some(now.since_start);
+        } else if self
+            .table_full_at
+            .is_some_and(|at| now.since_start.saturating_sub(at) > Duration::from_secs(60))
+        {
+            self.table_full_at = None;
+        }
+        self.counted_at = Some(now.since_start);
+        self.report = report;
+    }
+
+    /// The flow table refused an insert within the last minute.
+    pub(super) const fn table_is_full(&self) -> bool {
+        self.table_full_at.is_some()
+    }
+
+    /// Sends out what differs from what was sent.
+    fn settle(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if self.config_hash.is_empty() {
+            return;
+        }
+        let checks = self.wanted_checks();
+        if self.sent.checks.as_ref() != Some(&checks) {
+            actions.push(Action::Checks(checks.clone()));
+            self.sent.checks = Some(checks);
+        }
+        let neighbours = self.wanted_neighbours();
+        if self.sent.neighbours.as_ref() != Some(&neighbours) {
+            actions.push(Action::Neighbours(neighbours.clone()));
+            self.sent.neighbours = Some(neighbours);
+        }
+        let replies = self.wanted_replies();
+        if self.sent.replies.as_ref() != Some(&replies) {
+            actions.push(Action::Replies(replies.clone()));
+            self.sent.replies = Some(replies);
+        }
+        let saved = self.to_save(now);
+        if self.sent.saved.as_ref() != Some(&saved) {
+            actions.push(Action::Save(saved.clone()));
+            self.sent.saved = Some(saved);
+        }
+        // Before it is known where the program is attached, nothing is changed in the kernel: what an earlier
+        // controller left there goes on as it is.
+        if !self.attach_known {
+            return;
+        }
+        let desired = self.desired(now);
+        if self.sent.desired.as_ref() != Some(&desired) {
+            actions.push(Action::Apply(Box::new(desired.clone())));
+            self.sent.desired = Some(desired);
+        }
+    }
+
+    /// `since` of what was saved before stays, so that nothing is written without a change.
+    fn to_save(&self, now: Now) -> SavedState {
+        let mut servers = BTreeMap::new();
+        for service in &self.services {
+            for server in &service.servers {
+                let name = format!("{}/{}", service.config.name, server.config.name);
+                let Some(mut saved) = server.saved(now.wall_ms / 1000) else {
+                    continue;
+                };
+                let before = self
+                    .sent
+                    .saved
+                    .as_ref()
+                    .and_then(|saved| saved.servers.get(&name));
+                if let Some(before) = before {
+                    let same = SavedServer {
+                        since: before.since,
+                        ..saved.clone()
+                    };
+                    if same == *before {
+                        saved = same;
+                    }
+                }
+                servers.insert(name, saved);
+            }
+        }
+        SavedState {
+            version: 1,
+            servers,
+        }
+    }
+
+    fn find_mut(&mut self, target: &ServerRef) -> Option<(config::Service, &mut ServerState)> {
+        let service = self
+            .services
+            .iter_mut()
+            .find(|service| service.config.name == target.service)?;
+        let config = service.config.clone();
+        let server = service
+            .servers
+            .iter_mut()
+            .find(|server| server.config.name == target.server)?;
+        Some((config, server))
+    }
+
+    pub(super) fn standing(&self, service: &ServiceState, server: &ServerState) -> Standing {
+        server.standing(service.config.check.is_some(), self.attached())
+    }
+
+    pub(super) fn seen(
+        &self,
+        service: &ServiceState,
+        server: &ServerState,
+    ) -> (HealthState, String) {
+        server.seen(service.config.check.is_some(), self.attached())
+    }
+
+    fn attached(&self) -> Option<&[Attached]> {
+        self.attach_known.then_some(self.attached.as_slice())
+    }
+
+    fn standings(&self) -> Vec<HealthState> {
+        self.services
+            .iter()
+            .flat_map(|service| {
+                service
+                    .servers
+                    .iter()
+                    .map(|server| self.seen(service, server).0)
+            })
+            .collect()
+    }
+
+    /// Records which servers came up or went down in this turn. `before` is of the same servers in the same order.
+    fn tell_changes(&mut self, before: &[HealthState], now: Now, actions: &mut Vec<Action>) {
+        let mut at = 0;
+        for service in 0..self.services.len() {
+            for server in 0..self.services[service].servers.len() {
+                let after = self.seen(
+                    &self.services[service],
+                    &self.services[service].servers[server],
+                );
+                if before[at] != after.0 {
+                    self.tell_change(service, server, &after, now, actions);
+                }
+                at += 1;
+            }
+        }
+        self.tell_usable(now, actions);
+    }
+
+    fn tell_change(
+        &mut self,
+        service: usize,
+        server: usize,
+        (state, why): &(HealthState, String),
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let service = &mut self.services[service];
+        let server = &mut service.servers[server];
+        server.since = now.since_start;
+        let subject = format!("{}/{}", service.config.name, server.config.name);
+        let word = health_word(*state);
+        let text = match state {
+            HealthState::Down => why.clone(),
+            _ if why.is_empty() => word.to_owned(),
+            _ => format!("{word}: {why}"),
+        };
+        self.record(now, &subject, word, text, actions);
+    }
+
+    /// Records which services lost their last server, or have one again.
+    fn tell_usable(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let usable: Vec<bool> = self
+            .services
+            .iter()
+            .map(|service| {
+                service
+                    .servers
+                    .iter()
+                    .any(|server| self.standing(service, server) == Standing::Usable)
+            })
+            .collect();
+        let mut told = Vec::new();
+        for (service, usable) in self.services.iter_mut().zip(usable) {
+            if service.usable == Some(usable) {
+                continue;
+            }
+            let never_judged = service.usable.is_none();
+            // Before the first checks are in, nothing is lost yet.
+            if never_judged && !usable {
+                continue;
+            }
+            service.usable = Some(usable);
+            service.since = now.since_start;
+            if usable {
+                told.push((
+                    service.config.name.clone(),
+                    "service-up",
+                    "a server takes new flows".to_owned(),
+                ));
+            } else {
+                service.downs += 1;
+                told.push((
+                    service.config.name.clone(),
+                    "service-down",
+                    "no server takes new flows".to_owned(),
+                ));
+            }
+        }
+        for (subject, kind, text) in told {
+            self.record(now, &subject, kind, text, actions);
+        }
+    }
+
+    fn record(
+        &mut self,
+        now: Now,
+        subject: &str,
+        kind: &str,
+        text: String,
+        actions: &mut Vec<Action>,
+    ) {
+        self.seq += 1;
+        actions.push(Action::Record(EventView {
+            seq: self.seq,
+            time_ms: now.wall_ms,
+            subject: subject.to_owned(),
+            kind: kind.to_owned(),
+            text,
+            fields: BTreeMap::new(),
+        }));
+    }
+}
+
+pub(super) const fn admin_word(state: AdminState) -> &'static str {
+    match state {
+        AdminState::Ready => "ready",
+        AdminState::Drain => "drain",
+        AdminState::Maint => "maint",
+    }
+}
+
+const fn health_word(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Unknown => "unknown",
+        HealthState::Up => "up",
+        HealthState::Down => "down",
+    }
+}

@@ -1,0 +1,156 @@
+//! From policy state to what the kernel should hold. No state of its own.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use mb_lb_common::{SERVER_PRESENT, SERVICE_REPLY_LOCAL, Server as Record, Service as ListenValue};
+
+use super::core::{Engine, ServiceState};
+use super::server::{Standing, identity};
+use super::{CheckTask, Now, ServerRef};
+use crate::plan::{Desired, DesiredService, service_key};
+use crate::schedule::{Candidate, PoolSpec, WEIGHT_SCALE, stable_hash};
+use crate::snapshot::AdminState;
+
+impl Engine {
+    pub(super) fn desired(&self, now: Now) -> Desired {
+        let mut desired = Desired {
+            timeouts: self.config.director.flow_timeouts,
+            ports: self
+                .attached
+                .iter()
+                .map(|interface| (interface.ifindex, interface.mac))
+                .collect(),
+            ..Desired::default()
+        };
+        for service in &self.services {
+            for &listen in &service.config.listen {
+                desired.listens.insert(
+                    service_key(listen),
+                    ListenValue {
+                        id: service.id,
+                        name_hash: service_hash(&service.config.name),
+                    },
+                );
+            }
+            for server in &service.servers {
+                let standing = self.standing(service, server);
+                let record = server.record(service.id, &standing, service.config.on_down);
+                desired.servers.insert(server.slot.index, record);
+            }
+            desired.services.insert(
+                service.id,
+                DesiredService {
+                    flags: self.service_flags(service),
+                    pool: self.pool(service, now),
+                },
+            );
+        }
+        for (index, retired) in self.indices.retired() {
+            let mut record = *retired;
+            // Its flows go on; nothing new comes.
+            record.link = Record::link(Record::mac_of(record.link), SERVER_PRESENT);
+            desired.servers.insert(index, record);
+        }
+        desired
+    }
+
+    /// The servers that may take new flows now; the backups where no other can.
+    fn pool(&self, service: &ServiceState, now: Now) -> PoolSpec {
+        let usable = |backup: bool| {
+            service
+                .servers
+                .iter()
+                .filter(move |server| server.config.backup == backup)
+                .filter(|server| self.standing(service, server) == Standing::Usable)
+                .map(|server| {
+                    let percent = u32::from(
+                        server
+                            .ramp
+                            .percent(service.config.slow_start, now.since_start),
+                    );
+                    Candidate {
+                        server: server.slot.index,
+                        weight: (u32::from(server.weight) * WEIGHT_SCALE * percent / 100).max(1),
+                        max_connections: server.config.max_connections.unwrap_or(0),
+                        identity: identity(server.config.address),
+                    }
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut candidates = usable(false);
+        if candidates.is_empty() {
+            candidates = usable(true);
+        }
+        PoolSpec {
+            scheduler: service.config.scheduler,
+            candidates,
+        }
+    }
+
+    pub(super) fn service_flags(&self, service: &ServiceState) -> u32 {
+        let can_speak = |listen: &SocketAddr| !self.mute.contains_key(listen);
+        if service.config.no_server.is_some() && service.config.listen.iter().all(can_speak) {
+            SERVICE_REPLY_LOCAL
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn wanted_checks(&self) -> Vec<CheckTask> {
+        let mut tasks = Vec::new();
+        for service in &self.services {
+            let Some(check) = &service.config.check else {
+                continue;
+            };
+            for server in &service.servers {
+                if server.admin == AdminState::Maint {
+                    continue;
+                }
+                tasks.push(CheckTask {
+                    server: ServerRef {
+                        service: service.config.name.clone(),
+                        server: server.config.name.clone(),
+                    },
+                    address: server.config.address,
+                    check: check.clone(),
+                    interval: server.health.interval(check),
+                });
+            }
+        }
+        tasks
+    }
+
+    /// Addresses whose next hop matters, those of removed servers with flows among them.
+    pub(super) fn wanted_neighbours(&self) -> Vec<IpAddr> {
+        let mut addresses: BTreeMap<IpAddr, ()> = BTreeMap::new();
+        for server in self.services.iter().flat_map(|service| &service.servers) {
+            addresses.insert(server.config.address, ());
+        }
+        for (_, record) in self.indices.retired() {
+            let address = std::net::Ipv6Addr::from(record.address).to_canonical();
+            addresses.insert(address, ());
+        }
+        addresses.into_keys().collect()
+    }
+
+    pub(super) fn wanted_replies(&self) -> Vec<(SocketAddr, String)> {
+        self.services
+            .iter()
+            .filter_map(|service| Some((service, service.config.no_server.as_ref()?)))
+            .flat_map(|(service, text)| {
+                service
+                    .config
+                    .listen
+                    .iter()
+                    .map(move |&listen| (listen, text.clone()))
+            })
+            .collect()
+    }
+}
+
+/// Finds a service again in what an earlier controller left.
+pub fn service_hash(name: &str) -> u32 {
+    let hash = stable_hash(name.as_bytes());
+    (hash >> 32) as u32 ^ hash as u32
+}

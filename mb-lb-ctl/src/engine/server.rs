@@ -1,0 +1,217 @@
+//! What the engine knows of one server.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mb_lb_common::{SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server as Record};
+
+use super::indices::Slot;
+use super::{Attached, CheckResult, Neighbour, Now, SavedServer};
+use crate::config;
+use crate::dataplane::ServerReading;
+use crate::health::{Health, SlowStart};
+use crate::plan::mapped;
+use crate::schedule::stable_hash;
+use crate::snapshot::{AdminState, HealthState};
+
+/// One server of one service.
+#[derive(Clone, Debug)]
+pub struct ServerState {
+    pub config: config::Server,
+    pub slot: Slot,
+    pub name_hash: u64,
+    pub admin: AdminState,
+    pub by: String,
+    pub reason: String,
+    /// As set now; equal to the configured one unless an operator changed it.
+    pub weight: u16,
+    pub health: Health,
+    pub ramp: SlowStart,
+    pub result: Option<CheckResult>,
+    /// What the kernel's neighbour table says; `None`: not known yet.
+    pub neighbour: Option<Neighbour>,
+    /// Next hop that was used last, which outlives the knowledge of it.
+    pub mac: [u8; 6],
+    pub ifindex: u32,
+    /// An earlier controller had it take new flows: it goes on until the first check says otherwise.
+    pub trusted: bool,
+    /// When admin state or health last changed.
+    pub since: Duration,
+    pub reading: ServerReading,
+    pub active_max: i64,
+    pub rate: u64,
+    pub rate_max: u64,
+    pub last_flow: Option<Duration>,
+    /// All drift that audits have proven.
+    pub drift: i64,
+}
+
+/// Why a server takes no new flow, or that it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Usable,
+    /// The operator's wish, or weight 0.
+    Withheld,
+    /// Not known yet.
+    Unknown(String),
+    Down(String),
+}
+
+impl ServerState {
+    pub fn new(
+        service: &config::Service,
+        server: &config::Server,
+        slot: Slot,
+        earlier: Option<Record>,
+        now: Now,
+    ) -> Self {
+        let (rise, fall) = service
+            .check
+            .as_ref()
+            .map_or((1, 1), |check| (check.rise, check.fall));
+        Self {
+            slot,
+            name_hash: name_hash(&service.name, server),
+            admin: AdminState::Ready,
+            by: String::new(),
+            reason: String::new(),
+            weight: server.weight,
+            health: Health::new(rise, fall, now.since_start),
+            ramp: SlowStart::default(),
+            result: None,
+            neighbour: None,
+            mac: earlier.map_or([0; 6], |record| Record::mac_of(record.link)),
+            ifindex: earlier.map_or(0, |record| record.ifindex),
+            trusted: earlier
+                .is_some_and(|record| Record::flags_of(record.link) & SERVER_ACCEPT != 0),
+            since: now.since_start,
+            reading: ServerReading::default(),
+            active_max: 0,
+            rate: 0,
+            rate_max: 0,
+            last_flow: None,
+            drift: 0,
+            config: server.clone(),
+        }
+    }
+
+    /// Takes over what an operator had set before a restart.
+    pub fn restore(&mut self, saved: &SavedServer) {
+        self.admin = saved.admin;
+        self.by.clone_from(&saved.by);
+        self.reason.clone_from(&saved.reason);
+        if let Some(weight) = saved.weight {
+            self.weight = weight.min(256);
+        }
+    }
+
+    /// What differs from the configuration and must outlive the process.
+    pub fn saved(&self, wall_s: u64) -> Option<SavedServer> {
+        let weight = (self.weight != self.config.weight).then_some(self.weight);
+        (self.admin != AdminState::Ready || weight.is_some()).then(|| SavedServer {
+            admin: self.admin,
+            by: self.by.clone(),
+            reason: self.reason.clone(),
+            weight,
+            since: wall_s,
+        })
+    }
+
+    /// What the checks and the neighbour table together say. `attached`: interfaces that the program is on;
+    /// `None` where that is not known yet.
+    pub fn seen(&self, checked: bool, attached: Option<&[Attached]>) -> (HealthState, String) {
+        if let Some(Neighbour::Unresolved(why)) = &self.neighbour {
+            return (HealthState::Down, why.clone());
+        }
+        if self.neighbour.is_none() && self.mac == [0; 6] {
+            return (
+                HealthState::Unknown,
+                format!(
+                    "the MAC address of {} is not known yet",
+                    self.config.address
+                ),
+            );
+        }
+        let on = |interface: &Attached| interface.ifindex == self.ifindex;
+        if attached.is_some_and(|attached| !attached.iter().any(on)) {
+            let interface = match &self.neighbour {
+                Some(Neighbour::Resolved { interface, .. }) => interface.clone(),
+                _ => format!("interface {}", self.ifindex),
+            };
+            return (
+                HealthState::Down,
+                format!(
+                    "{} is reached through {interface}, which the XDP program is not attached to",
+                    self.config.address
+                ),
+            );
+        }
+        if !checked {
+            return (HealthState::Up, "not checked".to_owned());
+        }
+        match self.health.state() {
+            HealthState::Unknown if self.trusted => (
+                HealthState::Up,
+                "as before the restart; first check under way".to_owned(),
+            ),
+            HealthState::Unknown => (HealthState::Unknown, "first check under way".to_owned()),
+            state => (
+                state,
+                self.result
+                    .as_ref()
+                    .map_or_else(String::new, |result| result.detail.clone()),
+            ),
+        }
+    }
+
+    pub fn standing(&self, checked: bool, attached: Option<&[Attached]>) -> Standing {
+        match self.seen(checked, attached) {
+            (HealthState::Down, why) => Standing::Down(why),
+            (HealthState::Unknown, why) => Standing::Unknown(why),
+            (HealthState::Up, _) if self.admin != AdminState::Ready || self.weight == 0 => {
+                Standing::Withheld
+            }
+            (HealthState::Up, _) => Standing::Usable,
+        }
+    }
+
+    /// The server's record in the kernel.
+    pub fn record(&self, service_id: u32, standing: &Standing, on_down: config::OnDown) -> Record {
+        let mut flags = SERVER_PRESENT;
+        if *standing == Standing::Usable {
+            flags |= SERVER_ACCEPT;
+        }
+        let gone = self.admin == AdminState::Maint || matches!(standing, Standing::Down(_));
+        if gone && on_down == config::OnDown::Reset {
+            flags |= SERVER_RESET;
+        }
+        Record {
+            link: Record::link(self.mac, flags),
+            generation: self.slot.generation,
+            ifindex: self.ifindex,
+            max_connections: self.config.max_connections.unwrap_or(0),
+            service: service_id,
+            address: mapped(self.config.address),
+            name_hash: self.name_hash,
+            reserved: [0; 16],
+        }
+    }
+
+    pub fn on_neighbour(&mut self, neighbour: Neighbour) {
+        if let Neighbour::Resolved { mac, ifindex, .. } = neighbour {
+            self.mac = mac;
+            self.ifindex = ifindex;
+        }
+        self.neighbour = Some(neighbour);
+    }
+}
+
+/// A server is the same one as long as its service, name and address are.
+pub fn name_hash(service: &str, server: &config::Server) -> u64 {
+    stable_hash(format!("{service}/{}@{}", server.name, server.address).as_bytes())
+}
+
+/// What Maglev tables are built from: the address alone.
+pub fn identity(address: IpAddr) -> u64 {
+    stable_hash(address.to_string().as_bytes())
+}

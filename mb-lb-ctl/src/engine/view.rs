@@ -1,0 +1,198 @@
+//! The snapshot: policy state and last counts, as plain values.
+
+use mb_lb_common::Reason;
+
+use super::core::{Engine, ServiceState};
+use super::server::{ServerState, Standing};
+use super::{Neighbour, Now};
+use crate::config::{CheckKind, Forward, OnDown};
+use crate::snapshot::{
+    CheckView, DataplaneView, InterfaceView, JSON_VERSION, ReasonCount, ServerView, ServiceView,
+    Snapshot,
+};
+
+impl Engine {
+    /// What is so now.
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        Snapshot {
+            version: JSON_VERSION,
+            director: self.config.director.name.clone(),
+            build: self.identity.build.clone(),
+            pid: self.identity.pid,
+            uptime: now.since_start.as_secs(),
+            config_hash: self.config_hash.clone(),
+            config_path: self.identity.config_path.clone(),
+            reload_error: self.reload_error.clone(),
+            dataplane: self.dataplane_view(),
+            services: self
+                .services
+                .iter()
+                .map(|service| self.service_view(service, now))
+                .collect(),
+            alarms: self.alarms(),
+        }
+    }
+
+    fn dataplane_view(&self) -> DataplaneView {
+        let servers = || self.services.iter().flat_map(|service| &service.servers);
+        DataplaneView {
+            interfaces: self
+                .attached
+                .iter()
+                .map(|interface| InterfaceView {
+                    name: interface.name.clone(),
+                    mode: interface.mode.to_owned(),
+                })
+                .collect(),
+            pinned_at: self.identity.pinned_at.clone(),
+            adopted: self.identity.adopted,
+            flows: self.report.flows,
+            active: servers()
+                .map(|server| server.reading.active.max(0).unsigned_abs())
+                .sum(),
+            max_flows: u64::from(self.identity.max_flows),
+            table_full: self.report.table_full,
+            reasons: Reason::ALL
+                .iter()
+                .enumerate()
+                .map(|(index, reason)| ReasonCount {
+                    name: reason.name().to_owned(),
+                    verdict: reason.verdict().name().to_owned(),
+                    text: reason.text().to_owned(),
+                    packets: self.report.reasons.get(index).copied().unwrap_or(0),
+                })
+                .collect(),
+            repairs: self.report.repairs,
+            sweeps: self.report.sweeps,
+            sweep_micros: u64::try_from(self.report.sweep_took.as_micros()).unwrap_or(u64::MAX),
+            error: self
+                .attach_error
+                .clone()
+                .or_else(|| self.apply_error.clone())
+                .or_else(|| self.report.error.clone()),
+        }
+    }
+
+    fn service_view(&self, service: &ServiceState, now: Now) -> ServiceView {
+        ServiceView {
+            name: service.config.name.clone(),
+            id: service.id,
+            listen: service.config.listen.clone(),
+            forward: match service.config.forward {
+                Forward::Dsr => "dsr".to_owned(),
+            },
+            scheduler: service.config.scheduler.name().to_owned(),
+            on_down: match service.config.on_down {
+                OnDown::Reset => "reset".to_owned(),
+                OnDown::Keep => "keep".to_owned(),
+            },
+            no_server: service.config.no_server.clone(),
+            no_server_does: if self.service_flags(service) == 0 {
+                "reset"
+            } else {
+                "reply"
+            }
+            .to_owned(),
+            since: now.since_start.saturating_sub(service.since).as_secs(),
+            downs: service.downs,
+            servers: service
+                .servers
+                .iter()
+                .enumerate()
+                .map(|(at, server)| self.server_view(service, server, at, now))
+                .collect(),
+        }
+    }
+
+    fn server_view(
+        &self,
+        service: &ServiceState,
+        server: &ServerState,
+        at: usize,
+        now: Now,
+    ) -> ServerView {
+        let (health, health_reason) = self.seen(service, server);
+        let reading = &server.reading;
+        let elapsed = |from| now.since_start.saturating_sub(from).as_secs();
+        ServerView {
+            name: server.config.name.clone(),
+            id: server.slot.index,
+            position: at as u32 + 1,
+            address: Some(server.config.address),
+            port: service
+                .config
+                .listen
+                .first()
+                .map_or(0, std::net::SocketAddr::port),
+            backup: server.config.backup,
+            initial_weight: server.config.weight,
+            weight: server.weight,
+            ramp_percent: server
+                .ramp
+                .percent(service.config.slow_start, now.since_start),
+            max_connections: server.config.max_connections,
+            admin: server.admin,
+            admin_by: server.by.clone(),
+            admin_reason: server.reason.clone(),
+            health,
+            health_reason,
+            usable: self.standing(service, server) == Standing::Usable && !reading.full,
+            since: elapsed(server.since),
+            downtime: server.health.downtime(now.since_start).as_secs(),
+            check: service.config.check.as_ref().map(|check| {
+                let result = server.result.as_ref();
+                CheckView {
+                    kind: match check.kind {
+                        CheckKind::Tcp => "tcp".to_owned(),
+                        CheckKind::Smtp { .. } => "smtp".to_owned(),
+                    },
+                    port: check.port,
+                    code: result.map_or("INI", |result| result.code).to_owned(),
+                    reply: result.and_then(|result| result.reply),
+                    detail: result.map_or_else(String::new, |result| result.detail.clone()),
+                    duration_ms: result.map_or(0, |result| {
+                        u64::try_from(result.duration.as_millis()).unwrap_or(u64::MAX)
+                    }),
+                    rise: check.rise,
+                    fall: check.fall,
+                    streak: server.health.streak(),
+                    level: server.health.level(),
+                    failures: server.health.failures(),
+                    falls: server.health.falls(),
+                    history: server.health.history().collect(),
+                    interval_ms: u64::try_from(server.health.interval(check).as_millis())
+                        .unwrap_or(u64::MAX),
+                }
+            }),
+            mac: (server.mac != [0; 6]).then(|| mac(server.mac)),
+            interface: match &server.neighbour {
+                Some(Neighbour::Resolved { interface, .. }) => Some(interface.clone()),
+                _ => self
+                    .attached
+                    .iter()
+                    .find(|interface| interface.ifindex == server.ifindex)
+                    .map(|interface| interface.name.clone()),
+            },
+            active: reading.active,
+            pending: reading.pending,
+            active_max: server.active_max,
+            opened: reading.opened,
+            closed: reading.closed,
+            expired: reading.expired,
+            refused: reading.refused,
+            audited: u64::from(reading.audited),
+            drift: server.drift,
+            packets: reading.packets,
+            bytes: reading.bytes,
+            rate: server.rate,
+            rate_max: server.rate_max,
+            last_flow: server.last_flow.map(elapsed),
+        }
+    }
+}
+
+/// As `ip link` writes it.
+pub fn mac(mac: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}

@@ -1,0 +1,179 @@
+//! Answers to admin connections.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+
+use mb_lb_common::{SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server, ServerCount};
+use tokio::sync::oneshot;
+
+use super::Director;
+use super::worker::Job;
+use crate::admin::Request;
+use crate::dataplane::{FlowEntry, LoadError};
+use crate::engine::{Refusal, ServerRef};
+use crate::snapshot::{FlowView, Snapshot};
+
+pub type ChangeReply = oneshot::Sender<Result<String, Refusal>>;
+pub type RecordResult = Result<(Option<Server>, ServerCount), LoadError>;
+
+impl Director {
+    pub(super) fn answer(&mut self, request: Request) {
+        // A client that went away meanwhile is no error, so what `send` says is not looked at here.
+        match request {
+            Request::Change { change, by, reply } => self.change(change, by, reply),
+            Request::Reload { reply } => {
+                let result = self.reload();
+                self.worker.when_done(move || {
+                    let _sent = reply.send(result);
+                });
+            }
+            Request::Diff { text, reply } => {
+                let result = super::parse(&text, "the new configuration")
+                    .map(|config| self.engine.preview(&config, self.now()));
+                let _sent = reply.send(result);
+            }
+            Request::Events { after, reply } => {
+                let events = self
+                    .kept
+                    .iter()
+                    .filter(|event| event.seq > after)
+                    .cloned()
+                    .collect();
+                let _sent = reply.send(events);
+            }
+            Request::Follow { reply } => {
+                let _sent = reply.send(self.followers.subscribe());
+            }
+            Request::Flows {
+                service,
+                limit,
+                reply,
+            } => self.flows(service, limit, reply),
+            Request::Record { server, reply } => self.kernel_record(&server, reply),
+        }
+    }
+
+    fn flows(
+        &self,
+        service: Option<String>,
+        limit: usize,
+        reply: oneshot::Sender<Result<Vec<FlowView>, String>>,
+    ) {
+        let names = names(&self.engine.snapshot(self.now()));
+        // A filter by service needs all flows: which are whose is only known here.
+        let read = if service.is_some() { usize::MAX } else { limit };
+        self.worker.send(Job::Flows {
+            limit: read,
+            done: Box::new(move |flows| {
+                let result = flows.map_err(|error| error.to_string()).map(|flows| {
+                    flows
+                        .into_iter()
+                        .map(|flow| view(flow, &names))
+                        .filter(|flow| {
+                            service
+                                .as_ref()
+                                .is_none_or(|service| *service == flow.service)
+                        })
+                        .take(limit)
+                        .collect()
+                });
+                let _sent = reply.send(result);
+            }),
+        });
+    }
+
+    fn kernel_record(
+        &self,
+        server: &ServerRef,
+        reply: oneshot::Sender<Result<BTreeMap<String, String>, String>>,
+    ) {
+        let snapshot = self.engine.snapshot(self.now());
+        let index = snapshot
+            .services
+            .iter()
+            .find(|service| service.name == server.service)
+            .and_then(|service| {
+                service
+                    .servers
+                    .iter()
+                    .find(|known| known.name == server.server)
+            })
+            .map(|known| known.id);
+        let Some(index) = index else {
+            let _sent = reply.send(Err(Refusal::NoSuchServer.to_string()));
+            return;
+        };
+        self.worker.send(Job::Record {
+            index,
+            done: Box::new(move |record| {
+                let result = record
+                    .map(|(record, count)| fields(index, record.as_ref(), &count))
+                    .map_err(|error| error.to_string());
+                let _sent = reply.send(result);
+            }),
+        });
+    }
+}
+
+/// Index in the kernel to service and server.
+fn names(snapshot: &Snapshot) -> BTreeMap<u32, (String, String)> {
+    snapshot
+        .services
+        .iter()
+        .flat_map(|service| {
+            service
+                .servers
+                .iter()
+                .map(|server| (server.id, (service.name.clone(), server.name.clone())))
+        })
+        .collect()
+}
+
+fn view(flow: FlowEntry, names: &BTreeMap<u32, (String, String)>) -> FlowView {
+    let (service, server) = names.get(&flow.server).cloned().unwrap_or_else(|| {
+        // Removed from the configuration while it had flows.
+        (String::new(), format!("removed #{}", flow.server))
+    });
+    FlowView {
+        client: flow.client,
+        vip: flow.vip,
+        service,
+        server,
+        state: flow.state.name().replace('-', "_"),
+        idle_seconds: flow.idle.as_secs(),
+        age_seconds: flow.age.as_secs(),
+    }
+}
+
+fn fields(index: u32, record: Option<&Server>, count: &ServerCount) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::from([("index".to_owned(), index.to_string())]);
+    let mut add = |name: &str, value: String| fields.insert(name.to_owned(), value);
+    add("active", count.active.to_string());
+    add("opened", count.opened.to_string());
+    add("closed", count.closed.to_string());
+    add("expired", count.expired.to_string());
+    let Some(record) = record else {
+        add("record", "none".to_owned());
+        return fields;
+    };
+    let bits = Server::flags_of(record.link);
+    let words: Vec<&str> = [
+        (SERVER_PRESENT, "present"),
+        (SERVER_ACCEPT, "accepts new flows"),
+        (SERVER_RESET, "resets its flows"),
+    ]
+    .into_iter()
+    .filter(|(bit, _)| bits & bit != 0)
+    .map(|(_, word)| word)
+    .collect();
+    add("flags", words.join(", "));
+    add("mac", crate::engine::mac(Server::mac_of(record.link)));
+    add("ifindex", record.ifindex.to_string());
+    add("generation", record.generation.to_string());
+    add("max_connections", record.max_connections.to_string());
+    add(
+        "address",
+        Ipv6Addr::from(record.address).to_canonical().to_string(),
+    );
+    fields
+}

@@ -1,0 +1,267 @@
+//! The data plane's thread: one job after the other, so that an answer after a job means that it is done.
+
+use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, XdpMode};
+use crate::dataplane::{Dataplane, FlowEntry, LoadError};
+use crate::engine::{Attached, Event};
+use crate::net::{self, Interface};
+use crate::plan::Desired;
+
+/// What the thread is asked to do.
+pub enum Job {
+    Apply(Box<Desired>),
+    /// Attach to these, and to no others.
+    Attach {
+        interfaces: Vec<Interface>,
+        mode: XdpMode,
+        /// Interfaces that were asked for and cannot be had.
+        error: Option<String>,
+    },
+    Tick,
+    Flows {
+        limit: usize,
+        done: Box<dyn FnOnce(Result<Vec<FlowEntry>, LoadError>) + Send>,
+    },
+    Record {
+        index: u32,
+        done: Box<dyn FnOnce(super::answer::RecordResult) + Send>,
+    },
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+/// Handle of the thread.
+pub struct Worker {
+    jobs: blocking::Sender<Job>,
+    thread: Option<JoinHandle<()>>,
+    attach: watch::Sender<Option<Config>>,
+    /// A tick is waiting or under way: a slow sweep must not pile up more of them.
+    ticking: Arc<Mutex<bool>>,
+}
+
+impl Worker {
+    /// Starts the thread, and the task that looks interfaces up for it.
+    pub fn spawn(dataplane: Dataplane, events: mpsc::Sender<Event>) -> anyhow::Result<Self> {
+        let (jobs, queue) = blocking::channel();
+        let ticking = Arc::new(Mutex::new(false));
+        let done = Arc::clone(&ticking);
+        let thread = std::thread::Builder::new()
+            .name("dataplane".to_owned())
+            .spawn(move || work(dataplane, &queue, &events, &done))
+            .context("cannot start the data plane's thread")?;
+        let (attach, wanted) = watch::channel(None);
+        tokio::spawn(look_up(wanted, jobs.clone()));
+        Ok(Self {
+            jobs,
+            thread: Some(thread),
+            attach,
+            ticking,
+        })
+    }
+
+    /// Queues a job. Where the thread has ended, [`Worker::failed`] tells.
+    pub fn send(&self, job: Job) {
+        if let Job::Tick = job {
+            let mut ticking = self
+                .ticking
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            if std::mem::replace(&mut *ticking, true) {
+                return;
+            }
+        }
+        let _queued = self.jobs.send(job);
+    }
+
+    /// Attaches to the interfaces that this configuration asks for, now and whenever they change.
+    pub fn attach(&self, config: Config) {
+        self.attach.send_replace(Some(config));
+    }
+
+    /// Calls `f` when all that was queued before is done.
+    pub fn when_done(&self, f: impl FnOnce() + Send + 'static) {
+        self.send(Job::Call(Box::new(f)));
+    }
+
+    /// Why the thread has ended, if it has.
+    pub fn failed(&mut self) -> Option<String> {
+        if !self.thread.as_ref()?.is_finished() {
+            return None;
+        }
+        match self.thread.take()?.join() {
+            Ok(()) => Some("it stopped".to_owned()),
+            Err(_) => Some("it panicked".to_owned()),
+        }
+    }
+}
+
+fn work(
+    mut dataplane: Dataplane,
+    queue: &blocking::Receiver<Job>,
+    events: &mpsc::Sender<Event>,
+    ticking: &Mutex<bool>,
+) {
+    while let Ok(job) = queue.recv() {
+        let event = match job {
+            Job::Apply(desired) => {
+                let error = dataplane
+                    .apply(&desired)
+                    .err()
+                    .map(|error| error.to_string());
+                Some(Event::Applied(error))
+            }
+            Job::Attach {
+                interfaces,
+                mode,
+                error,
+            } => Some(attach(&mut dataplane, &interfaces, mode, error)),
+            Job::Tick => {
+                let report = dataplane.tick();
+                *ticking
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner) = false;
+                Some(Event::Counted(Box::new(report)))
+            }
+            Job::Flows { limit, done } => {
+                done(dataplane.flows(limit));
+                None
+            }
+            Job::Record { index, done } => {
+                done(dataplane.record(index));
+                None
+            }
+            Job::Call(f) => {
+                f();
+                None
+            }
+        };
+        if let Some(event) = event
+            && events.blocking_send(event).is_err()
+        {
+            // The engine is gone, and the process with it.
+            return;
+        }
+    }
+}
+
+fn attach(
+    dataplane: &mut Dataplane,
+    interfaces: &[Interface],
+    mode: XdpMode,
+    missing: Option<String>,
+) -> Event {
+    let mut errors: Vec<String> = missing.into_iter().collect();
+    let mut attached = Vec::new();
+    for interface in interfaces {
+        match dataplane.attach(&interface.name, interface.index, mode) {
+            Ok(mode) => attached.push(Attached {
+                name: interface.name.clone(),
+                ifindex: interface.index,
+                mac: interface.mac,
+                mode: mode.name(),
+            }),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    // Where an interface is missing, what runs on others stays: better too much than nothing.
+    if errors.is_empty() {
+        let keep: Vec<u32> = attached.iter().map(|interface| interface.ifindex).collect();
+        if let Err(error) = dataplane.detach_others(&keep) {
+            errors.push(error.to_string());
+        }
+    }
+    Event::Interfaces {
+        attached,
+        error: (!errors.is_empty()).then(|| errors.join("; ")),
+    }
+}
+
+/// Looks up the interfaces of the wanted configuration, and again when one of them changes.
+async fn look_up(mut wanted: watch::Receiver<Option<Config>>, jobs: blocking::Sender<Job>) {
+    loop {
+        let config = wanted.borrow_and_update().clone();
+        let Some(config) = config else {
+            if wanted.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let (interfaces, error) = interfaces_of(&config).await;
+        let names: Vec<String> = interfaces
+            .iter()
+            .map(|interface| interface.name.clone())
+            .chain(config.director.interfaces.iter().cloned())
+            .collect();
+        let mode = config.director.xdp;
+        if jobs
+            .send(Job::Attach {
+                interfaces,
+                mode,
+                error: error.clone(),
+            })
+            .is_err()
+        {
+            return;
+        }
+        let changed = async {
+            match net::watch_interfaces(names).await {
+                Ok((mut changes, _task)) => {
+                    // An error is the end of the watch: look again then too, but not in a tight loop.
+                    if changes.changed().await.is_err() {
+                        tokio::time::sleep(super::TICK).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "interfaces are not watched");
+                    tokio::time::sleep(super::TICK * 10).await;
+                }
+            }
+        };
+        // What could not be had is tried again: it may only be late.
+        let again = async {
+            match &error {
+                Some(_) => tokio::time::sleep(super::TICK).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = wanted.changed() => if changed.is_err() { return },
+            () = changed => {}
+            () = again => {}
+        }
+    }
+}
+
+/// The interfaces that the configuration names, or those that the VIPs' routes lead to.
+async fn interfaces_of(config: &Config) -> (Vec<Interface>, Option<String>) {
+    if config.director.interfaces.is_empty() {
+        let vips: Vec<_> = config
+            .services
+            .iter()
+            .flat_map(|service| service.listen.iter().map(std::net::SocketAddr::ip))
+            .collect();
+        return match net::interfaces_for(&vips).await {
+            Ok(interfaces) => (interfaces, None),
+            Err(error) => (
+                Vec::new(),
+                Some(format!(
+                    "no interface for the VIPs: {error}; set director.interfaces"
+                )),
+            ),
+        };
+    }
+    let mut interfaces = Vec::new();
+    let mut errors = Vec::new();
+    for name in &config.director.interfaces {
+        match net::interface(name).await {
+            Ok(interface) => interfaces.push(interface),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    (interfaces, (!errors.is_empty()).then(|| errors.join("; ")))
+}
