@@ -522,6 +522,18 @@ unsafe fn half_open<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Con
         return unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset);
     }
     let forward = |reason| Step::forward(reason, target);
+    if let HalfKind::Pending = kind {
+        // SAFETY: inside the map value.
+        let isn = unsafe { (&raw const (*half).isn).read_volatile() };
+        // What follows a SYN starts one after it (more, if an earlier segment was lost).
+        if tcp.seq.wrapping_sub(isn).wrapping_sub(1) >= BELIEVED_WINDOW {
+            return forward(if tcp.has(TCP_RST) {
+                Reason::RstIgnored
+            } else {
+                Reason::Handshake
+            });
+        }
+    }
     if tcp.has(TCP_RST) {
         if let HalfKind::Remembered = kind {
             return forward(Reason::Remembered);
@@ -531,14 +543,7 @@ unsafe fn half_open<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Con
         return forward(Reason::RstSeen);
     }
     match kind {
-        HalfKind::Pending => {
-            // SAFETY: inside the map value.
-            let isn = unsafe { (&raw const (*half).isn).read_volatile() };
-            // What follows a SYN starts one after it (more, if an earlier segment was lost).
-            if tcp.seq.wrapping_sub(isn).wrapping_sub(1) >= BELIEVED_WINDOW {
-                return forward(Reason::Handshake);
-            }
-        }
+        HalfKind::Pending => {}
         HalfKind::Recovered => {
             // SAFETY: inside the map value.
             let since = unsafe { (&raw const (*half).since).read_volatile() };
