@@ -174,24 +174,23 @@ unsafe fn expire<K: Key>(key: &K, flow: *mut Flow, word: FlowWord, now: u64) -> 
     // A copy: the key in the callback is read-only memory of the map, which some kernels refuse as an argument.
     let key = *key;
     let kind = match word.state() {
-        // Should it speak again, it is still a connection of this server.
-        FlowState::Established | FlowState::HalfClosed => Some(HalfKind::Recovered),
-        FlowState::Closing => Some(HalfKind::Remembered),
-        _ => None,
+        // The client is done, and has perhaps an ACK left.
+        FlowState::Closing | FlowState::Dead => HalfKind::Remembered,
+        // Should it speak again, it is still a connection of this server. After RST too: then it was not the
+        // client's, and the server knows.
+        FlowState::Established | FlowState::HalfClosed | FlowState::Reset => HalfKind::Recovered,
     };
-    if let Some(kind) = kind {
-        let seen = steer::Seen {
-            since: now as u32,
-            epoch: pending::UNCOUNTED,
-            isn: 0,
-        };
-        steer::remember(
-            &key,
-            key.half(),
-            HalfWord(word.0 & !0xf).with_kind(kind),
-            seen,
-        );
-    }
+    let seen = steer::Seen {
+        since: now as u32,
+        epoch: pending::UNCOUNTED,
+        isn: 0,
+    };
+    steer::remember(
+        &key,
+        key.half(),
+        HalfWord(word.0 & !0xf).with_kind(kind),
+        seen,
+    );
     key.remove_flow();
     true
 }
