@@ -229,17 +229,22 @@ unsafe fn leave(flow: *mut Flow, word: FlowWord, to: FlowState) -> bool {
     // SAFETY: inside the map value.
     let won =
         unsafe { atomic::compare_and_swap(&raw mut (*flow).word, word.0, word.with_state(to).0) };
-    if won
-        && word.state().is_counted()
-        && let Some(count) = COUNTS.get_ptr_mut(word.server())
-    {
-        // SAFETY: inside the map value.
+    if won && word.state().is_counted() {
+        count_down(word);
+    }
+    won
+}
+
+/// A function of its own, for its stack.
+#[inline(never)]
+fn count_down(word: FlowWord) {
+    if let Some(count) = select::count_of(word.server(), word.generation()) {
+        // SAFETY: a pointer that the map has just given.
         unsafe {
             atomic::add_i64(&raw mut (*count).active, -1);
             atomic::add_u64(&raw mut (*count).closed, 1);
         }
     }
-    won
 }
 
 /// Removes a flow.
@@ -432,7 +437,7 @@ unsafe fn take_back(half: *mut Half, word: HalfWord) -> bool {
     };
     if won
         && word.kind() as u8 == HalfKind::Pending as u8
-        && let Some(count) = COUNTS.get_ptr_mut(word.server())
+        && let Some(count) = select::count_of(word.server(), word.generation())
     {
         // SAFETY: a pointer that the map has just given.
         unsafe { pending::take_out(count, epoch) };
