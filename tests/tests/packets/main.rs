@@ -7,7 +7,9 @@
 mod answers;
 mod expiry;
 mod frame;
+mod full;
 mod headers;
+mod lifecycle;
 mod reasons;
 mod rig;
 mod soundness;
