@@ -62,9 +62,10 @@ pub fn forward(
             // SAFETY: inside the frame. The parser saw a TTL above 1.
             unsafe {
                 (*ip).ttl -= 1;
-                // RFC 1141: one less in the high byte of a word is 0x0100 more in the checksum.
+                // RFC 1141: one less in the high byte of a word is 0x0100 more in the checksum. The carry comes at
+                // 0xffff already: computed anew such a checksum is 0 (RFC 1624 section 3).
                 let sum = u32::from(u16::from_be_bytes((*ip).checksum)) + 0x0100;
-                (*ip).checksum = ((sum + (sum >> 16)) as u16).to_be_bytes();
+                (*ip).checksum = ((sum + u32::from(sum >= 0xffff)) as u16).to_be_bytes();
             }
         }
         Network::V6 => {

@@ -427,6 +427,18 @@ pub fn owner(server: u32, generation: u64) -> Option<Target> {
     Some(target)
 }
 
+/// Where the server that a word names counts its flows. `None`: its index belongs to another server by now, whose
+/// counts are none of the flow's.
+#[inline(always)]
+pub fn count_of(server: u32, generation: u64) -> Option<*mut ServerCount> {
+    let record = SERVERS.get_ptr(server)?;
+    // SAFETY: inside the map value.
+    if generation_bits(unsafe { (*record).generation }) != generation {
+        return None;
+    }
+    COUNTS.get_ptr_mut(server)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -345,17 +345,22 @@ unsafe fn leave(flow: *mut Flow, word: FlowWord, to: FlowState) -> bool {
     // SAFETY: inside the map value.
     let won =
         unsafe { atomic::compare_and_swap(&raw mut (*flow).word, word.0, word.with_state(to).0) };
-    if won
-        && word.state().is_counted()
-        && let Some(count) = COUNTS.get_ptr_mut(word.server())
-    {
-        // SAFETY: inside the map value.
+    if won && word.state().is_counted() {
+        count_down(word);
+    }
+    won
+}
+
+/// A function of its own, for its stack.
+#[inline(never)]
+fn count_down(word: FlowWord) {
+    if let Some(count) = select::count_of(word.server(), word.generation()) {
+        // SAFETY: a pointer that the map has just given.
         unsafe {
             atomic::add_i64(&raw mut (*count).active, -1);
             atomic::add_u64(&raw mut (*count).closed, 1);
         }
     }
-    won
 }
 
 /// Removes a flow.
@@ -566,7 +571,7 @@ unsafe fn take_back(half: *mut Half, word: HalfWord) -> bool {
     };
     if won
         && word.kind() as u8 == HalfKind::Pending as u8
-        && let Some(count) = COUNTS.get_ptr_mut(word.server())
+        && let Some(count) = select::count_of(word.server(), word.generation())
     {
         // SAFETY: a pointer that the map has just given.
         unsafe { pending::take_out(count, epoch) };
@@ -656,6 +661,18 @@ unsafe fn half_open<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Con
         return unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset);
     }
     let forward = |reason| Step::forward(reason, target);
+    if let HalfKind::Pending = kind {
+        // SAFETY: inside the map value.
+        let isn = unsafe { (&raw const (*half).isn).read_volatile() };
+        // What follows a SYN starts one after it (more, if an earlier segment was lost).
+        if tcp.seq.wrapping_sub(isn).wrapping_sub(1) >= BELIEVED_WINDOW {
+            return forward(if tcp.has(TCP_RST) {
+                Reason::RstIgnored
+            } else {
+                Reason::Handshake
+            });
+        }
+    }
     if tcp.has(TCP_RST) {
         if let HalfKind::Remembered = kind {
             return forward(Reason::Remembered);
@@ -665,14 +682,7 @@ unsafe fn half_open<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Con
         return forward(Reason::RstSeen);
     }
     match kind {
-        HalfKind::Pending => {
-            // SAFETY: inside the map value.
-            let isn = unsafe { (&raw const (*half).isn).read_volatile() };
-            // What follows a SYN starts one after it (more, if an earlier segment was lost).
-            if tcp.seq.wrapping_sub(isn).wrapping_sub(1) >= BELIEVED_WINDOW {
-                return forward(Reason::Handshake);
-            }
-        }
+        HalfKind::Pending => {}
         HalfKind::Recovered => {
             // SAFETY: inside the map value.
             let since = unsafe { (&raw const (*half).since).read_volatile() };
