@@ -294,6 +294,7 @@ impl Director {
     fn turn(&mut self, event: Event) {
         let actions = self.engine.handle(event, self.now());
         let mut replies = Vec::new();
+        let mut answers = Vec::new();
         for action in actions {
             match action {
                 Action::Apply(desired) => self.worker.send(Job::Apply(desired)),
@@ -301,7 +302,7 @@ impl Director {
                 Action::Checks(tasks) => self.prober.set(tasks),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
                 Action::Replies(texts) => replies.push(texts),
-                Action::Reply { id, result } => self.reply(id, result),
+                Action::Reply { id, result } => answers.push((id, result)),
                 Action::Record(event) => self.record(event),
                 Action::Save(saved) => {
                     if let Err(error) = state::save(&self.options.state_dir, &saved) {
@@ -309,6 +310,10 @@ impl Director {
                     }
                 }
             }
+        }
+        // Only when the rest is saved and queued: who is told that a server is drained may kill us the next moment.
+        for (id, result) in answers {
+            self.reply(id, result);
         }
         for texts in replies {
             let failed = self

@@ -44,6 +44,11 @@ const POSTFIX: Package = Package {
     binaries: &["smtp-sink", "smtp-source"],
     services: &["postfix"],
 };
+const BPFTOOL: Package = Package {
+    name: "bpftool",
+    binaries: &["bpftool"],
+    services: &[],
+};
 const SOCAT: Package = Package {
     name: "socat",
     binaries: &["socat"],
@@ -54,7 +59,7 @@ impl Purpose {
     const fn packages(self) -> &'static [Package] {
         match self {
             Self::Lab => &[IPROUTE2, ETHTOOL, POSTFIX],
-            Self::Test => &[IPROUTE2, ETHTOOL, POSTFIX, SOCAT],
+            Self::Test => &[IPROUTE2, ETHTOOL, POSTFIX, SOCAT, BPFTOOL],
         }
     }
 }
