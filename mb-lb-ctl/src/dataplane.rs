@@ -282,6 +282,11 @@ impl Dataplane {
                 self.sweeper.correct(index, -(drift as i32))?;
                 self.drift.remove(&index);
             }
+            let cap = self
+                .image
+                .servers
+                .get(&index)
+                .map_or(0, |server| server.max_connections);
             let (mut packets, mut bytes) = (0, 0);
             for stats in self.stats.get(index)? {
                 packets += stats.packets;
@@ -296,7 +301,7 @@ impl Dataplane {
                     closed: count.closed,
                     expired: count.expired,
                     refused: count.refused,
-                    full: count.full != 0,
+                    full: count.full != 0 && lingers_at_cap(count.active, cap),
                     packets,
                     bytes,
                     audited: cell.counted,
@@ -389,6 +394,11 @@ impl Dataplane {
             .map_err(io_error("cannot read the servers"))?;
         Ok((actual, count))
     }
+}
+
+/// Whether a server that was at its cap still is. The program asks only when it chooses, so its mark can be old.
+fn lingers_at_cap(active: i64, cap: u32) -> bool {
+    cap != 0 && active * 4 >= i64::from(cap) * 3
 }
 
 /// SYNs in the present window and the last.

@@ -5,11 +5,15 @@
 //! structure, the references in `choice` for schedulers, the machine in `leaks` for connections. Root is needed.
 
 mod answers;
+mod capacity;
+mod choice;
 mod expiry;
+mod flood;
 mod frame;
 mod full;
 mod headers;
 mod lifecycle;
+mod many;
 mod reasons;
 mod rig;
 mod soundness;
