@@ -17,7 +17,7 @@ fn send(rig: &mut Rig, port: u16, flags: u8) -> Ran {
     let seq = if flags & SYN == 0 { 1001 } else { 1000 };
     // Every connection from a client of its own: `source` must not send them all to one server.
     let frame = Frame::new(Family::BOTH[usize::from(port % 2)], port, PORT, flags)
-        .from_client(u32::from(port))
+        .by(u32::from(port))
         .seq(seq);
     rig.send(&frame.bytes())
 }

@@ -64,7 +64,7 @@ fn syn(family: Family, connection: u32) -> Vec<u8> {
 pub fn segment(family: Family, n: u32, flags: u8) -> Vec<u8> {
     let seq = if flags & SYN == 0 { 1001 } else { 1000 };
     Frame::new(family, 1024 + (n % 50_000) as u16, PORT, flags)
-        .from_client(n / 50_000)
+        .by(n / 50_000)
         .seq(seq)
         .bytes()
 }
@@ -105,7 +105,7 @@ fn replay(
     first: &mut u32,
 ) -> Result<usize, String> {
     // Connections and their servers: SYN sent, and established.
-    let (mut half, mut open): (Vec<(u32, usize)>, Vec<(u32, usize)>) = (Vec::new(), Vec::new());
+    let (mut half, mut open) = (Vec::<(u32, usize)>::new(), Vec::<(u32, usize)>::new());
     let mut decisions = 0;
     let started = Instant::now();
     while decisions < 400 && started.elapsed() < WINDOW / 2 {
@@ -239,7 +239,7 @@ fn source_sends_a_client_to_one_server() {
     for family in Family::BOTH {
         let mut rig = rig_of(Scheduler::Source, &[10, 10, 5]);
         let server = |rig: &mut Rig, client: u32, port: u16, flags: u8| {
-            let frame = Frame::new(family, port, PORT, flags).from_client(client);
+            let frame = Frame::new(family, port, PORT, flags).by(client);
             rig.server_of(&frame.bytes())
         };
         let mut shares = [0u32; 3];

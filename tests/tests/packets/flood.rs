@@ -20,7 +20,7 @@ fn flood(rig: &mut Rig, family: Family) {
     for n in 0..SYNS {
         // Addresses that no session has.
         let frame = Frame::new(family, (n % 60_000) as u16, 25, SYN)
-            .from_client(10_000 + n / 7)
+            .by(10_000 + n / 7)
             .seq(n.wrapping_mul(0x9e37_79b9));
         assert_eq!(rig.run(&frame.bytes()).0, TX);
     }
@@ -86,7 +86,7 @@ fn a_flood_neither_steers_nor_evicts() {
 /// Keeps the windows full: more SYNs than there are sessions, again before each decision.
 fn flood_some(rig: &mut Rig, model: &mut Leastconn, salt: u32) {
     for n in 0..2 * SESSIONS {
-        let frame = Frame::new(Family::V6, n as u16, 25, SYN).from_client(1_000_000 + salt);
+        let frame = Frame::new(Family::V6, n as u16, 25, SYN).by(1_000_000 + salt);
         rig.run(&frame.bytes());
         model.choose();
     }
@@ -103,7 +103,7 @@ fn acks_out_of_nowhere_do_not_steer() {
         rig.run(&segment(Family::V4, n, ACK));
     }
     for n in 0..10_000 {
-        let frame = Frame::new(Family::V4, n as u16, 25, ACK).from_client(20_000 + n);
+        let frame = Frame::new(Family::V4, n as u16, 25, ACK).by(20_000 + n);
         assert_eq!(rig.run(&frame.bytes()).0, TX);
     }
     assert_eq!([0, 1, 2].map(|server| rig.active(server)), [20, 20, 10]);

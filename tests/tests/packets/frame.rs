@@ -152,7 +152,8 @@ impl Frame {
         self.padding = bytes;
         self
     }
-    pub fn from_client(mut self, n: u32) -> Self {
+    /// From the `n`th client.
+    pub fn by(mut self, n: u32) -> Self {
         self.from.set_ip(client(self.family(), n));
         self
     }
@@ -160,16 +161,6 @@ impl Frame {
     /// Where the IP header starts.
     pub fn l3(&self) -> usize {
         14 + 4 * self.tags.len()
-    }
-
-    /// Where the TCP header starts.
-    pub fn l4(&self) -> usize {
-        let extensions: usize = self.extensions.iter().map(|(_, units)| 8 * units).sum();
-        self.l3()
-            + match self.family() {
-                Family::V4 => 20 + self.options,
-                Family::V6 => 40 + extensions,
-            }
     }
 
     /// As on the wire.

@@ -325,3 +325,11 @@ fn private_bpffs() {
     )
     .expect("a BPF file system (root is needed)");
 }
+
+/// Packets in a randomised test: `default`, or what `MB_LB_TEST_PACKETS` says.
+pub fn packets(default: usize) -> usize {
+    match std::env::var("MB_LB_TEST_PACKETS") {
+        Ok(text) => text.parse().expect("MB_LB_TEST_PACKETS is a number"),
+        Err(_) => default,
+    }
+}

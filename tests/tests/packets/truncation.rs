@@ -26,7 +26,8 @@ fn a_frame_that_is_cut_short_passes_untouched() {
     for (name, frame) in frames {
         let bytes = frame.bytes();
         // The longest extension headers: every length near its ends, and a part of those in between.
-        let step = |length: usize| length < 200 || bytes.len() - length < 200 || length % 61 == 0;
+        let step =
+            |length: usize| length < 200 || bytes.len() - length < 200 || length.is_multiple_of(61);
         for length in (ETHERNET..bytes.len()).filter(|&length| step(length)) {
             let ran = rig.send(&bytes[..length]);
             let what = format!("{name}: {length} of {} bytes", bytes.len());
