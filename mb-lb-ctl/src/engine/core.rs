@@ -522,7 +522,12 @@ impl Engine {
         for (subject, text) in told {
             self.record(now, &subject, "drift", text, actions);
         }
-        let retired: Vec<u32> = self.indices.retired().map(|(index, _)| index).collect();
+        let retired: Vec<u32> = self
+            .indices
+            .retired()
+            .map(|(index, _)| index)
+            .filter(|_| report.swept)
+            .collect();
         for index in retired {
             if let Some(reading) = report.servers.get(&index) {
                 let flows = u64::from(reading.audited)
