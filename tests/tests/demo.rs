@@ -1,13 +1,14 @@
 //! The demo plays to its end, and leaves nothing behind, whether it ends or is interrupted.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use mb_lb_tests::try_wait_until;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -23,12 +24,20 @@ impl Play {
     fn start(name: &str) -> Result<Self> {
         let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let file = fs::File::create(&output)?;
-        let child = Command::new(env!("CARGO_BIN_EXE_mb-lb-demo"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mb-lb-demo"));
+        command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .context("cannot start mb-lb-demo")?;
+            .stderr(file);
+        // SAFETY: signal is async-signal-safe, and no handler is set.
+        unsafe {
+            command.pre_exec(|| {
+                // As in a terminal: what a shell starts in the background ignores it, and so do its children.
+                signal(Signal::SIGINT, SigHandler::SigDfl)?;
+                Ok(())
+            });
+        }
+        let child = command.spawn().context("cannot start mb-lb-demo")?;
         Ok(Self { child, output })
     }
 
