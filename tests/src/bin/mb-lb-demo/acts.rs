@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Result, anyhow, ensure};
-use mb_lb_ctl::snapshot::{AdminState, HealthState};
+use mb_lb_ctl::snapshot::HealthState;
 use mb_lb_tests::{Session, Source, try_wait_until};
 
 use crate::narrator::Narrator;
@@ -189,11 +189,7 @@ pub fn drain(n: &mut Narrator, stage: &Stage, sessions: Vec<Session>) -> Result<
     let (said, new) = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| stage.director.ctl(&line));
         let shown = (|| {
-            stage.wait_status("mb1 to be drained", SOON, |status| {
-                let admin = server(status, "mb1")?.admin;
-                ensure!(admin == AdminState::Drain, "mb1 is {admin:?}");
-                Ok(())
-            })?;
+            stage.wait_avoided("mb1")?;
             let new = stage.open(15)?;
             let counts = by_server(&new);
             ensure!(

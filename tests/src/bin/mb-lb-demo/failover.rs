@@ -82,6 +82,7 @@ fn freeze_and_thaw(
         mb2.health_reason
     ));
 
+    stage.wait_avoided("mb2")?;
     let new = stage.open(30)?;
     let counts = by_server(&new);
     ensure!(

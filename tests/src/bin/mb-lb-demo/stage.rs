@@ -101,6 +101,21 @@ impl Stage {
         })
     }
 
+    /// Waits until the kernel keeps new flows from a server. Status says what is wanted; this asks the kernel.
+    pub fn wait_avoided(&self, name: &str) -> Result<()> {
+        let target = Self::target(name);
+        let what = format!("the kernel to keep new flows from {name}");
+        try_wait_until(&what, SOON, || {
+            let described = self.director.expect(&["describe", &target, "-o", "json"])?;
+            let described: serde_json::Value = serde_json::from_str(&described)?;
+            let flags = described["kernel"]["flags"]
+                .as_str()
+                .context("describe tells no flags")?;
+            ensure!(!flags.contains("accepts new flows"), "{flags}");
+            Ok(())
+        })
+    }
+
     /// Waits until no flow is counted any more.
     pub fn wait_idle(&self) -> Result<Snapshot> {
         self.wait_status("all flows to be closed", SOON, |status| {
