@@ -358,6 +358,8 @@ impl Director {
     }
 
     fn reply(&mut self, id: u64, result: Result<String, Refusal>) {
+        // Whoever gets the answer may look at once whether it is so.
+        self.publish();
         if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             let (_, reply) = self.waiting.remove(at);
             // Answered once the kernel has it.
