@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_cmd, bpf_map_type, bpf_prog_info, bpf_prog_type,
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_type, bpf_prog_info, bpf_prog_type,
 };
 
 /// linux/if_link.h
@@ -155,15 +155,8 @@ pub fn run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<Ran
     })
 }
 
-/// How often and how long a program has run while statistics were on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RunStats {
-    pub runs: u64,
-    pub time: Duration,
-}
-
-/// What the kernel has counted for a program so far.
-pub fn run_stats(program: BorrowedFd<'_>) -> io::Result<RunStats> {
+/// How long a program has run while statistics were on.
+pub fn run_time(program: BorrowedFd<'_>) -> io::Result<Duration> {
     // SAFETY: a struct of plain integers, for which zero is a value.
     let mut info: bpf_prog_info = unsafe { zeroed() };
     let mut attr = attr();
@@ -172,10 +165,7 @@ pub fn run_stats(program: BorrowedFd<'_>) -> io::Result<RunStats> {
     attr.info.info_len = size_of_val(&info) as u32;
     // SAFETY: `info` is `info_len` bytes that live until the call returns.
     unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
-    Ok(RunStats {
-        runs: info.run_cnt,
-        time: Duration::from_nanos(info.run_time_ns),
-    })
+    Ok(Duration::from_nanos(info.run_time_ns))
 }
 
 /// Switches run statistics of all programs on until the descriptor is closed (5.8).
@@ -209,4 +199,21 @@ pub fn memory(map: BorrowedFd<'_>) -> io::Result<u64> {
 /// The descriptor of an owned one, for calls that borrow.
 pub fn fd(owned: &OwnedFd) -> BorrowedFd<'_> {
     owned.as_fd()
+}
+
+/// The program that is attached by the link pinned at `path`.
+pub fn program_of_link(path: &Path) -> io::Result<OwnedFd> {
+    let link = open_pinned(path)?;
+    // SAFETY: a struct of plain integers and unions of such, for which zero is a value.
+    let mut info: bpf_link_info = unsafe { zeroed() };
+    let mut query = attr();
+    query.info.bpf_fd = raw(fd(&link));
+    query.info.info = (&raw mut info) as u64;
+    query.info.info_len = size_of_val(&info) as u32;
+    // SAFETY: `info` is `info_len` bytes that live until the call returns.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut query) }?;
+    let mut attr = attr();
+    attr.__bindgen_anon_6.__bindgen_anon_1.prog_id = info.prog_id;
+    // SAFETY: no pointers.
+    unsafe { bpf_fd(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr) }
 }

@@ -84,3 +84,20 @@ pub fn ticks_per_second() -> f64 {
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     ticks as f64
 }
+
+/// User and system time of a process, in seconds.
+pub fn process_seconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // proc(5): the name, in parentheses, may hold anything; utime and stime are the 12th and 13th field after it.
+    let ticks: f64 = text
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
+    Ok(ticks / ticks_per_second())
+}

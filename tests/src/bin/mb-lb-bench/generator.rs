@@ -340,3 +340,44 @@ fn generator(script: i32, next: i32) -> Vec<u64> {
     code.extend([mov_imm(0, 0), EXIT]);
     code
 }
+
+/// A program that drops what comes from the generated clients (172.16.0.0/12) and passes the rest.
+pub fn sinkhole() -> Vec<u64> {
+    const XDP_DROP: i32 = 1;
+    const XDP_PASS: i32 = 2;
+    vec![
+        mov_imm(0, XDP_PASS),
+        load32(2, 1, 0),
+        load32(3, 1, 4),
+        mov(4, 2),
+        alu_imm(ADD, 4, 34),
+        insn(JUMP_GREATER, 4, 3, 3, 0),
+        insn(0x71, 5, 2, 26, 0),
+        // 172 or not.
+        insn(0x55, 5, 0, 1, 0xac),
+        mov_imm(0, XDP_DROP),
+        EXIT,
+    ]
+}
+
+/// Of IPv4 and TCP, for frames that the kernel looks at.
+pub fn fill_checksums(frame: &mut [u8; FRAME]) {
+    frame[24..26].fill(0);
+    let sum = checksum(0, &frame[14..34]);
+    frame[24..26].copy_from_slice(&sum);
+    frame[50..52].fill(0);
+    // Protocol and length of the pseudo header (RFC 9293 section 3.1); its addresses stand before the segment.
+    let sum = checksum(6 + 20, &frame[26..54]);
+    frame[50..52].copy_from_slice(&sum);
+}
+
+/// Internet checksum (RFC 1071).
+fn checksum(start: u32, bytes: &[u8]) -> [u8; 2] {
+    let mut sum = bytes
+        .chunks_exact(2)
+        .fold(start, |sum, word| sum + u32::from(u16::from_be_bytes([word[0], word[1]])));
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    (!(sum as u16)).to_be_bytes()
+}

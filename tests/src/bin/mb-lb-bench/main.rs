@@ -1,13 +1,18 @@
 //! The benchmark behind `cargo xtask bench`. docs/benchmarks.md says how each figure is taken.
 
 mod bpf;
+mod directors;
 mod facts;
 mod generator;
 mod packets;
 mod report;
+mod smtp;
+mod sweep;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
@@ -34,8 +39,10 @@ struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Nanoseconds per packet; packets per second over veth
+    /// Nanoseconds per packet
     Packets,
+    /// Packets per second over veth
+    Wire,
     /// SMTP sessions per second and CPU, against HAProxy and nftables
     Smtp,
     /// Sweep, memory, load and adoption
@@ -52,6 +59,24 @@ impl Effort {
     /// Packets in one measurement.
     pub const fn packets(self) -> u32 {
         if self.quick { 60_000 } else { 600_000 }
+    }
+
+    /// SMTP sessions in one run.
+    pub const fn sessions(self) -> u32 {
+        if self.quick { 1_500 } else { 9_000 }
+    }
+
+    pub const fn smtp_rounds(self) -> u32 {
+        if self.quick { 1 } else { 5 }
+    }
+
+    pub const fn wire_rounds(self) -> u32 {
+        if self.quick { 1 } else { 5 }
+    }
+
+    /// How long the sender sends.
+    pub const fn wire_time(self) -> Duration {
+        Duration::from_millis(if self.quick { 300 } else { 1_500 })
     }
 
     /// Repeats a measurement.
@@ -84,13 +109,26 @@ fn run(arguments: &Arguments) -> Result<()> {
     eprintln!("bench: making the lab network");
     let lab = Lab::new("bench")?;
     let director = lab.machine("lb1");
-    let root = lab.bpf_root("lb1");
+    // Beside the director's own pins, which `lab.bpf_root` names.
+    let root = lab.dir().join("bpf").join("packets");
     if wanted(Part::Packets) {
         eprintln!("bench: nanoseconds per packet");
         director.enter(|| packets::measure(&mut report, &root, effort))?;
         if let Some(pin) = &arguments.compare {
             director.enter(|| packets::compare(&mut report, pin, effort))?;
         }
+    }
+    if wanted(Part::Wire) {
+        eprintln!("bench: packets per second");
+        wire::measure(&mut report, &lab, effort)?;
+    }
+    if wanted(Part::Smtp) {
+        eprintln!("bench: SMTP sessions");
+        smtp::measure(&mut report, &lab, effort)?;
+    }
+    if wanted(Part::Sweep) {
+        eprintln!("bench: flow table, load and restart");
+        sweep::measure(&mut report, &lab, effort)?;
     }
     lab.down()?;
     print!("{report}");

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::Xdp;
 use mb_lb_common::{Reason, SERVER_ACCEPT, SERVER_PRESENT, Server, Service};
 use mb_lb_ctl::config::{FlowTimeouts, Scheduler};
-use mb_lb_ctl::dataplane::Dataplane;
+use mb_lb_ctl::dataplane::{Dataplane, detach};
 use mb_lb_ctl::plan::{self, Desired, DesiredService};
 use mb_lb_ctl::schedule::{Candidate, PoolSpec, WEIGHT_SCALE, stable_hash};
 
@@ -31,6 +31,8 @@ const FLOWS: [(u32, &str); 4] = [
     (1 << 16, "64k flows"),
     (1 << 20, "1M flows"),
 ];
+/// Half as much again as flows, as for a table that is not to fill up: the kernel then makes two million buckets.
+const ROOM: u32 = 3 << 19;
 const SERVERS: [u32; 5] = [3, 16, 17, 64, 1000];
 
 /// Segments of open connections.
@@ -66,14 +68,14 @@ const CHOICE: Traffic = Traffic {
 /// Measures into `report`; the calling thread is in a network namespace of the lab.
 pub fn measure(report: &mut Report, root: &Path, effort: Effort) -> Result<()> {
     let generator = Generator::new().context("cannot load the packet generator")?;
-    established(report, &generator, &root.join("established"), effort)?;
+    established(report, &generator, root, effort)?;
+    detach(root)?;
     for (traffic, what) in [
         (CYCLE, "SYN to close, per packet"),
         (CHOICE, "SYN, choosing"),
     ] {
         for servers in SERVERS {
-            let root = root.join(format!("servers-{servers}"));
-            let mut subject = Subject::open(&root, 1 << 18, servers)?;
+            let mut subject = Subject::open(root, 1 << 18, servers)?;
             generator.set_program(subject.program()?)?;
             generator.set_traffic(traffic)?;
             // Every flow once, so that the table is as full as it will be.
@@ -86,6 +88,8 @@ pub fn measure(report: &mut Report, root: &Path, effort: Effort) -> Result<()> {
             };
             let spread = subject.net(&generator, traffic, effort, reasons)?;
             report.row(GROUP, format!("{what}, {servers} servers"), "ns", spread, "");
+            drop(subject);
+            detach(root)?;
         }
     }
     for what in ["SYN, choosing", "SYN to close, per packet"] {
@@ -107,7 +111,7 @@ fn established(
     root: &Path,
     effort: Effort,
 ) -> Result<()> {
-    let mut subject = Subject::open(root, 1 << 20, 3)?;
+    let mut subject = Subject::open(root, ROOM, 3)?;
     let empty = effort.rounds(|| {
         generator.set_program(generator.empty())?;
         generator.set_traffic(ESTABLISHED)?;
