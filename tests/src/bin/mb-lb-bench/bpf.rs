@@ -72,10 +72,7 @@ pub fn load_xdp(instructions: &[u64]) -> io::Result<OwnedFd> {
     }
     // SAFETY: instructions, licence and log live until the call returns.
     unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) }.map_err(|error| {
-        let end = log
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or_else(|| log.len());
+        let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
         io::Error::new(
             error.kind(),
             format!("{error}: {}", String::from_utf8_lossy(&log[..end])),

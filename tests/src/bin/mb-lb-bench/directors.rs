@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use mb_lb_tests::wait::try_wait_until;
 use mb_lb_tests::{Director, Lab, Process};
 
 use crate::bpf;
+use crate::generator;
 
 /// Who is in front of the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Kind {
     /// Nobody: clients know the servers.
     None,
     MbLb,
+    /// A few instructions of XDP that keep and count nothing: what the lab's way through a director costs by itself.
+    Relay,
     /// The kernel routes everything to one server, and chooses nothing.
     Forwarding,
     /// The kernel's NAT, which takes one server after the other.
@@ -29,6 +33,7 @@ impl Kind {
         match self {
             Self::None => "no director",
             Self::MbLb => "mb-lb (XDP, dsr, leastconn)",
+            Self::Relay => "XDP relay (stateless, by port)",
             Self::Forwarding => "kernel forwarding to one server",
             Self::Nftables => "nftables DNAT (numgen)",
             Self::Haproxy => "HAProxy (mode tcp, leastconn)",
@@ -42,6 +47,8 @@ pub struct Running<'a> {
     kind: Kind,
     mb_lb: Option<Director>,
     haproxy: Option<Process>,
+    /// Attached for as long as this is held.
+    relay: Option<OwnedFd>,
 }
 
 /// Whether mb-lb looks after its servers.
@@ -59,10 +66,12 @@ impl<'a> Running<'a> {
             kind,
             mb_lb: None,
             haproxy: None,
+            relay: None,
         };
         match kind {
             Kind::None => {}
             Kind::MbLb => running.mb_lb = Some(start_mb_lb(lab, checks)?),
+            Kind::Relay => running.relay = Some(start_relay(lab)?),
             Kind::Haproxy => running.haproxy = Some(start_haproxy(lab)?),
             Kind::Nftables => running.nftables()?,
             Kind::Forwarding => running.forwarding()?,
@@ -108,6 +117,7 @@ impl<'a> Running<'a> {
         if let Some(mut process) = self.haproxy.take() {
             process.kill()?;
         }
+        drop(self.relay.take());
         let director = self.lab.machine("lb1");
         let vip = format!("{}/32", self.lab.vip4());
         match self.kind {
@@ -123,7 +133,7 @@ impl<'a> Running<'a> {
                 director.run("ip", &["address", "add", &vip, "dev", "eth0"])?;
                 director.sysctl("ipv4.ip_forward", "0")?;
             }
-            Kind::None | Kind::MbLb | Kind::Haproxy => {}
+            Kind::None | Kind::Relay | Kind::MbLb | Kind::Haproxy => {}
         }
         Ok(())
     }
@@ -201,9 +211,7 @@ fn start_mb_lb(lab: &Lab, checks: Checks) -> Result<Director> {
 pub fn config(lab: &Lab, checks: Checks) -> String {
     let check = match checks {
         Checks::Off => "{ type = \"none\" }",
-        Checks::On => {
-            "{ type = \"tcp\", interval = \"2s\", timeout = \"1s\", rise = 1, fall = 3 }"
-        }
+        Checks::On => "{ type = \"tcp\", interval = \"2s\", timeout = \"1s\", rise = 1, fall = 3 }",
     };
     let mut text = format!(
         "[service.smtp_backend]\nlisten = [\"{}\"]\nforward = \"dsr\"\nscheduler = \"leastconn\"\n\
@@ -218,6 +226,17 @@ pub fn config(lab: &Lab, checks: Checks) -> String {
         );
     }
     text
+}
+
+fn start_relay(lab: &Lab) -> Result<OwnedFd> {
+    let servers = lab.servers();
+    let count = u8::try_from(servers.len()).context("too many servers")?;
+    let program = bpf::load_xdp(&generator::relay(servers[0].mac(), count))
+        .context("cannot load the relay")?;
+    lab.machine("lb1").enter(|| {
+        let ifindex = nix::net::if_::if_nametoindex("eth0").context("no interface eth0")?;
+        bpf::attach_xdp(bpf::fd(&program), ifindex).context("cannot attach the relay")
+    })
 }
 
 fn start_haproxy(lab: &Lab) -> Result<Process> {

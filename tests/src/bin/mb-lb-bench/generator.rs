@@ -231,9 +231,14 @@ const OR: u8 = 0x40;
 const AND: u8 = 0x50;
 const LSH: u8 = 0x60;
 const RSH: u8 = 0x70;
+const MOD: u8 = 0x90;
 const XOR: u8 = 0xa0;
 const JUMP_EQUAL_IMM: u8 = 0x15;
 const JUMP_GREATER: u8 = 0x2d;
+const JUMP_NOT_EQUAL_IMM: u8 = 0x55;
+const LOAD8: u8 = 0x71;
+const LOAD16: u8 = 0x69;
+const LOAD32: u8 = 0x61;
 
 fn growing() -> Vec<u64> {
     vec![
@@ -330,13 +335,7 @@ fn generator(script: i32, next: i32) -> Vec<u64> {
         call(TAIL_CALL),
     ]);
     let end = code.len();
-    code[out_of_bounds] = insn(
-        JUMP_GREATER,
-        4,
-        3,
-        (end - out_of_bounds - 1) as i16,
-        0,
-    );
+    code[out_of_bounds] = insn(JUMP_GREATER, 4, 3, (end - out_of_bounds - 1) as i16, 0);
     code.extend([mov_imm(0, 0), EXIT]);
     code
 }
@@ -352,12 +351,61 @@ pub fn sinkhole() -> Vec<u64> {
         mov(4, 2),
         alu_imm(ADD, 4, 34),
         insn(JUMP_GREATER, 4, 3, 3, 0),
-        insn(0x71, 5, 2, 26, 0),
-        // 172 or not.
-        insn(0x55, 5, 0, 1, 0xac),
+        insn(LOAD8, 5, 2, 26, 0),
+        insn(JUMP_NOT_EQUAL_IMM, 5, 0, 1, 172),
         mov_imm(0, XDP_DROP),
         EXIT,
     ]
+}
+
+/// A director without a memory, for comparison: sends what goes to the VIP's port 25 on to a server by the client's
+/// port, with new MAC addresses and nothing else, and passes the rest. The servers' MAC addresses differ in the last
+/// byte only, counted from `first`.
+pub fn relay(first: [u8; 6], servers: u8) -> Vec<u64> {
+    const XDP_PASS: i32 = 2;
+    let word = |bytes: &[u8]| i32::from_le_bytes(bytes.try_into().expect("four bytes"));
+    let half = |bytes: &[u8]| i32::from(u16::from_le_bytes(bytes.try_into().expect("two bytes")));
+    let mut code = vec![
+        mov_imm(0, XDP_PASS),
+        load32(2, 1, 0),
+        load32(3, 1, 4),
+        mov(4, 2),
+        alu_imm(ADD, 4, 38),
+    ];
+    let mut to_exit = vec![code.len()];
+    code.push(insn(JUMP_GREATER, 4, 3, 0, 0));
+    for (load, offset, wanted) in [
+        (LOAD16, 12, half(&[0x08, 0x00])),
+        (LOAD8, 23, 6),
+        (LOAD32, 30, word(&VIP)),
+        (LOAD16, 36, half(&VIP_PORT.to_be_bytes())),
+    ] {
+        code.push(insn(load, 5, 2, offset, 0));
+        to_exit.push(code.len());
+        code.push(insn(JUMP_NOT_EQUAL_IMM, 5, 0, 0, wanted));
+    }
+    code.extend([
+        insn(LOAD16, 5, 2, 34, 0),
+        big_endian(5, 16),
+        alu_imm(MOD, 5, i32::from(servers)),
+        alu_imm(ADD, 5, i32::from(first[5])),
+        mov_imm(4, word(&first[0..4])),
+        store32(2, 0, 4),
+        mov_imm(4, i32::from(first[4])),
+        store8(2, 4, 4),
+        store8(2, 5, 5),
+        mov_imm(4, word(&OWN_MAC[0..4])),
+        store32(2, 6, 4),
+        mov_imm(4, half(&OWN_MAC[4..6])),
+        store16(2, 10, 4),
+        mov_imm(0, XDP_TX),
+    ]);
+    let exit = code.len();
+    for at in to_exit {
+        code[at] |= ((exit - at - 1) as u64) << 16;
+    }
+    code.push(EXIT);
+    code
 }
 
 /// Of IPv4 and TCP, for frames that the kernel looks at.
@@ -373,9 +421,9 @@ pub fn fill_checksums(frame: &mut [u8; FRAME]) {
 
 /// Internet checksum (RFC 1071).
 fn checksum(start: u32, bytes: &[u8]) -> [u8; 2] {
-    let mut sum = bytes
-        .chunks_exact(2)
-        .fold(start, |sum, word| sum + u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let mut sum = bytes.chunks_exact(2).fold(start, |sum, word| {
+        sum + u32::from(u16::from_be_bytes([word[0], word[1]]))
+    });
     while sum > 0xffff {
         sum = (sum >> 16) + (sum & 0xffff);
     }

@@ -21,7 +21,10 @@ use mb_lb_tests::Lab;
 use report::{Report, Spread};
 
 #[derive(Parser)]
-#[command(name = "mb-lb-bench", about = "Measures the director in the lab network")]
+#[command(
+    name = "mb-lb-bench",
+    about = "Measures the director in the lab network"
+)]
 struct Arguments {
     /// Fewer rounds and no million flows: about a minute, and figures that only show that it works
     #[arg(long)]

@@ -87,7 +87,13 @@ pub fn measure(report: &mut Report, root: &Path, effort: Effort) -> Result<()> {
                 &[Reason::Scheduled, Reason::Promoted, Reason::FinSeen]
             };
             let spread = subject.net(&generator, traffic, effort, reasons)?;
-            report.row(GROUP, format!("{what}, {servers} servers"), "ns", spread, "");
+            report.row(
+                GROUP,
+                format!("{what}, {servers} servers"),
+                "ns",
+                spread,
+                "",
+            );
             drop(subject);
             detach(root)?;
         }

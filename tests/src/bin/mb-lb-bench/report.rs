@@ -96,7 +96,12 @@ impl Report {
             spread,
             note: note.into(),
         };
-        eprintln!("bench: {}: {} {}", row.what, number(row.spread.median), unit);
+        eprintln!(
+            "bench: {}: {} {}",
+            row.what,
+            number(row.spread.median),
+            unit
+        );
         self.rows.push(row);
     }
 
@@ -162,7 +167,13 @@ impl fmt::Display for Report {
                 most,
                 rounds,
             } = row.spread;
-            write!(f, "  {:width$}  {:>9} {:9}", row.what, number(median), row.unit)?;
+            write!(
+                f,
+                "  {:width$}  {:>9} {:9}",
+                row.what,
+                number(median),
+                row.unit
+            )?;
             if rounds > 1 {
                 write!(
                     f,

@@ -12,9 +12,16 @@ use crate::directors::{Checks, Kind, Running};
 use crate::facts::Times;
 use crate::report::{Report, Spread};
 
-pub const GROUP: &str = "SMTP through the VIP: one session per message of 4 KB, 60 at a time, three servers";
+pub const GROUP: &str =
+    "SMTP through the VIP: one session per message of 4 KB, 60 at a time, three servers";
 
-const KINDS: [Kind; 4] = [Kind::None, Kind::MbLb, Kind::Nftables, Kind::Haproxy];
+const KINDS: [Kind; 5] = [
+    Kind::None,
+    Kind::Relay,
+    Kind::MbLb,
+    Kind::Nftables,
+    Kind::Haproxy,
+];
 /// Figures are for so many.
 const PER: f64 = 10_000.0;
 /// A machine of which others take more than this is waited for.
@@ -107,7 +114,7 @@ fn tell(report: &mut Report, runs: &[Vec<Run>; KINDS.len()], program: Spread) {
         program,
         "bpf_stats, which take part of it themselves",
     );
-    let haproxy = Spread::of(runs[3].iter().filter_map(|run| run.process));
+    let haproxy = Spread::of(runs[4].iter().filter_map(|run| run.process));
     report.row(
         GROUP,
         "CPU of the HAProxy process alone",
@@ -115,7 +122,7 @@ fn tell(report: &mut Report, runs: &[Vec<Run>; KINDS.len()], program: Spread) {
         haproxy,
         "user and system; its interrupts are not in it",
     );
-    let [mb_lb, nftables, haproxy_machine] = more[..] else {
+    let [_, mb_lb, nftables, haproxy_machine] = more[..] else {
         unreachable!("one figure for each director");
     };
     report.ratio(

@@ -23,14 +23,19 @@ const ROOM: u32 = 1 << 20;
 /// Measures into `report` on the director `lb1`, whose only interface is not in use.
 pub fn measure(report: &mut Report, lab: &Lab, effort: Effort) -> Result<()> {
     let root = lab.bpf_root("lb1");
-    lab.machine("lb1").enter(|| full_table(report, &root, effort))?;
+    lab.machine("lb1")
+        .enter(|| full_table(report, &root, effort))?;
     mb_lb_ctl::dataplane::detach(&root)?;
     restart(report, lab, effort)
 }
 
 fn full_table(report: &mut Report, root: &Path, effort: Effort) -> Result<()> {
     let flows = if effort.quick { 1 << 16 } else { ROOM };
-    let name = if effort.quick { "64k flows" } else { "1M flows" };
+    let name = if effort.quick {
+        "64k flows"
+    } else {
+        "1M flows"
+    };
     let interface = "eth0";
     let ifindex = nix::net::if_::if_nametoindex(interface).context("no interface eth0")?;
 

@@ -20,7 +20,13 @@ use crate::report::{Report, Spread};
 
 pub const GROUP: &str = "over veth, one sender, 1k flows, 60 bytes";
 
-const KINDS: [Kind; 4] = [Kind::None, Kind::MbLb, Kind::Forwarding, Kind::Nftables];
+const KINDS: [Kind; 5] = [
+    Kind::None,
+    Kind::Relay,
+    Kind::MbLb,
+    Kind::Forwarding,
+    Kind::Nftables,
+];
 const FLOWS: usize = 1024;
 /// Frames handed to the kernel in one call.
 const BATCH: usize = 64;
@@ -64,7 +70,7 @@ pub fn measure(report: &mut Report, lab: &Lab, effort: Effort) -> Result<()> {
             "best round, less the best without a director",
         );
     }
-    let [mb_lb, forwarding, nftables] = more[..] else {
+    let [_, mb_lb, forwarding, nftables] = more[..] else {
         unreachable!("one figure for each director");
     };
     report.ratio(
