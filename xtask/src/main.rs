@@ -3,6 +3,7 @@
 //! Every command does its own set-up first, and a set-up that is done costs well under a second. Narration goes
 //! to stderr, so that what a command prints can be piped.
 
+mod bench;
 mod demo;
 mod ebpf;
 mod lab;
@@ -42,6 +43,8 @@ enum Task {
         #[command(subcommand)]
         what: lab::What,
     },
+    /// Measure the director, beside HAProxy and the kernel's own means (root)
+    Bench(bench::Arguments),
     /// What the continuous integration runs: formatting, clippy, tests (root)
     Ci,
 }
@@ -71,6 +74,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo => return demo::run(&root),
         Task::Test(arguments) => return test::run(&root, &arguments),
         Task::Lab { what } => return lab::run(&root, &what),
+        Task::Bench(arguments) => return bench::run(&root, &arguments),
         Task::Ci => {
             need_root("ci")?;
             return finish(Command::new(root.join(".ci/run")).current_dir(&root));

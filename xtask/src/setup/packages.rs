@@ -20,6 +20,8 @@ pub enum Purpose {
     Lab,
     /// The lab tests.
     Test,
+    /// The benchmark.
+    Bench,
 }
 
 struct Package {
@@ -54,12 +56,23 @@ const SOCAT: Package = Package {
     binaries: &["socat"],
     services: &[],
 };
+const HAPROXY: Package = Package {
+    name: "haproxy",
+    binaries: &["haproxy"],
+    services: &["haproxy"],
+};
+const NFTABLES: Package = Package {
+    name: "nftables",
+    binaries: &["nft"],
+    services: &["nftables"],
+};
 
 impl Purpose {
     const fn packages(self) -> &'static [Package] {
         match self {
             Self::Lab => &[IPROUTE2, ETHTOOL, POSTFIX],
             Self::Test => &[IPROUTE2, ETHTOOL, POSTFIX, SOCAT, BPFTOOL],
+            Self::Bench => &[IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES],
         }
     }
 }
