@@ -94,7 +94,10 @@ fn read_config(options: &RunOptions) -> anyhow::Result<Config> {
             Exit::ConfigErrors,
             format!("not started: cannot read {}: {error}", path.display()),
         )
-        .next("write one (mb-lb-ctl check --help has an example), or name it with --config")
+        .next(format!(
+            "name it with --config, or write one, e.g.\n\n{}",
+            config::example()
+        ))
     })?;
     let parsed = config::parse(&text, &state::host_name());
     let shown = config::render(
