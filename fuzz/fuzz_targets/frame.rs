@@ -31,16 +31,16 @@ fn parse(bytes: &[u8]) -> Result<(SocketAddr, SocketAddr, Tcp, usize), Reason> {
     let port = u16::from_be_bytes;
     Ok(match network {
         Network::V4 => {
-            let Segment { key, tcp, l3 } = packet::ipv4(frame, link.l3)?;
+            let Segment { key, tcp, .. } = packet::ipv4(frame, link.l3)?;
             let from = SocketAddr::new(key.client.into(), port(key.client_port));
             let to = SocketAddr::new(key.vip.into(), port(key.vip_port));
-            (from, to, tcp, l3)
+            (from, to, tcp, link.l3)
         }
         Network::V6 => {
-            let Segment { key, tcp, l3 } = packet::ipv6(frame, link.l3)?;
+            let Segment { key, tcp, .. } = packet::ipv6(frame, link.l3)?;
             let from = SocketAddr::new(key.client.into(), port(key.client_port));
             let to = SocketAddr::new(key.vip.into(), port(key.vip_port));
-            (from, to, tcp, l3)
+            (from, to, tcp, link.l3)
         }
     })
 }

@@ -13,6 +13,7 @@ use mb_lb_ctl::config::{FlowTimeouts, Scheduler};
 use mb_lb_ctl::dataplane::{Dataplane, Report};
 use mb_lb_ctl::plan::{Desired, DesiredService, mapped, service_key};
 use mb_lb_ctl::schedule::{Candidate, PoolSpec, WEIGHT_SCALE};
+use mb_lb_tests::wait_until;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -51,6 +52,7 @@ pub struct Rig {
     pub desired: Desired,
     counters: PerCpuArray<MapData, u64>,
     seen: Vec<u64>,
+    sweeps: u64,
 }
 
 /// The MAC address of a server's next hop.
@@ -82,6 +84,7 @@ impl Rig {
             desired,
             counters,
             seen: vec![0; Reason::ALL.len()],
+            sweeps: 0,
         }
     }
 
@@ -219,10 +222,17 @@ impl Rig {
         self.count(server).active
     }
 
-    /// Sweeps, audits, reads: with no drift and no error.
+    /// Sweeps, audits, reads: with no drift and no error. The data plane may rest from its last sweep; waits for the
+    /// next.
     #[track_caller]
     pub fn tick(&mut self) -> Report {
-        let report = self.plane.tick();
+        let report = wait_until("a sweep", Duration::from_secs(20), || {
+            match self.plane.tick() {
+                report if report.sweeps > self.sweeps || report.error.is_some() => Ok(report),
+                report => Err(format!("{} sweeps", report.sweeps)),
+            }
+        });
+        self.sweeps = report.sweeps;
         assert_eq!(report.error, None);
         assert!(report.repaired.is_empty(), "{:?}", report.repaired);
         for (index, reading) in &report.servers {
