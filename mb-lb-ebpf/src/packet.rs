@@ -166,9 +166,13 @@ impl Tcp {
 }
 
 /// A TCP segment of a connection named by `K`.
-#[repr(C)]
+///
+/// Aligned to eight: the compiler writes both addresses to the stack as one word, and the verifier allows that only
+/// there ("misaligned stack access").
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment<K> {
+    pub l3: usize,
     pub key: K,
     pub tcp: Tcp,
 }
@@ -176,7 +180,8 @@ pub struct Segment<K> {
 /// Ethernet and up to two VLAN tags (802.1Q, 802.1ad).
 #[inline(always)]
 pub fn link(frame: Frame) -> Result<Link, Reason> {
-    let destination: [u8; 6] = frame.get(0)?;
+    // Eight bytes are one load; no frame has fewer.
+    let [a, b, c, d, e, f, ..]: [u8; 8] = frame.get(0)?;
     let mut ethertype = u16::from_be_bytes(frame.get(12)?);
     let mut l3 = ETH_LEN;
     for _ in 0..VLAN_TAGS {
@@ -187,7 +192,7 @@ pub fn link(frame: Frame) -> Result<Link, Reason> {
         l3 += VLAN_LEN;
     }
     Ok(Link {
-        destination,
+        destination: [a, b, c, d, e, f],
         ethertype,
         l3,
     })
@@ -213,7 +218,9 @@ pub fn network(link: &Link) -> Result<Network, Reason> {
 /// IPv4, options allowed (RFC 791), down to TCP.
 #[inline(always)]
 pub fn ipv4(frame: Frame, l3: usize) -> Result<Segment<FlowKey4>, Reason> {
-    let ip: Ipv4Header = frame.get(l3)?;
+    let ip = frame.at::<Ipv4Header>(l3).ok_or(Reason::Truncated)?;
+    // SAFETY: `at` has checked the bounds; byte arrays need no alignment. Why a reference, see `tcp`.
+    let ip = unsafe { &*ip };
     let header_len = ((ip.version_ihl & 0x0f) as usize) << 2;
     if ip.version_ihl >> 4 != 4 || header_len < IPV4_LEN {
         return Err(Reason::BadHeader);
@@ -252,7 +259,9 @@ pub fn ipv4(frame: Frame, l3: usize) -> Result<Segment<FlowKey4>, Reason> {
 /// IPv6, with up to four extension headers (RFC 8200 section 4), down to TCP.
 #[inline(always)]
 pub fn ipv6(frame: Frame, l3: usize) -> Result<Segment<FlowKey6>, Reason> {
-    let ip: Ipv6Header = frame.get(l3)?;
+    let ip = frame.at::<Ipv6Header>(l3).ok_or(Reason::Truncated)?;
+    // SAFETY: `at` has checked the bounds; byte arrays need no alignment. Why a reference, see `tcp`.
+    let ip = unsafe { &*ip };
     if ip.version >> 4 != 6 {
         return Err(Reason::BadHeader);
     }
@@ -313,12 +322,15 @@ fn tcp(frame: Frame, l4: usize, length: usize) -> Result<(Tcp, [u8; 2], [u8; 2])
     if length < TCP_LEN {
         return Err(Reason::BadHeader);
     }
-    let header: TcpHeader = frame.get(l4)?;
+    let header = frame.at::<TcpHeader>(l4).ok_or(Reason::Truncated)?;
+    // A reference: the compiler takes a copy of the whole header apart at offsets that fit no field.
+    // SAFETY: `at` has checked the bounds; byte arrays need no alignment.
+    let header = unsafe { &*header };
+    let flags = header.flags;
     let header_len = ((header.offset >> 4) as usize) << 2;
     if header_len < TCP_LEN || header_len > length {
         return Err(Reason::BadHeader);
     }
-    let flags = header.flags;
     let segment_len = (length - header_len) as u32
         + u32::from(flags & TCP_FIN != 0)
         + u32::from(flags & TCP_SYN != 0);

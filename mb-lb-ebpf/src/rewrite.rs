@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::{bpf_redirect, generated::bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use mb_lb_common::{MAX_PORTS, Server};
+use mb_lb_common::MAX_PORTS;
 
 use crate::{
     maps::PORTS,
@@ -39,6 +39,14 @@ pub fn port_mac(ifindex: u32) -> Option<[u8; 6]> {
     Some(port.mac)
 }
 
+/// The addresses of a frame; that of the server in the pieces of `Server::link`.
+#[repr(C)]
+struct Addresses {
+    destination: [u8; 4],
+    destination_end: [u8; 2],
+    source: [u8; 6],
+}
+
 /// Sends a frame on to a server: new MAC addresses, TTL or hop limit less one. `None`: the headers moved away.
 #[inline(always)]
 pub fn forward(
@@ -50,7 +58,7 @@ pub fn forward(
     target: &Target,
 ) -> Option<u32> {
     let frame = frame(ctx);
-    let ethernet = frame.at::<[[u8; 6]; 2]>(0)?;
+    let ethernet = frame.at::<Addresses>(0)?;
     let source = if target.ifindex == ifindex {
         own_mac
     } else {
@@ -75,7 +83,12 @@ pub fn forward(
         }
     }
     // SAFETY: inside the frame.
-    unsafe { ethernet.write([Server::mac_of(target.link), source]) };
+    unsafe {
+        // Two stores; written as six bytes, the address is taken apart into as many.
+        (*ethernet).destination = (target.link as u32).to_le_bytes();
+        (*ethernet).destination_end = ((target.link >> 32) as u16).to_le_bytes();
+        (*ethernet).source = source;
+    }
     Some(send(ifindex, target.ifindex))
 }
 

@@ -64,7 +64,7 @@ const HAPROXY: Package = Package {
 const NFTABLES: Package = Package {
     name: "nftables",
     binaries: &["nft"],
-    services: &["nftables"],
+    services: &[],
 };
 
 impl Purpose {
