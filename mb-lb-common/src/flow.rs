@@ -34,7 +34,7 @@ pub struct Flow {
     pub client_next: u32,
     /// Jiffies when the flow was inserted.
     pub created: u64,
-    pub reserved: [u8; 40],
+    pub reserved: [u64; 5],
 }
 
 /// What a flow is in. Discriminants are kernel layout.
@@ -200,7 +200,7 @@ pub struct Half {
     pub isn: u32,
     /// Low 32 bits of jiffies when the entry got its present kind.
     pub since: u32,
-    pub reserved: [u8; 12],
+    pub reserved: [u32; 3],
 }
 
 #[cfg(test)]

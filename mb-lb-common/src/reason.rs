@@ -34,6 +34,14 @@ macro_rules! reasons {
         impl Reason {
             pub const ALL: &'static [Reason] = &[$(Reason::$variant),*];
 
+            /// The reason with this counter; the first where there is none.
+            #[inline(always)]
+            pub const fn from_index(index: u32) -> Self {
+                // Not a look-up in `ALL`: that would be a table in memory, which an eBPF program cannot index freely.
+                $(if index == Reason::$variant as u32 { return Reason::$variant; })*
+                Reason::NotIp
+            }
+
             /// Stable name, as in metrics and JSON.
             pub const fn name(self) -> &'static str {
                 match self { $(Reason::$variant => $name),* }

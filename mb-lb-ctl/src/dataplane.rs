@@ -26,11 +26,14 @@ use crate::config::{FlowTimeouts, XdpMode};
 use crate::plan::{self, Desired, Image, Op, TableCache};
 use kernel::Kernel;
 use load::{Loaded, io_error};
-use sweep::{Drift, Sweeper};
+use sweep::{Drift, Sweeper, Swept};
 use sys::{PerCpuTable, Table};
 
 /// Time between two comparisons of what is in the kernel with what should be.
 const READ_BACK: Duration = Duration::from_secs(30);
+
+/// A sweep that took long is followed by a rest of so many times its length: it costs one CPU 5 % at most.
+const REST: u32 = 20;
 
 /// What the data plane counts.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +42,8 @@ pub struct Report {
     pub servers: BTreeMap<u32, ServerReading>,
     /// Packets, in the order of [`Reason`].
     pub reasons: Vec<u64>,
+    /// A sweep was run for this report; else `flows` and what was audited are of an earlier one.
+    pub swept: bool,
     /// Flows in the table after the sweep.
     pub flows: u64,
     pub table_full: u64,
@@ -95,6 +100,10 @@ pub struct Dataplane {
     image: Image,
     timeouts: FlowTimeouts,
     read_back_at: Instant,
+    sweep_at: Instant,
+    /// The last sweep, and what it found by server.
+    swept: Swept,
+    audited: BTreeMap<u32, AuditCell>,
     sweeps: u64,
     repairs: u64,
     max_flows: u32,
@@ -129,6 +138,9 @@ impl Dataplane {
             cache: TableCache::default(),
             timeouts: FlowTimeouts::default(),
             read_back_at: Instant::now() + READ_BACK,
+            sweep_at: Instant::now(),
+            swept: Swept::default(),
+            audited: BTreeMap::new(),
             sweeps: 0,
             repairs: 0,
         })
@@ -239,31 +251,42 @@ impl Dataplane {
 
     fn fill(&mut self, report: &mut Report) -> std::io::Result<()> {
         let indices: Vec<u32> = self.image.servers.keys().copied().collect();
+        let now = Instant::now();
+        report.swept = now >= self.sweep_at;
         let before = self.counts(&indices)?;
-        let swept = self.sweeper.sweep(&self.timeouts)?;
+        if report.swept {
+            self.swept = self.sweeper.sweep(&self.timeouts)?;
+            self.sweep_at = now + self.swept.took * REST;
+            self.sweeps += 1;
+            self.audited.clear();
+        }
         let after = self.counts(&indices)?;
-        self.sweeps += 1;
         let epoch = (self.sweeper.jiffies()? >> self.sweeper.settings().window_shift) as u32;
         self.drift.retain(|index, _| after.contains_key(index));
         for (&index, count) in &after {
-            let cell = self
-                .audit
-                .get(&index)?
-                .filter(|cell| cell.pass == swept.pass)
-                .unwrap_or_default();
-            let drift = before
-                .get(&index)
-                .and_then(|before| {
-                    self.drift
-                        .entry(index)
-                        .or_default()
-                        .judge(before, count, cell.counted)
-                })
-                .unwrap_or(0);
+            let mut drift = 0;
+            if report.swept {
+                let cell = self
+                    .audit
+                    .get(&index)?
+                    .filter(|cell| cell.pass == self.swept.pass)
+                    .unwrap_or_default();
+                self.audited.insert(index, cell);
+                if let Some(before) = before.get(&index) {
+                    let judge = self.drift.entry(index).or_default();
+                    drift = judge.judge(before, count, cell.counted).unwrap_or(0);
+                }
+            }
+            let cell = self.audited.get(&index).copied().unwrap_or_default();
             if drift != 0 {
                 self.sweeper.correct(index, -(drift as i32))?;
                 self.drift.remove(&index);
             }
+            let cap = self
+                .image
+                .servers
+                .get(&index)
+                .map_or(0, |server| server.max_connections);
             let (mut packets, mut bytes) = (0, 0);
             for stats in self.stats.get(index)? {
                 packets += stats.packets;
@@ -278,7 +301,7 @@ impl Dataplane {
                     closed: count.closed,
                     expired: count.expired,
                     refused: count.refused,
-                    full: count.full != 0,
+                    full: count.full != 0 && lingers_at_cap(count.active, cap),
                     packets,
                     bytes,
                     audited: cell.counted,
@@ -292,9 +315,9 @@ impl Dataplane {
                 .reasons
                 .push(self.reasons.get(*reason as u32)?.iter().sum());
         }
-        report.flows = u64::from(swept.flows);
+        report.flows = u64::from(self.swept.flows);
         report.sweeps = self.sweeps;
-        report.sweep_took = swept.took;
+        report.sweep_took = self.swept.took;
         report.table_full = self.table.get(&0)?.map_or(0, |table| table.full_total);
         Ok(())
     }
@@ -371,6 +394,11 @@ impl Dataplane {
             .map_err(io_error("cannot read the servers"))?;
         Ok((actual, count))
     }
+}
+
+/// Whether a server that was at its cap still is. The program asks only when it chooses, so its mark can be old.
+fn lingers_at_cap(active: i64, cap: u32) -> bool {
+    cap != 0 && active * 4 >= i64::from(cap) * 3
 }
 
 /// SYNs in the present window and the last.

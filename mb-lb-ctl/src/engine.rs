@@ -192,3 +192,6 @@ pub struct SavedServer {
     #[serde(default)]
     pub since: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,10 @@ fn read_config(options: &RunOptions) -> anyhow::Result<Config> {
             Exit::ConfigErrors,
             format!("not started: cannot read {}: {error}", path.display()),
         )
-        .next("write one (mb-lb-ctl check --help has an example), or name it with --config")
+        .next(format!(
+            "name it with --config, or write one, e.g.\n\n{}",
+            config::example()
+        ))
     })?;
     let parsed = config::parse(&text, &state::host_name());
     let shown = config::render(
@@ -294,6 +297,7 @@ impl Director {
     fn turn(&mut self, event: Event) {
         let actions = self.engine.handle(event, self.now());
         let mut replies = Vec::new();
+        let mut answers = Vec::new();
         for action in actions {
             match action {
                 Action::Apply(desired) => self.worker.send(Job::Apply(desired)),
@@ -301,7 +305,7 @@ impl Director {
                 Action::Checks(tasks) => self.prober.set(tasks),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
                 Action::Replies(texts) => replies.push(texts),
-                Action::Reply { id, result } => self.reply(id, result),
+                Action::Reply { id, result } => answers.push((id, result)),
                 Action::Record(event) => self.record(event),
                 Action::Save(saved) => {
                     if let Err(error) = state::save(&self.options.state_dir, &saved) {
@@ -309,6 +313,10 @@ impl Director {
                     }
                 }
             }
+        }
+        // Only when the rest is saved and queued: who is told that a server is drained may kill us the next moment.
+        for (id, result) in answers {
+            self.reply(id, result);
         }
         for texts in replies {
             let failed = self
@@ -353,6 +361,8 @@ impl Director {
     }
 
     fn reply(&mut self, id: u64, result: Result<String, Refusal>) {
+        // Whoever gets the answer may look at once whether it is so.
+        self.publish();
         if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             let (_, reply) = self.waiting.remove(at);
             // Answered once the kernel has it.

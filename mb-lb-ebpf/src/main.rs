@@ -30,10 +30,9 @@ use aya_log_ebpf::warn;
 use mb_lb_common::Reason;
 
 use crate::{
-    family::Key,
     maps::{REASONS, SERVER_STATS, TABLE},
     packet::{Network, Segment},
-    steer::Action,
+    steer::{Action, Family},
 };
 
 /// The entry point, attached to each interface of the director.
@@ -68,6 +67,7 @@ fn run(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
             ctx,
             network,
             packet::ipv4(frame, link.l3)?,
+            link.l3,
             own_mac,
             ifindex,
         ),
@@ -75,6 +75,7 @@ fn run(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
             ctx,
             network,
             packet::ipv6(frame, link.l3)?,
+            link.l3,
             own_mac,
             ifindex,
         ),
@@ -83,26 +84,29 @@ fn run(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
 
 /// Steers a segment and does what comes out.
 #[inline(always)]
-fn act<K: Key>(
+fn act<K: Family>(
     ctx: &XdpContext,
     network: Network,
     segment: Segment<K>,
+    l3: usize,
     own_mac: [u8; 6],
     ifindex: u32,
 ) -> Result<(Reason, u32), Reason> {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() };
-    let step = steer::steer(&segment, now);
+    let step = steer::steer(ctx, &segment, now);
     let action = match step.action {
         Action::Pass | Action::Further => return Err(step.reason),
         Action::Drop => Some(xdp_action::XDP_DROP),
-        Action::Reset => rewrite::answer_reset(ctx, network, segment.l3, &segment.tcp),
+        Action::Reset => {
+            rewrite::answer_reset(ctx, network, l3, &segment.tcp).then_some(xdp_action::XDP_TX)
+        }
         Action::Forward => {
             count_traffic(step.target.server, ctx.data_end() - ctx.data());
             if let Reason::TableFull = step.reason {
                 say_once_that_the_table_is_full(ctx);
             }
-            rewrite::forward(ctx, network, segment.l3, own_mac, ifindex, &step.target)
+            rewrite::forward(ctx, network, l3, own_mac, ifindex, &step.target)
         }
     };
     match action {

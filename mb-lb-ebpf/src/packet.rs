@@ -138,6 +138,7 @@ pub struct Link {
 }
 
 /// What the TCP header says, and the length of what it carries.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tcp {
     pub flags: u8,
@@ -165,11 +166,11 @@ impl Tcp {
 }
 
 /// A TCP segment of a connection named by `K`.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment<K> {
     pub key: K,
     pub tcp: Tcp,
-    pub l3: usize,
 }
 
 /// Ethernet and up to two VLAN tags (802.1Q, 802.1ad).
@@ -245,7 +246,6 @@ pub fn ipv4(frame: Frame, l3: usize) -> Result<Segment<FlowKey4>, Reason> {
             vip_port: destination,
         },
         tcp,
-        l3,
     })
 }
 
@@ -285,7 +285,6 @@ pub fn ipv6(frame: Frame, l3: usize) -> Result<Segment<FlowKey6>, Reason> {
             vip_port: destination,
         },
         tcp,
-        l3,
     })
 }
 

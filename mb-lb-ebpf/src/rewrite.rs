@@ -62,9 +62,10 @@ pub fn forward(
             // SAFETY: inside the frame. The parser saw a TTL above 1.
             unsafe {
                 (*ip).ttl -= 1;
-                // RFC 1141: one less in the high byte of a word is 0x0100 more in the checksum.
+                // RFC 1141: one less in the high byte of a word is 0x0100 more in the checksum. The carry comes at
+                // 0xffff already: computed anew such a checksum is 0 (RFC 1624 section 3).
                 let sum = u32::from(u16::from_be_bytes((*ip).checksum)) + 0x0100;
-                (*ip).checksum = ((sum + (sum >> 16)) as u16).to_be_bytes();
+                (*ip).checksum = ((sum + u32::from(sum >= 0xffff)) as u16).to_be_bytes();
             }
         }
         Network::V6 => {
@@ -89,9 +90,15 @@ fn send(from: u32, to: u32) -> u32 {
 }
 
 /// Turns the client's segment into the RST that a closed port would answer (RFC 9293 section 3.10.7.1), and sends
-/// it back. VLAN tags stay. `None`: it could not be written.
+/// it back. VLAN tags stay. False: it could not be written. (An `Option` would come back through the stack, written with
+/// the alignment of its parts: "misaligned stack access".)
 #[inline(never)]
-pub fn answer_reset(ctx: &XdpContext, network: Network, l3: usize, tcp: &Tcp) -> Option<u32> {
+pub fn answer_reset(ctx: &XdpContext, network: Network, l3: usize, tcp: &Tcp) -> bool {
+    write_reset(ctx, network, l3, tcp).is_some()
+}
+
+#[inline(always)]
+fn write_reset(ctx: &XdpContext, network: Network, l3: usize, tcp: &Tcp) -> Option<()> {
     // At most Ethernet and two VLAN tags; tells the verifier so.
     let l3 = l3 & 0x1f;
     let ip_len = match network {
@@ -198,7 +205,7 @@ pub fn answer_reset(ctx: &XdpContext, network: Network, l3: usize, tcp: &Tcp) ->
             urgent: [0, 0],
         });
     }
-    Some(xdp_action::XDP_TX)
+    Some(())
 }
 
 /// Length of the extension headers before TCP. The parser has already accepted them.

@@ -244,7 +244,7 @@ fn by_scheduler(request: &Request) -> Option<u32> {
     let cursor = CURSORS.get_ptr_mut(request.service)?;
     // SAFETY: inside the map value.
     let turn = unsafe { atomic::add_u64(&raw mut (*cursor).next, 1) };
-    match pool.scheduler {
+    let first = match pool.scheduler {
         SCHEDULER_ROUNDROBIN => walk(pool.sequence, pool.sequence_len, turn, pool.capped != 0),
         SCHEDULER_SOURCE => walk(
             pool.maglev,
@@ -252,8 +252,13 @@ fn by_scheduler(request: &Request) -> Option<u32> {
             scale(request.source, pool.maglev_len),
             pool.capped != 0,
         ),
-        _ if pool.servers as usize <= POOL_SMALL => least_of_all(pool, request, turn),
-        _ => least_of_four(pool, request, turn),
+        _ => None,
+    };
+    // A heavy server can fill all places that a walk tries. Where it is at its cap, any server with room will do.
+    match first {
+        Some(server) => Some(server),
+        None if pool.servers as usize <= POOL_SMALL => least_of_all(pool, request, turn),
+        None => least_of_four(pool, request, turn),
     }
 }
 
@@ -425,6 +430,18 @@ pub fn owner(server: u32, generation: u64) -> Option<Target> {
         return None;
     }
     Some(target)
+}
+
+/// Where the server that a word names counts its flows. `None`: its index belongs to another server by now, whose
+/// counts are none of the flow's.
+#[inline(always)]
+pub fn count_of(server: u32, generation: u64) -> Option<*mut ServerCount> {
+    let record = SERVERS.get_ptr(server)?;
+    // SAFETY: inside the map value.
+    if generation_bits(unsafe { (*record).generation }) != generation {
+        return None;
+    }
+    COUNTS.get_ptr_mut(server)
 }
 
 #[cfg(test)]

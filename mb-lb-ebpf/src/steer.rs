@@ -5,17 +5,20 @@
 //! counted state ([`leave`], and its like in `sweep`). The word names the server, so the winner knows whose count
 //! it is. Only the CPU that swapped a word to `Dead` removes the element, so a removal never takes a counted flow.
 
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use mb_lb_common::{
-    Flow, FlowState, FlowWord, Half, HalfKind, HalfWord, Reason, SERVER_ACCEPT, SERVER_RESET,
-    SERVICE_REPLY_LOCAL, Settings,
+    Flow, FlowKey4, FlowKey6, FlowState, FlowWord, Half, HalfKind, HalfWord, Reason, SERVER_ACCEPT,
+    SERVER_RESET, SERVICE_REPLY_LOCAL, Settings,
 };
 
 use crate::{
     atomic,
     family::{EEXIST, Key},
     maps::{COUNTS, SERVICE_CONFS, SERVICES, SETTINGS, TABLE},
-    packet::{Segment, TCP_FIN, TCP_RST, TCP_SYN},
-    pending,
+    packet::{self, Segment, TCP_FIN, TCP_RST, TCP_SYN},
+    pending, rewrite,
     select::{self, Target},
 };
 
@@ -38,7 +41,7 @@ pub struct Step {
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum Action {
-    Forward,
+    Forward = 1,
     Pass,
     /// Answer with RST.
     Reset,
@@ -86,9 +89,118 @@ fn near(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).wrapping_add(BELIEVED_WINDOW) < 2 * BELIEVED_WINDOW
 }
 
+/// A [`Step`] in one register: what a global function can return. The target is looked up again.
+mod packed {
+    use super::{Action, Reason, Step, select};
+
+    #[inline(always)]
+    pub const fn pack(step: &Step) -> u64 {
+        step.action as u64 | (step.reason as u64) << 8 | (step.target.server as u64) << 16
+    }
+
+    #[inline(always)]
+    pub fn unpack(packed: u64) -> Step {
+        let reason = Reason::from_index(packed as u32 >> 8 & 0xff);
+        match packed as u8 {
+            FORWARD => match select::target(packed as u32 >> 16) {
+                Some(target) => Step::forward(reason, target),
+                None => Step::without_target(Action::Drop, Reason::RewriteFailed),
+            },
+            PASS => Step::pass(reason),
+            RESET => Step::without_target(Action::Reset, reason),
+            _ => Step::without_target(Action::Drop, reason),
+        }
+    }
+
+    const FORWARD: u8 = Action::Forward as u8;
+    const PASS: u8 = Action::Pass as u8;
+    const RESET: u8 = Action::Reset as u8;
+}
+
+/// What happens to segments of one family that hit no flow. Global functions, for the reason given at
+/// [`select::mb_lb_choose`]. They parse the frame once more: passing what was parsed would take it through memory,
+/// whose contents the verifier then no longer knows, and kernel 6.1 takes no map key from there
+/// ("R2 type=mem expected=fp").
+///
+/// A request for a connection, IPv4.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mb_lb_open4(ctx: *mut xdp_md, now: u64) -> u64 {
+    let frame = rewrite::frame(&XdpContext::new(ctx));
+    let segment = packet::link(frame).and_then(|link| packet::ipv4(frame, link.l3));
+    packed::pack(&match segment {
+        Ok(segment) => open(&segment, now),
+        Err(reason) => Step::pass(reason),
+    })
+}
+
+/// A request for a connection, IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mb_lb_open6(ctx: *mut xdp_md, now: u64) -> u64 {
+    let frame = rewrite::frame(&XdpContext::new(ctx));
+    let segment = packet::link(frame).and_then(|link| packet::ipv6(frame, link.l3));
+    packed::pack(&match segment {
+        Ok(segment) => open(&segment, now),
+        Err(reason) => Step::pass(reason),
+    })
+}
+
+/// Any other segment, IPv4.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mb_lb_other4(ctx: *mut xdp_md, now: u64) -> u64 {
+    let frame = rewrite::frame(&XdpContext::new(ctx));
+    let segment = packet::link(frame).and_then(|link| packet::ipv4(frame, link.l3));
+    packed::pack(&match segment {
+        Ok(segment) => other(&segment, now),
+        Err(reason) => Step::pass(reason),
+    })
+}
+
+/// Any other segment, IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mb_lb_other6(ctx: *mut xdp_md, now: u64) -> u64 {
+    let frame = rewrite::frame(&XdpContext::new(ctx));
+    let segment = packet::link(frame).and_then(|link| packet::ipv6(frame, link.l3));
+    packed::pack(&match segment {
+        Ok(segment) => other(&segment, now),
+        Err(reason) => Step::pass(reason),
+    })
+}
+
+/// A family's way to its global functions.
+pub trait Family: Key {
+    fn open(ctx: &XdpContext, now: u64) -> u64;
+    fn other(ctx: &XdpContext, now: u64) -> u64;
+}
+
+impl Family for FlowKey4 {
+    #[inline(always)]
+    fn open(ctx: &XdpContext, now: u64) -> u64 {
+        mb_lb_open4(ctx.ctx, now)
+    }
+    #[inline(always)]
+    fn other(ctx: &XdpContext, now: u64) -> u64 {
+        mb_lb_other4(ctx.ctx, now)
+    }
+}
+
+impl Family for FlowKey6 {
+    #[inline(always)]
+    fn open(ctx: &XdpContext, now: u64) -> u64 {
+        mb_lb_open6(ctx.ctx, now)
+    }
+    #[inline(always)]
+    fn other(ctx: &XdpContext, now: u64) -> u64 {
+        mb_lb_other6(ctx.ctx, now)
+    }
+}
+
 /// The whole way of a segment. `now` is in jiffies.
 #[inline(always)]
-pub fn steer<K: Key>(segment: &Segment<K>, now: u64) -> Step {
+pub fn steer<K: Family>(ctx: &XdpContext, segment: &Segment<K>, now: u64) -> Step {
     if let Some(flow) = segment.key.flow() {
         // SAFETY: a pointer that the map has just given.
         let step = unsafe { established(segment, flow, now) };
@@ -96,7 +208,11 @@ pub fn steer<K: Key>(segment: &Segment<K>, now: u64) -> Step {
             return step;
         }
     }
-    stateless(segment, now)
+    packed::unpack(if segment.tcp.is_syn() {
+        K::open(ctx, now)
+    } else {
+        K::other(ctx, now)
+    })
 }
 
 /// A segment that hit the flow table. [`Action::Further`]: the flow was given up, and the segment is to be treated as
@@ -229,17 +345,22 @@ unsafe fn leave(flow: *mut Flow, word: FlowWord, to: FlowState) -> bool {
     // SAFETY: inside the map value.
     let won =
         unsafe { atomic::compare_and_swap(&raw mut (*flow).word, word.0, word.with_state(to).0) };
-    if won
-        && word.state().is_counted()
-        && let Some(count) = COUNTS.get_ptr_mut(word.server())
-    {
-        // SAFETY: inside the map value.
+    if won && word.state().is_counted() {
+        count_down(word);
+    }
+    won
+}
+
+/// A function of its own, for its stack.
+#[inline(never)]
+fn count_down(word: FlowWord) {
+    if let Some(count) = select::count_of(word.server(), word.generation()) {
+        // SAFETY: a pointer that the map has just given.
         unsafe {
             atomic::add_i64(&raw mut (*count).active, -1);
             atomic::add_u64(&raw mut (*count).closed, 1);
         }
     }
-    won
 }
 
 /// Removes a flow.
@@ -254,36 +375,22 @@ unsafe fn give_up<K: Key>(key: &K, flow: *mut Flow, word: FlowWord) {
     }
 }
 
-/// A segment without a flow: for a service of ours, or for the kernel.
-#[inline(never)]
-fn stateless<K: Key>(segment: &Segment<K>, now: u64) -> Step {
-    let Some(service) = service_of(&segment.key) else {
+/// A SYN without a flow: for a service of ours, or for the kernel.
+#[inline(always)]
+fn open<K: Key>(segment: &Segment<K>, now: u64) -> Step {
+    match Context::new(&segment.key, now) {
+        Some(context) => syn(segment, segment.key.half(), &context),
+        None => Step::pass(Reason::NoService),
+    }
+}
+
+/// Any other segment without a flow.
+#[inline(always)]
+fn other<K: Key>(segment: &Segment<K>, now: u64) -> Step {
+    let Some(context) = Context::new(&segment.key, now) else {
         return Step::pass(Reason::NoService);
-    };
-    let (Some(conf), Some(settings)) = (SERVICE_CONFS.get_ptr(service), SETTINGS.get_ptr(0)) else {
-        return Step::pass(Reason::NoService);
-    };
-    // SAFETY: inside the map value; pool and flags are read as one word.
-    let conf = unsafe { atomic::load(conf.cast()) };
-    // SAFETY: inside the map value.
-    let settings = unsafe { &*settings };
-    let context = Context {
-        request: select::Request {
-            service,
-            pool: conf as u32,
-            hash: segment.key.hash(),
-            source: segment.key.source_hash(),
-            epoch: (now >> (settings.window_shift & 63)) as u32,
-            pending_floor: settings.pending_floor,
-        },
-        reply_local: (conf >> 32) as u32 & SERVICE_REPLY_LOCAL != 0,
-        settings,
-        now,
     };
     let half = segment.key.half();
-    if segment.tcp.is_syn() {
-        return syn(segment, half, &context);
-    }
     if let Some(half) = half {
         // SAFETY: a pointer that the map has just given.
         let step = unsafe { half_open(segment, half, &context) };
@@ -296,11 +403,15 @@ fn stateless<K: Key>(segment: &Segment<K>, now: u64) -> Step {
 
 /// A function of its own, for its stack: "combined stack size" is the sum of what is called in turn.
 #[inline(never)]
-fn service_of<K: Key>(key: &K) -> Option<u32> {
-    let service = SERVICES.get_ptr(key.service())?;
-    // SAFETY: inside the map value; the controller replaces it as a whole.
-    Some(unsafe { (*service).id })
+fn service_of<K: Key>(key: &K) -> u32 {
+    match SERVICES.get_ptr(key.service()) {
+        // SAFETY: inside the map value; the controller replaces it as a whole.
+        Some(service) => unsafe { (*service).id },
+        None => NO_SERVICE,
+    }
 }
+
+const NO_SERVICE: u32 = u32::MAX;
 
 struct Context<'a> {
     request: select::Request,
@@ -310,6 +421,34 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// `None`: no service listens there.
+    #[inline(always)]
+    fn new<K: Key>(key: &K, now: u64) -> Option<Self> {
+        let service = service_of(key);
+        if service == NO_SERVICE {
+            return None;
+        }
+        let conf = SERVICE_CONFS.get_ptr(service)?;
+        // SAFETY: inside the map value; pool and flags are read as one word.
+        let conf = unsafe { atomic::load(conf.cast()) };
+        let settings = SETTINGS.get_ptr(0)?;
+        // SAFETY: inside the map value.
+        let settings = unsafe { &*settings };
+        Some(Self {
+            request: select::Request {
+                service,
+                pool: conf as u32,
+                hash: key.hash(),
+                source: key.source_hash(),
+                epoch: (now >> (settings.window_shift & 63)) as u32,
+                pending_floor: settings.pending_floor,
+            },
+            reply_local: (conf >> 32) as u32 & SERVICE_REPLY_LOCAL != 0,
+            settings,
+            now,
+        })
+    }
+
     #[inline(always)]
     fn nonce(&self) -> u32 {
         (self.request.hash ^ self.now) as u32
@@ -432,7 +571,7 @@ unsafe fn take_back(half: *mut Half, word: HalfWord) -> bool {
     };
     if won
         && word.kind() as u8 == HalfKind::Pending as u8
-        && let Some(count) = COUNTS.get_ptr_mut(word.server())
+        && let Some(count) = select::count_of(word.server(), word.generation())
     {
         // SAFETY: a pointer that the map has just given.
         unsafe { pending::take_out(count, epoch) };
@@ -480,7 +619,7 @@ fn insert_half<K: Key>(key: &K, word: u64, epoch_isn: u64, since: u32) {
         epoch: (epoch_isn >> 32) as u32,
         isn: epoch_isn as u32,
         since,
-        reserved: [0; 12],
+        reserved: [0; 3],
     });
 }
 
@@ -522,6 +661,18 @@ unsafe fn half_open<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Con
         return unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset);
     }
     let forward = |reason| Step::forward(reason, target);
+    if let HalfKind::Pending = kind {
+        // SAFETY: inside the map value.
+        let isn = unsafe { (&raw const (*half).isn).read_volatile() };
+        // What follows a SYN starts one after it (more, if an earlier segment was lost).
+        if tcp.seq.wrapping_sub(isn).wrapping_sub(1) >= BELIEVED_WINDOW {
+            return forward(if tcp.has(TCP_RST) {
+                Reason::RstIgnored
+            } else {
+                Reason::Handshake
+            });
+        }
+    }
     if tcp.has(TCP_RST) {
         if let HalfKind::Remembered = kind {
             return forward(Reason::Remembered);
@@ -531,14 +682,7 @@ unsafe fn half_open<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Con
         return forward(Reason::RstSeen);
     }
     match kind {
-        HalfKind::Pending => {
-            // SAFETY: inside the map value.
-            let isn = unsafe { (&raw const (*half).isn).read_volatile() };
-            // What follows a SYN starts one after it (more, if an earlier segment was lost).
-            if tcp.seq.wrapping_sub(isn).wrapping_sub(1) >= BELIEVED_WINDOW {
-                return forward(Reason::Handshake);
-            }
-        }
+        HalfKind::Pending => {}
         HalfKind::Recovered => {
             // SAFETY: inside the map value.
             let since = unsafe { (&raw const (*half).since).read_volatile() };
@@ -554,6 +698,8 @@ unsafe fn half_open<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Con
     let reason = unsafe { promote(segment, half, word, &target, context) };
     forward(reason)
 }
+
+const FLOW_RESERVED: usize = 5;
 
 /// Makes a half-open entry an established flow, and counts it.
 ///
@@ -574,14 +720,24 @@ unsafe fn promote<K: Key>(
         target.generation,
         context.nonce(),
     );
-    let flow = Flow {
-        word: flow_word.0,
-        last_seen: context.now as u32,
-        client_next: segment.tcp.next_seq(),
-        created: context.now,
-        reserved: [0; 40],
+    let mut flow = MaybeUninit::<Flow>::uninit();
+    // SAFETY: writes every byte of it. Word by word, because the compiler makes a call to `memset` of a struct
+    // expression, and the call's stack is one too many for kernel 6.1 ("combined stack size of 4 calls").
+    let flow = unsafe {
+        let p = flow.as_mut_ptr();
+        (&raw mut (*p).word).write_volatile(flow_word.0);
+        (&raw mut (*p).last_seen).write_volatile(context.now as u32);
+        (&raw mut (*p).client_next).write_volatile(segment.tcp.next_seq());
+        (&raw mut (*p).created).write_volatile(context.now);
+        for i in 0..FLOW_RESERVED {
+            (&raw mut (*p).reserved)
+                .cast::<u64>()
+                .add(i)
+                .write_volatile(0);
+        }
+        flow.assume_init_ref()
     };
-    match segment.key.insert_flow(&flow) {
+    match segment.key.insert_flow(flow) {
         Ok(()) => {
             // Out of the window first: for a moment the flow is in neither count, never in both.
             // SAFETY: the caller's.
@@ -613,7 +769,7 @@ unsafe fn promote<K: Key>(
 }
 
 /// Says once in a while, and counts always, that the flow table is full.
-#[inline(never)]
+#[inline(always)]
 fn note_full(now: u64) {
     let Some(table) = TABLE.get_ptr_mut(0) else {
         return;

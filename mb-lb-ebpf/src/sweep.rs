@@ -12,7 +12,7 @@ use crate::{
     atomic,
     family::Key,
     maps::{AUDIT, COUNTS, FLOWS4, FLOWS6},
-    pending, steer,
+    pending, select, steer,
 };
 
 /// What the callback carries from flow to flow.
@@ -132,7 +132,9 @@ unsafe fn visit<K: Key>(key: &K, flow: *mut Flow, walk: *mut Walk) -> i64 {
         }
     }
     walk.flows += 1;
-    if let Some(cell) = AUDIT.get_ptr_mut(word.server()) {
+    if select::count_of(word.server(), word.generation()).is_some()
+        && let Some(cell) = AUDIT.get_ptr_mut(word.server())
+    {
         // SAFETY: inside the map value; one sweep runs at a time, so plain stores do.
         unsafe {
             let cell = &mut *cell;
@@ -163,7 +165,7 @@ unsafe fn expire<K: Key>(key: &K, flow: *mut Flow, word: FlowWord, now: u64) -> 
         return false;
     }
     if word.state().is_counted()
-        && let Some(count) = COUNTS.get_ptr_mut(word.server())
+        && let Some(count) = select::count_of(word.server(), word.generation())
     {
         // SAFETY: inside the map value.
         unsafe {
@@ -174,24 +176,23 @@ unsafe fn expire<K: Key>(key: &K, flow: *mut Flow, word: FlowWord, now: u64) -> 
     // A copy: the key in the callback is read-only memory of the map, which some kernels refuse as an argument.
     let key = *key;
     let kind = match word.state() {
-        // Should it speak again, it is still a connection of this server.
-        FlowState::Established | FlowState::HalfClosed => Some(HalfKind::Recovered),
-        FlowState::Closing => Some(HalfKind::Remembered),
-        _ => None,
+        // The client is done, and has perhaps an ACK left.
+        FlowState::Closing | FlowState::Dead => HalfKind::Remembered,
+        // Should it speak again, it is still a connection of this server. After RST too: then it was not the
+        // client's, and the server knows.
+        FlowState::Established | FlowState::HalfClosed | FlowState::Reset => HalfKind::Recovered,
     };
-    if let Some(kind) = kind {
-        let seen = steer::Seen {
-            since: now as u32,
-            epoch: pending::UNCOUNTED,
-            isn: 0,
-        };
-        steer::remember(
-            &key,
-            key.half(),
-            HalfWord(word.0 & !0xf).with_kind(kind),
-            seen,
-        );
-    }
+    let seen = steer::Seen {
+        since: now as u32,
+        epoch: pending::UNCOUNTED,
+        isn: 0,
+    };
+    steer::remember(
+        &key,
+        key.half(),
+        HalfWord(word.0 & !0xf).with_kind(kind),
+        seen,
+    );
     key.remove_flow();
     true
 }

@@ -147,6 +147,11 @@ impl Director {
         ]
     }
 
+    /// Takes another `mb-lb-ctl` from the next start on, as an upgrade does.
+    pub fn set_program(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// The `mb-lb-ctl` that it runs.
     pub fn program(&self) -> &Path {
         &self.program

@@ -245,6 +245,33 @@ impl Lab {
         self.dir().join("bpf").join(director)
     }
 
+    /// Takes the network card out of `lb1` or `lb2` and puts another in: the same name and addresses but for the
+    /// VIPs, another interface index, and `mac`.
+    ///
+    /// # Errors
+    /// `ip` refuses.
+    pub fn replace_card(&self, director: &str, mac: [u8; 6]) -> Result<()> {
+        let machine = self.machine(director);
+        let switch = self.switch()?;
+        machine.ip_batch("link del eth0\n")?;
+        switch.ip_batch(&format!(
+            "link add {director} type veth peer name eth0 address {} netns {}\n\
+             link set {director} master br0 up\n",
+            mac_text(mac),
+            machine.namespace()
+        ))?;
+        plug_in(&switch, machine)?;
+        let pins = self.dir().join("bpf").join(SWITCH);
+        let old = pins.join(director);
+        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+        switch.enter(|| pass::attach(&[director.to_owned()], &pins))
+    }
+
+    fn switch(&self) -> Result<Machine> {
+        let namespace = Namespace::open(&self.identity.namespace(SWITCH))?;
+        Ok(Machine::new(SWITCH, 0, namespace, self.dir().join(SWITCH)))
+    }
+
     fn mount_bpf(&self) -> Result<()> {
         let target = self.dir().join("bpf");
         let make = |path: &Path| {
@@ -318,13 +345,7 @@ impl Lab {
         }
         switch.ip_batch(&cables)?;
         for machine in &self.machines {
-            no_offload(&switch, machine.name())?;
-            no_offload(machine, "eth0")?;
-            machine.ip_batch("link set lo up\nlink set eth0 up\n")?;
-            machine.add_addresses(
-                "eth0",
-                [(machine.ipv4().into(), 16), (machine.ipv6().into(), 64)],
-            )?;
+            plug_in(&switch, machine)?;
         }
         // Room for 50,000 connections without waiting for TIME_WAIT.
         self.client()
@@ -356,6 +377,17 @@ impl Drop for Lab {
             eprintln!("lab: {error:#}");
         }
     }
+}
+
+/// Sets up both ends of a machine's cable.
+fn plug_in(switch: &Machine, machine: &Machine) -> Result<()> {
+    no_offload(switch, machine.name())?;
+    no_offload(machine, "eth0")?;
+    machine.ip_batch("link set lo up\nlink set eth0 up\n")?;
+    machine.add_addresses(
+        "eth0",
+        [(machine.ipv4().into(), 16), (machine.ipv6().into(), 64)],
+    )
 }
 
 /// Checksums are made where the frame is made, and a frame is a packet: XDP sees what a wire would carry.

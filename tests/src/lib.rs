@@ -9,20 +9,23 @@
 //!
 //! [`Lab`] makes and removes the network; a [`Machine`] runs commands and code in it; [`Sink`] and [`Source`] are
 //! postfix's `smtp-sink` and `smtp-source`; a [`Session`] is one SMTP connection that a test holds in its hand;
-//! [`Director`] is the real `mb-lb-ctl run`, a [`Cluster`] all of them together; a [`Wire`] sends and sees
-//! frames. Waiting is always for a condition, with a deadline ([`wait_until`]).
+//! [`Director`] is the real `mb-lb-ctl run`; a [`Cluster`] is all of them at work, and [`Traffic`] is mail that does
+//! not stop meanwhile; a [`Wire`] sends and sees frames. Waiting is always for a condition, with a deadline
+//! ([`wait_until`]).
 //!
 //! Everything here needs root. Nothing outlives its lab, not even where the test is killed by `kill -9`.
 
 pub mod cluster;
 pub mod director;
 pub mod frames;
+pub mod kernel;
 pub mod lab;
 pub mod machine;
 pub mod process;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod traffic;
 pub mod wait;
 
 pub use cluster::{Cluster, Setup};
@@ -34,4 +37,5 @@ pub use process::Process;
 pub use session::Session;
 pub use sink::{Sink, SinkOptions};
 pub use source::{Sent, Source};
+pub use traffic::Traffic;
 pub use wait::{try_wait_until, wait_until};

@@ -67,7 +67,7 @@ impl Machine {
         self.namespace.command(program.as_ref())
     }
 
-    /// Runs `work` on a fresh thread on this machine; see [`Namespace::enter`].
+    /// Runs `work` on a fresh thread on this machine; see there for what is inside and what is not.
     ///
     /// # Panics
     /// With the panic of `work`.

@@ -68,14 +68,12 @@ impl Model {
 }
 
 fn ten_ten_five(name: &str, director: &str) -> Result<Cluster> {
-    Cluster::start(
-        name,
-        &Setup {
-            director,
-            servers: TEN_TEN_FIVE,
-            ..Setup::default()
-        },
-    )
+    Setup {
+        director,
+        servers: TEN_TEN_FIVE,
+        ..Setup::default()
+    }
+    .start(name)
 }
 
 #[test]
@@ -180,7 +178,7 @@ fn a_connection_is_pending_from_its_syn_and_active_from_its_ack_and_never_both()
         Ok(())
     })?;
     assert!(cluster.director.flows()?.is_empty());
-    assert_eq!(cluster.active()?, [0, 0, 0]);
+    assert_eq!(cluster.all_active()?, [0, 0, 0]);
 
     // An ACK that does not follow the SYN proves nothing.
     wire.send(&forged(&cluster, 4001, 0x7000_0000, ACK))?;
@@ -188,7 +186,7 @@ fn a_connection_is_pending_from_its_syn_and_active_from_its_ack_and_never_both()
         ensure!(cluster.packets("handshake")? >= 1, "it was not counted");
         Ok(())
     })?;
-    assert_eq!(cluster.active()?, [0, 0, 0]);
+    assert_eq!(cluster.all_active()?, [0, 0, 0]);
 
     wire.send(&forged(&cluster, 4001, 1000, SYN))?;
     wire.send(&forged(&cluster, 4001, 1001, ACK))?;
@@ -253,7 +251,7 @@ fn opened(cluster: &Cluster) -> Result<i64> {
 #[test]
 fn after_50_000_connections_half_of_them_reset_counts_are_the_flows_and_go_to_zero() -> Result<()> {
     let cluster = ten_ten_five("storm", SHORT)?;
-    let mut held = cluster.open_many(25)?;
+    let mut held = cluster.open(25)?;
     let done = storm(
         cluster.lab.client(),
         cluster.lab.smtp4(),
@@ -278,19 +276,23 @@ fn after_50_000_connections_half_of_them_reset_counts_are_the_flows_and_go_to_ze
 fn a_client_that_vanishes_expires_and_who_still_speaks_does_not() -> Result<()> {
     let timeouts = r#"flow_timeouts = { established = "6s", half_closed = "6s", closing = "1s", reset = "1s" }"#;
     let cluster = ten_ten_five("vanish", timeouts)?;
-    let mut sessions = cluster.open_many(25)?;
+    let mut sessions = cluster.open(25)?;
     cluster.wait_agree(&[10, 10, 5])?;
     let lost = sessions.split_off(10);
     for session in lost {
         session.vanish()?;
     }
     let left = places(&sessions)?;
-    assert_eq!(cluster.active()?, [10, 10, 5], "nobody told the director");
+    assert_eq!(
+        cluster.all_active()?,
+        [10, 10, 5],
+        "nobody told the director"
+    );
     try_wait_until("the lost to expire", SOON, || {
         for session in &mut sessions {
             session.expect_alive()?;
         }
-        let active = cluster.active()?;
+        let active = cluster.all_active()?;
         ensure!(active == left, "{active:?}");
         Ok(())
     })?;
@@ -305,18 +307,16 @@ fn a_client_that_vanishes_expires_and_who_still_speaks_does_not() -> Result<()> 
 fn after_a_server_was_killed_counts_are_the_flows_and_go_to_zero() -> Result<()> {
     let service =
         r#"check = { type = "tcp", interval = "200ms", timeout = "5s", rise = 1, fall = 2 }"#;
-    let mut cluster = Cluster::start(
-        "killed",
-        &Setup {
-            director: SHORT,
-            service,
-            servers: TEN_TEN_FIVE,
-            ..Setup::default()
-        },
-    )?;
-    let mut sessions = cluster.open_many(25)?;
+    let mut cluster = Setup {
+        director: SHORT,
+        service,
+        servers: TEN_TEN_FIVE,
+        ..Setup::default()
+    }
+    .start("killed")?;
+    let mut sessions = cluster.open(25)?;
     assert_eq!(places(&sessions)?, [10, 10, 5]);
-    cluster.sinks[1].kill()?;
+    cluster.sinks.get_mut("mb2").context("a sink")?.kill()?;
     try_wait_until("mb2 to be out", SOON, || {
         let servers = cluster.servers()?;
         ensure!(!servers[1].usable, "{}", servers[1].health_reason);
@@ -333,7 +333,7 @@ fn after_a_server_was_killed_counts_are_the_flows_and_go_to_zero() -> Result<()>
             sessions.push(session);
         }
     }
-    let more = cluster.open_many(15)?;
+    let more = cluster.open(15)?;
     assert_eq!(places(&more)?[1], 0);
     sessions.extend(more);
     // Their FIN (or nothing, where the server's RST came first) is the last word of the clients.
@@ -350,7 +350,7 @@ fn after_a_server_was_killed_counts_are_the_flows_and_go_to_zero() -> Result<()>
 #[test]
 fn after_the_controller_was_killed_20_times_during_traffic_counts_are_the_flows() -> Result<()> {
     let mut cluster = ten_ten_five("kills", SHORT)?;
-    let mut held = cluster.open_many(25)?;
+    let mut held = cluster.open(25)?;
     let (client, to) = (cluster.lab.client().clone(), cluster.lab.smtp4());
     let go_on = AtomicBool::new(true);
     let done = std::thread::scope(|scope| -> Result<usize> {
@@ -413,7 +413,7 @@ fn flood(cluster: &Cluster, seed: u64, go_on: &AtomicBool, sent: &AtomicU64) -> 
 fn a_million_forged_syns_move_no_session_no_count_and_no_choice() -> Result<()> {
     const FLOOD: u64 = 1_000_000;
     let cluster = ten_ten_five("flood", SHORT)?;
-    let mut sessions = cluster.open_many(215)?;
+    let mut sessions = cluster.open(215)?;
     assert_eq!(places(&sessions)?, [86, 86, 43]);
     // mb3 has by far the least for its weight now: 29/5 against 87/10, and so for its next 14 sessions. A flood
     // that is counted would send them elsewhere.
@@ -439,16 +439,16 @@ fn a_million_forged_syns_move_no_session_no_count_and_no_choice() -> Result<()> 
                 Ok(())
             })?;
             for _ in 0..7 {
-                let session = cluster.open()?;
+                let session = cluster.open_one()?;
                 ensure!(place(&session)? == 2, "during the flood: {session}");
                 sessions.push(session);
                 active[2] += 1;
-                let counted = cluster.active()?;
+                let counted = cluster.all_active()?;
                 ensure!(counted == active, "{counted:?} counted of {active:?}");
             }
             let deadline = Duration::from_secs(120);
             try_wait_until("a million forged SYNs", deadline, || {
-                let counted = cluster.active()?;
+                let counted = cluster.all_active()?;
                 assert_eq!(counted, active, "during the flood");
                 let arrived = cluster.packets("scheduled")? - before;
                 ensure!(arrived >= FLOOD, "{arrived} have come");
@@ -468,7 +468,7 @@ fn a_million_forged_syns_move_no_session_no_count_and_no_choice() -> Result<()> 
         Ok(())
     })?;
     for _ in 0..7 {
-        let session = cluster.open()?;
+        let session = cluster.open_one()?;
         assert_eq!(place(&session)?, 2, "after the flood: {session}");
         sessions.push(session);
         active[2] += 1;
@@ -485,7 +485,7 @@ fn a_million_forged_syns_move_no_session_no_count_and_no_choice() -> Result<()> 
 #[test]
 fn nothing_bad_that_comes_in_breaks_what_works() -> Result<()> {
     let mut cluster = ten_ten_five("bad", SHORT)?;
-    let mut sessions = cluster.open_many(25)?;
+    let mut sessions = cluster.open(25)?;
     let pid = cluster.director.running()?.pid();
     let mut random = Random(7);
     let wire = Wire::open(cluster.lab.client())?;
@@ -533,7 +533,7 @@ fn nothing_bad_that_comes_in_breaks_what_works() -> Result<()> {
         session.expect_alive()?;
     }
     cluster.wait_agree(&[10, 10, 5])?;
-    let more = cluster.open_many(25)?;
+    let more = cluster.open(25)?;
     assert_eq!(places(&more)?, [10, 10, 5]);
     assert_eq!(cluster.director.running()?.pid(), pid);
     assert!(cluster.director.running()?.exited()?.is_none());

@@ -13,23 +13,19 @@ const SERVERS: [&str; 3] = ["smtp/mb1", "smtp/mb2", "smtp/mb3"];
 const SORRY: &str = "421 4.3.2 Service not available, try again later\r\n";
 
 fn with_service(name: &str, service: &str) -> Result<Cluster> {
-    Cluster::start(
-        name,
-        &Setup {
-            service: &format!("check = {{ type = \"none\" }}\n{service}"),
-            ..Setup::default()
-        },
-    )
+    Setup {
+        service: &format!("check = {{ type = \"none\" }}\n{service}"),
+        ..Setup::default()
+    }
+    .start(name)
 }
 
 fn with_servers(name: &str, servers: [&str; 3]) -> Result<Cluster> {
-    Cluster::start(
-        name,
-        &Setup {
-            servers,
-            ..Setup::default()
-        },
-    )
+    Setup {
+        servers,
+        ..Setup::default()
+    }
+    .start(name)
 }
 
 /// Sends `QUIT` on each and waits until the kernel has none of them left.
@@ -43,12 +39,12 @@ fn quit_all(cluster: &Cluster, sessions: Vec<Session>) -> Result<()> {
 #[test]
 fn drain_keeps_sessions_and_takes_no_new_ones_until_ready() -> Result<()> {
     let cluster = with_service("drain", "on_down = \"reset\"")?;
-    let mut sessions = cluster.open_many(12)?;
+    let mut sessions = cluster.open(12)?;
     assert_eq!(places(&sessions)?, [4, 4, 4]);
     cluster
         .director
         .expect(&["drain", SERVERS[1], "--reason", "kernel upgrade"])?;
-    sessions.extend(cluster.open_many(12)?);
+    sessions.extend(cluster.open(12)?);
     assert_eq!(places(&sessions)?, [10, 4, 10]);
     for session in &mut sessions {
         session.expect_alive()?;
@@ -66,7 +62,7 @@ fn drain_keeps_sessions_and_takes_no_new_ones_until_ready() -> Result<()> {
     cluster.wait_agree(&[10, 4, 10])?;
 
     cluster.director.expect(&["ready", SERVERS[1]])?;
-    sessions.extend(cluster.open_many(6)?);
+    sessions.extend(cluster.open(6)?);
     assert_eq!(places(&sessions)?, [10, 10, 10]);
 
     // Waiting for the last session is what an operator does before a reboot.
@@ -122,9 +118,9 @@ fn maint_resets_sessions_at_their_next_packet_and_ready_takes_new_ones() -> Resu
 #[test]
 fn maint_with_keep_leaves_sessions_alone() -> Result<()> {
     let cluster = with_service("keep", "on_down = \"keep\"")?;
-    let mut sessions = cluster.open_many(9)?;
+    let mut sessions = cluster.open(9)?;
     cluster.director.expect(&["maint", SERVERS[0]])?;
-    sessions.extend(cluster.open_many(6)?);
+    sessions.extend(cluster.open(6)?);
     assert_eq!(places(&sessions)?, [3, 6, 6]);
     for session in &mut sessions {
         session.send_message()?;
@@ -136,15 +132,15 @@ fn maint_with_keep_leaves_sessions_alone() -> Result<()> {
 #[test]
 fn weight_0_takes_no_new_session_and_another_weight_another_share() -> Result<()> {
     let cluster = with_servers("weight", ["weight = 10"; 3])?;
-    let mut sessions = cluster.open_many(9)?;
+    let mut sessions = cluster.open(9)?;
     cluster.director.expect(&["weight", SERVERS[0], "0"])?;
-    sessions.extend(cluster.open_many(6)?);
+    sessions.extend(cluster.open(6)?);
     assert_eq!(places(&sessions)?, [3, 6, 6]);
     for session in &mut sessions {
         session.expect_alive()?;
     }
     cluster.director.expect(&["weight", SERVERS[0], "40"])?;
-    sessions.extend(cluster.open_many(21)?);
+    sessions.extend(cluster.open(21)?);
     assert_eq!(places(&sessions)?, [24, 6, 6]);
     quit_all(&cluster, sessions)
 }
@@ -159,9 +155,9 @@ fn max_connections_is_a_cap_that_opens_again_below_three_quarters() -> Result<()
             "weight = 10, max_connections = 4",
         ],
     )?;
-    let mut sessions = cluster.open_many(18)?;
+    let mut sessions = cluster.open(18)?;
     assert_eq!(places(&sessions)?, [7, 7, 4]);
-    let mut close_one_of_mb3 = |sessions: &mut Vec<Session>| -> Result<()> {
+    let close_one_of_mb3 = |sessions: &mut Vec<Session>| -> Result<()> {
         let at = sessions
             .iter()
             .position(|session| session.server() == "mb3")
@@ -171,12 +167,12 @@ fn max_connections_is_a_cap_that_opens_again_below_three_quarters() -> Result<()
     };
     // Three of four are not below three quarters.
     close_one_of_mb3(&mut sessions)?;
-    sessions.extend(cluster.open_many(2)?);
+    sessions.extend(cluster.open(2)?);
     assert_eq!(places(&sessions)?, [8, 8, 3]);
     close_one_of_mb3(&mut sessions)?;
-    sessions.extend(cluster.open_many(2)?);
+    sessions.extend(cluster.open(2)?);
     assert_eq!(places(&sessions)?, [8, 8, 4]);
-    sessions.extend(cluster.open_many(2)?);
+    sessions.extend(cluster.open(2)?);
     assert_eq!(places(&sessions)?, [9, 9, 4]);
     try_wait_until("refusals to be counted", SOON, || {
         let refused: Vec<_> = cluster.servers()?.iter().map(|s| s.refused).collect();
@@ -192,12 +188,12 @@ fn max_connections_is_a_cap_that_opens_again_below_three_quarters() -> Result<()
 #[test]
 fn with_every_server_at_its_cap_a_client_is_told_to_come_again() -> Result<()> {
     let cluster = with_servers("caps", ["weight = 10, max_connections = 2"; 3])?;
-    let sessions = cluster.open_many(6)?;
+    let sessions = cluster.open(6)?;
     assert_eq!(places(&sessions)?, [2, 2, 2]);
     assert_eq!(heard(&cluster)?, SORRY);
     cluster.wait_agree(&[2, 2, 2])?;
     quit_all(&cluster, sessions)?;
-    assert_eq!(cluster.open_many(3)?.len(), 3);
+    assert_eq!(cluster.open(3)?.len(), 3);
     Ok(())
 }
 
@@ -207,16 +203,16 @@ fn a_backup_serves_only_while_no_other_can() -> Result<()> {
         "backup",
         ["weight = 10", "weight = 10", "weight = 10, backup = true"],
     )?;
-    let mut sessions = cluster.open_many(8)?;
+    let mut sessions = cluster.open(8)?;
     assert_eq!(places(&sessions)?, [4, 4, 0]);
     cluster.director.expect(&["drain", SERVERS[0]])?;
-    sessions.extend(cluster.open_many(2)?);
+    sessions.extend(cluster.open(2)?);
     assert_eq!(places(&sessions)?, [4, 6, 0]);
     cluster.director.expect(&["drain", SERVERS[1]])?;
-    sessions.extend(cluster.open_many(5)?);
+    sessions.extend(cluster.open(5)?);
     assert_eq!(places(&sessions)?, [4, 6, 5]);
     cluster.director.expect(&["ready", SERVERS[0]])?;
-    sessions.extend(cluster.open_many(5)?);
+    sessions.extend(cluster.open(5)?);
     assert_eq!(places(&sessions)?, [9, 6, 5]);
     for session in &mut sessions {
         session.expect_alive()?;
@@ -248,14 +244,12 @@ fn without_any_server_a_client_hears_421_or_gets_rst_and_never_silence() -> Resu
         "\n[service.other]\nlisten = [\"{lab_address}\", \"[fd77::100]:2525\"]\nno_server = \"reset\"\n\
          check = {{ type = \"none\" }}\n[service.other.servers]\nmb1 = \"10.77.0.101\"\n"
     );
-    let cluster = Cluster::start(
-        "nobody",
-        &Setup {
-            more: &more,
-            ..Setup::default()
-        },
-    )?;
-    let mut kept = cluster.open_many(3)?;
+    let cluster = Setup {
+        more: &more,
+        ..Setup::default()
+    }
+    .start("nobody")?;
+    let mut kept = cluster.open(3)?;
     for server in SERVERS {
         cluster.director.expect(&["drain", server])?;
     }
@@ -325,7 +319,7 @@ fn a_server_that_ramps_up_gets_a_tenth_of_its_share() -> Result<()> {
     let cluster = with_service("tenth", "slow_start = \"1h\"")?;
     cluster.director.expect(&["maint", SERVERS[2]])?;
     cluster.director.expect(&["ready", SERVERS[2]])?;
-    let sessions = cluster.open_many(42)?;
+    let sessions = cluster.open(42)?;
     assert_eq!(places(&sessions)?, [20, 20, 2]);
     assert_eq!(cluster.servers()?[2].ramp_percent, 10);
     quit_all(&cluster, sessions)

@@ -36,7 +36,7 @@ fn send_mail(cluster: &Cluster) -> Result<[u64; 3]> {
     let got = try_wait_until("the sinks to count all", SOON, || {
         let got = cluster
             .sinks
-            .iter()
+            .values()
             .map(|sink| sink.messages())
             .collect::<Result<Vec<_>>>()?;
         ensure!(got.iter().sum::<u64>() == total, "{got:?} of {total}");
@@ -44,7 +44,7 @@ fn send_mail(cluster: &Cluster) -> Result<[u64; 3]> {
     })?;
     // Whoever sees the director's address instead cannot check SPF, DNSBL and rates.
     let mut seen: BTreeMap<IpAddr, u64> = BTreeMap::new();
-    for sink in &cluster.sinks {
+    for sink in cluster.sinks.values() {
         for (address, count) in sink.clients()? {
             *seen.entry(address).or_default() += count;
         }
@@ -67,15 +67,13 @@ fn send_mail(cluster: &Cluster) -> Result<[u64; 3]> {
 /// Without retransmissions, which choose nothing, each session is one step in the sequence mb1 mb2 mb3 mb1 mb2.
 #[test]
 fn roundrobin_deals_11_000_messages_exactly_by_weight() -> Result<()> {
-    let cluster = Cluster::start(
-        "roundrobin",
-        &Setup {
-            service: "scheduler = \"roundrobin\"\ncheck = { type = \"none\" }",
-            servers: TEN_TEN_FIVE,
-            sink: SinkOptions::default(),
-            ..Setup::default()
-        },
-    )?;
+    let cluster = Setup {
+        service: "scheduler = \"roundrobin\"\ncheck = { type = \"none\" }",
+        servers: TEN_TEN_FIVE,
+        sink: SinkOptions::default(),
+        ..Setup::default()
+    }
+    .start("roundrobin")?;
     let got = send_mail(&cluster)?;
     let total = f64::from(MESSAGES_4 + MESSAGES_6);
     for (got, weight) in got.iter().zip(WEIGHTS) {
@@ -98,17 +96,15 @@ fn roundrobin_deals_11_000_messages_exactly_by_weight() -> Result<()> {
 /// Without weights the shares would be 3,667 each, 1,467 off for mb3.
 #[test]
 fn leastconn_deals_11_000_messages_by_weight() -> Result<()> {
-    let cluster = Cluster::start(
-        "leastconn",
-        &Setup {
-            servers: TEN_TEN_FIVE,
-            sink: SinkOptions {
-                arguments: vec!["-W".into(), "RCPT:1:20".into()],
-                ..SinkOptions::default()
-            },
-            ..Setup::default()
+    let cluster = Setup {
+        servers: TEN_TEN_FIVE,
+        sink: SinkOptions {
+            arguments: vec!["-W".into(), "RCPT:1:20".into()],
+            ..SinkOptions::default()
         },
-    )?;
+        ..Setup::default()
+    }
+    .start("leastconn")?;
     let got = send_mail(&cluster)?;
     let total = f64::from(MESSAGES_4 + MESSAGES_6);
     let spread = 5.0;
@@ -183,7 +179,7 @@ fn echo(from: &Machine, to: SocketAddr) -> Result<()> {
 /// addresses, and to the VIP where no service listens.
 #[test]
 fn what_is_not_ours_passes_untouched() -> Result<()> {
-    let cluster = Cluster::start("passes", &Setup::default())?;
+    let cluster = Setup::default().start("passes")?;
     let (client, lb1) = (cluster.lab.client(), cluster.lab.machine("lb1"));
     let mac = lb1.mac().map(|byte| format!("{byte:02x}")).join(":");
     let addresses: [IpAddr; 4] = [
@@ -244,7 +240,7 @@ fn what_is_not_ours_passes_untouched() -> Result<()> {
 /// What a server gets of a session: the client's segment with the server's MAC address and one hop less.
 #[test]
 fn a_forwarded_packet_has_one_hop_less_and_is_else_the_clients() -> Result<()> {
-    let cluster = Cluster::start("hops", &Setup::default())?;
+    let cluster = Setup::default().start("hops")?;
     let (client, lb1) = (cluster.lab.client(), cluster.lab.machine("lb1"));
     for (to, hops_at, source_at, source) in [
         (cluster.lab.smtp4(), 22, 26, client.ipv4().octets().to_vec()),

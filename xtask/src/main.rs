@@ -3,6 +3,8 @@
 //! Every command does its own set-up first, and a set-up that is done costs well under a second. Narration goes
 //! to stderr, so that what a command prints can be piped.
 
+mod bench;
+mod demo;
 mod ebpf;
 mod lab;
 mod progress;
@@ -32,6 +34,8 @@ enum Task {
     Setup,
     /// Build the eBPF program alone; prints the path of the object
     BuildEbpf,
+    /// Watch the director work: real SMTP, failover, restart, drain, in about a minute (root)
+    Demo,
     /// Run every test, in the lab network too (root)
     Test(test::Arguments),
     /// A lab network that stays up: client, director and three mail servers (root)
@@ -39,6 +43,8 @@ enum Task {
         #[command(subcommand)]
         what: lab::What,
     },
+    /// Measure the director, beside HAProxy and the kernel's own means (root)
+    Bench(bench::Arguments),
     /// What the continuous integration runs: formatting, clippy, tests (root)
     Ci,
 }
@@ -65,8 +71,10 @@ fn run(task: Task) -> Result<ExitCode> {
             setup::toolchain(&root)?;
             println!("{}", build_ebpf(&root)?.display());
         }
+        Task::Demo => return demo::run(&root),
         Task::Test(arguments) => return test::run(&root, &arguments),
         Task::Lab { what } => return lab::run(&root, &what),
+        Task::Bench(arguments) => return bench::run(&root, &arguments),
         Task::Ci => {
             need_root("ci")?;
             return finish(Command::new(root.join(".ci/run")).current_dir(&root));

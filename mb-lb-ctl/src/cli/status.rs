@@ -220,13 +220,6 @@ fn servers(text: &mut String, service: &ServiceView, style: Style) {
 
 fn alarms(text: &mut String, snapshot: &Snapshot, style: Style) {
     text.push('\n');
-    if let Some(error) = &snapshot.reload_error {
-        let _ = writeln!(
-            text,
-            "{} the last reload was refused, the configuration before it is in force: {error}",
-            style.odd("!")
-        );
-    }
     for alarm in &snapshot.alarms {
         let mark = match alarm.severity {
             Severity::Critical => style.bad("!!"),

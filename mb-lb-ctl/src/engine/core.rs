@@ -1,7 +1,7 @@
 //! The turns: what each event does to the policy state, and what follows from it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::indices::Indices;
@@ -51,6 +51,8 @@ pub struct Engine {
     /// Indices of services in what an earlier controller left, by hash of the name.
     adopted_services: BTreeMap<u32, u32>,
     saved: SavedState,
+    /// What was last told of each next hop that is followed: only changes are, and a new server may share one.
+    neighbours: BTreeMap<IpAddr, Neighbour>,
     pub(super) attached: Vec<Attached>,
     /// The first [`Event::Interfaces`] has come.
     pub(super) attach_known: bool,
@@ -71,7 +73,7 @@ pub struct Engine {
 struct Sent {
     desired: Option<Desired>,
     checks: Option<Vec<CheckTask>>,
-    neighbours: Option<Vec<std::net::IpAddr>>,
+    neighbours: Option<Vec<IpAddr>>,
     replies: Option<Vec<(SocketAddr, String)>>,
     saved: Option<SavedState>,
 }
@@ -96,6 +98,7 @@ impl Engine {
                 ..Sent::default()
             },
             saved,
+            neighbours: BTreeMap::new(),
             attached: Vec::new(),
             attach_known: false,
             attach_error: None,
@@ -255,6 +258,9 @@ impl Engine {
             {
                 new.restore(saved);
             }
+            if let Some(neighbour) = self.neighbours.get(&server.address) {
+                new.on_neighbour(neighbour.clone());
+            }
             state.servers.push(new);
         }
         for gone in old {
@@ -354,12 +360,13 @@ impl Engine {
 
     fn on_neighbour(
         &mut self,
-        address: std::net::IpAddr,
+        address: IpAddr,
         neighbour: &Neighbour,
         now: Now,
         actions: &mut Vec<Action>,
     ) {
         let before = self.standings();
+        self.neighbours.insert(address, neighbour.clone());
         let mut moved = Vec::new();
         for service in &mut self.services {
             for server in &mut service.servers {
@@ -515,7 +522,12 @@ impl Engine {
         for (subject, text) in told {
             self.record(now, &subject, "drift", text, actions);
         }
-        let retired: Vec<u32> = self.indices.retired().map(|(index, _)| index).collect();
+        let retired: Vec<u32> = self
+            .indices
+            .retired()
+            .map(|(index, _)| index)
+            .filter(|_| report.swept)
+            .collect();
         for index in retired {
             if let Some(reading) = report.servers.get(&index) {
                 let flows = u64::from(reading.audited)
@@ -566,6 +578,8 @@ impl Engine {
         }
         let neighbours = self.wanted_neighbours();
         if self.sent.neighbours.as_ref() != Some(&neighbours) {
+            self.neighbours
+                .retain(|address, _| neighbours.binary_search(address).is_ok());
             actions.push(Action::Neighbours(neighbours.clone()));
             self.sent.neighbours = Some(neighbours);
         }

@@ -3,7 +3,7 @@
 //! An index is given away again only when no flow in the table names it; each time with a new generation, so that
 //! nothing that still remembers the old server can count for the new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use mb_lb_common::{MAX_SERVERS, Server};
@@ -28,12 +28,25 @@ pub struct Retired {
 }
 
 /// All indices.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Indices {
     /// The last generation of every index that was ever used.
     generations: BTreeMap<u32, u32>,
-    used: BTreeMap<u32, u64>,
+    free: BTreeSet<u32>,
     retired: BTreeMap<u32, Retired>,
+    /// Retired indices by name hash.
+    by_name: BTreeMap<u64, u32>,
+}
+
+impl Default for Indices {
+    fn default() -> Self {
+        Self {
+            generations: BTreeMap::new(),
+            free: (0..MAX_SERVERS).collect(),
+            retired: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+        }
+    }
 }
 
 impl Indices {
@@ -45,7 +58,8 @@ impl Indices {
         };
         for (&index, &server) in servers {
             indices.generations.insert(index, server.generation);
-            indices.retired.insert(index, Retired { server, quiet: 0 });
+            indices.free.remove(&index);
+            indices.retire(index, server);
         }
         indices
     }
@@ -53,31 +67,23 @@ impl Indices {
     /// The index of the server with this name hash: the one it has or had, else a free one. `None`: all are taken.
     /// With it comes the record of an earlier life, where there is one.
     pub fn take(&mut self, name_hash: u64) -> Option<(Slot, Option<Server>)> {
-        let earlier = self
-            .retired
-            .iter()
-            .find(|(_, retired)| retired.server.name_hash == name_hash)
-            .map(|(&index, _)| index);
-        if let Some(index) = earlier {
+        if let Some(index) = self.by_name.remove(&name_hash) {
             let retired = self.retired.remove(&index);
             let generation = self.generations.get(&index).copied().unwrap_or(1);
-            self.used.insert(index, name_hash);
             return Some((Slot { index, generation }, retired.map(|r| r.server)));
         }
-        let index = (0..MAX_SERVERS)
-            .find(|index| !self.used.contains_key(index) && !self.retired.contains_key(index))?;
+        let index = self.free.pop_first()?;
         let generation = self
             .generations
             .get(&index)
             .map_or(1, |generation| generation.wrapping_add(1).max(1));
         self.generations.insert(index, generation);
-        self.used.insert(index, name_hash);
         Some((Slot { index, generation }, None))
     }
 
     /// The server with this record was removed from the configuration.
     pub fn retire(&mut self, index: u32, server: Server) {
-        self.used.remove(&index);
+        self.by_name.insert(server.name_hash, index);
         self.retired.insert(index, Retired { server, quiet: 0 });
     }
 
@@ -94,7 +100,12 @@ impl Indices {
         if retired.quiet < QUIET_SWEEPS {
             return false;
         }
+        let name_hash = retired.server.name_hash;
         self.retired.remove(&index);
+        if self.by_name.get(&name_hash) == Some(&index) {
+            self.by_name.remove(&name_hash);
+        }
+        self.free.insert(index);
         true
     }
 

@@ -2,7 +2,9 @@
 
 use super::core::Engine;
 use super::{Event, Now};
-use crate::config::{Config, Service};
+use std::time::Duration;
+
+use crate::config::{CheckKind, Config, Director, FlowTimeouts, OnDown, Service, XdpMode};
 use crate::plan::{self, TableCache};
 
 impl Engine {
@@ -31,16 +33,8 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     };
     let (a, b) = (&old.director, &new.director);
     differ("director.name".into(), a.name.clone(), b.name.clone());
-    differ(
-        "director.interfaces".into(),
-        format!("{:?}", a.interfaces),
-        format!("{:?}", b.interfaces),
-    );
-    differ(
-        "director.xdp".into(),
-        format!("{:?}", a.xdp),
-        format!("{:?}", b.xdp),
-    );
+    differ("director.interfaces".into(), interfaces(a), interfaces(b));
+    differ("director.xdp".into(), xdp(a.xdp), xdp(b.xdp));
     differ(
         "director.max_flows".into(),
         a.max_flows.to_string(),
@@ -48,8 +42,8 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     );
     differ(
         "director.flow_timeouts".into(),
-        format!("{:?}", a.flow_timeouts),
-        format!("{:?}", b.flow_timeouts),
+        timeouts(&a.flow_timeouts),
+        timeouts(&b.flow_timeouts),
     );
     differ(
         "admin.socket (at the next start)".into(),
@@ -63,21 +57,13 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     );
     for service in &old.services {
         if !new.services.iter().any(|other| other.name == service.name) {
-            lines.push(format!(
-                "- {} ({} servers; their open flows go on)",
-                service.name,
-                service.servers.len()
-            ));
+            lines.push(format!("- {} (its open flows go on)", service.name));
         }
     }
     for service in &new.services {
         match old.services.iter().find(|other| other.name == service.name) {
             Some(known) => service_changes(known, service, &mut lines),
-            None => lines.push(format!(
-                "+ {} ({} servers)",
-                service.name,
-                service.servers.len()
-            )),
+            None => lines.push(format!("+ {} with {}", service.name, names(service))),
         }
     }
     lines
@@ -103,24 +89,16 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
     );
     differ(
         &format!("{name} on_down"),
-        format!("{:?}", old.on_down),
-        format!("{:?}", new.on_down),
+        on_down(old.on_down),
+        on_down(new.on_down),
     );
-    differ(
-        &format!("{name} no_server"),
-        format!("{:?}", old.no_server),
-        format!("{:?}", new.no_server),
-    );
+    differ(&format!("{name} no_server"), no_server(old), no_server(new));
     differ(
         &format!("{name} slow_start"),
-        format!("{:?}", old.slow_start),
-        format!("{:?}", new.slow_start),
+        span(old.slow_start),
+        span(new.slow_start),
     );
-    differ(
-        &format!("{name} check"),
-        format!("{:?}", old.check),
-        format!("{:?}", new.check),
-    );
+    differ(&format!("{name} check"), check(old), check(new));
     for server in &old.servers {
         if !new.servers.iter().any(|other| other.name == server.name) {
             lines.push(format!(
@@ -173,5 +151,118 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
                 known.backup, server.backup
             ));
         }
+    }
+}
+
+fn names(service: &Service) -> String {
+    let names: Vec<&str> = service
+        .servers
+        .iter()
+        .map(|server| server.name.as_str())
+        .collect();
+    names.join(", ")
+}
+
+/// As an operator would write it in the file.
+fn span(time: Duration) -> String {
+    let ms = time.as_millis();
+    match ms {
+        0 => "0s".to_owned(),
+        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        _ => format!("{ms}ms"),
+    }
+}
+
+fn timeouts(timeouts: &FlowTimeouts) -> String {
+    format!(
+        "established {}, half_closed {}, closing {}, reset {}",
+        span(timeouts.established),
+        span(timeouts.half_closed),
+        span(timeouts.closing),
+        span(timeouts.reset)
+    )
+}
+
+fn interfaces(director: &Director) -> String {
+    if director.interfaces.is_empty() {
+        return "by the routes of the VIPs".to_owned();
+    }
+    director.interfaces.join(", ")
+}
+
+fn xdp(mode: XdpMode) -> String {
+    match mode {
+        XdpMode::Auto => "auto",
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    }
+    .to_owned()
+}
+
+fn on_down(on_down: OnDown) -> String {
+    match on_down {
+        OnDown::Reset => "reset".to_owned(),
+        OnDown::Keep => "keep".to_owned(),
+    }
+}
+
+fn no_server(service: &Service) -> String {
+    match &service.no_server {
+        Some(text) => format!("\"{text}\""),
+        None => "reset".to_owned(),
+    }
+}
+
+fn check(service: &Service) -> String {
+    let Some(check) = &service.check else {
+        return "none".to_owned();
+    };
+    let kind = match &check.kind {
+        CheckKind::Tcp => "tcp".to_owned(),
+        CheckKind::Smtp { helo } => format!("smtp (helo {helo})"),
+    };
+    let mut text = format!("{kind} port {} every {}", check.port, span(check.interval));
+    if check.fast_interval != check.interval {
+        text.push_str(&format!(", fast {}", span(check.fast_interval)));
+    }
+    if check.down_interval != check.interval {
+        text.push_str(&format!(", down {}", span(check.down_interval)));
+    }
+    text.push_str(&format!(
+        ", timeout {}, rise {}, fall {}",
+        span(check.timeout),
+        check.rise,
+        check.fall
+    ));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_is_said_in_the_words_of_the_file() {
+        let parse = |text: &str| crate::config::parse(text, "lb1").config.expect("valid");
+        let old = parse(
+            "[service.smtp]\nlisten = \"192.0.2.100:25\"\n[service.smtp.servers]\nmb1 = \"192.0.2.1\"\n\
+             mb2 = \"192.0.2.2\"\nmb4 = \"192.0.2.4\"\n[service.imap]\nlisten = \"192.0.2.100:143\"\n\
+             [service.imap.servers]\nmb1 = \"192.0.2.1\"\n",
+        );
+        let new = parse(
+            "[director]\nname = \"lb2\"\ninterfaces = [\"eth0\", \"eth1\"]\nxdp = \"generic\"\nmax_flows = 4096\n\
+             flow_timeouts = { established = \"1h\", reset = \"1500ms\" }\n\
+             [admin]\nsocket = \"/run/x.sock\"\nsocket_mode = \"0600\"\n\
+             [service.smtp]\nlisten = [\"192.0.2.100:25\", \"192.0.2.101:25\"]\nscheduler = \"source\"\non_down = \"keep\"\n\
+             no_server = \"reset\"\nslow_start = \"2m\"\n\
+             check = { type = \"smtp\", helo = \"lb\", port = 10025, interval = \"3s\", fast_interval = \"1s\", down_interval = \"10s\" }\n\
+             [service.smtp.servers]\nmb1 = { address = \"192.0.2.9\", weight = 3, max_connections = 200 }\n\
+             mb2 = { address = \"192.0.2.2\", backup = true }\nmb3 = \"192.0.2.3\"\n\
+             [service.pop]\nlisten = \"192.0.2.100:110\"\ncheck = { type = \"none\" }\n[service.pop.servers]\nmb1 = \"192.0.2.1\"\n",
+        );
+        insta::assert_snapshot!(changes(&old, &new).join("\n"));
+        assert_eq!(changes(&new, &new), Vec::<String>::new());
     }
 }

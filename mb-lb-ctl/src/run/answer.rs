@@ -23,6 +23,7 @@ impl Director {
             Request::Change { change, by, reply } => self.change(change, by, reply),
             Request::Reload { reply } => {
                 let result = self.reload();
+                self.publish();
                 self.worker.when_done(move || {
                     let _sent = reply.send(result);
                 });

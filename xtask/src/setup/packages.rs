@@ -20,6 +20,8 @@ pub enum Purpose {
     Lab,
     /// The lab tests.
     Test,
+    /// The benchmark.
+    Bench,
 }
 
 struct Package {
@@ -44,17 +46,33 @@ const POSTFIX: Package = Package {
     binaries: &["smtp-sink", "smtp-source"],
     services: &["postfix"],
 };
+const BPFTOOL: Package = Package {
+    name: "bpftool",
+    binaries: &["bpftool"],
+    services: &[],
+};
 const SOCAT: Package = Package {
     name: "socat",
     binaries: &["socat"],
     services: &[],
+};
+const HAPROXY: Package = Package {
+    name: "haproxy",
+    binaries: &["haproxy"],
+    services: &["haproxy"],
+};
+const NFTABLES: Package = Package {
+    name: "nftables",
+    binaries: &["nft"],
+    services: &["nftables"],
 };
 
 impl Purpose {
     const fn packages(self) -> &'static [Package] {
         match self {
             Self::Lab => &[IPROUTE2, ETHTOOL, POSTFIX],
-            Self::Test => &[IPROUTE2, ETHTOOL, POSTFIX, SOCAT],
+            Self::Test => &[IPROUTE2, ETHTOOL, POSTFIX, SOCAT, BPFTOOL],
+            Self::Bench => &[IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES],
         }
     }
 }

@@ -1,0 +1,719 @@
+use std::collections::BTreeSet;
+
+use mb_lb_common::{
+    SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, SERVICE_REPLY_LOCAL, Server as Record,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::config;
+use crate::dataplane::{Adopted, Report, ServerReading};
+use crate::plan::{Desired, TableCache};
+use crate::snapshot::{HealthState, Severity, Snapshot};
+
+const ETH0: u32 = 2;
+
+fn parse(text: &str) -> Config {
+    config::parse(text, "lb1")
+        .config
+        .expect("a valid configuration")
+}
+
+/// Three servers, smtp checked with rise 2 and fall 3.
+fn three(extra: &str) -> Config {
+    parse(&format!(
+        "[service.smtp]\nlisten = \"192.0.2.100:25\"\ncheck = {{ type = \"smtp\", rise = 2, fall = 3 }}\n{extra}\n\
+         [service.smtp.servers]\n\
+         mb1 = {{ address = \"192.0.2.1\", weight = 10 }}\n\
+         mb2 = {{ address = \"192.0.2.2\", weight = 10 }}\n\
+         mb3 = {{ address = \"192.0.2.3\", weight = 5 }}\n"
+    ))
+}
+
+/// The engine with a clock, and what it last sent out.
+struct Bench {
+    engine: Engine,
+    now: Now,
+    desired: Option<Desired>,
+    checks: Vec<CheckTask>,
+    saved: Option<SavedState>,
+    records: Vec<EventView>,
+}
+
+impl Bench {
+    fn new(adopted: &Adopted, saved: SavedState, config: &Config) -> Self {
+        Self {
+            engine: Engine::new(Identity::default(), adopted, saved, config.clone()),
+            now: Now {
+                since_start: Duration::ZERO,
+                wall_ms: 1_000_000,
+            },
+            desired: None,
+            checks: Vec::new(),
+            saved: None,
+            records: Vec::new(),
+        }
+    }
+
+    /// Configured, attached, all servers resolved, nothing checked yet.
+    fn started(config: &Config) -> Self {
+        let mut bench = Self::new(&Adopted::default(), SavedState::default(), config);
+        bench.handle(Event::Config(Box::new(config.clone())));
+        bench.attach();
+        for last in 1..=3 {
+            bench.resolve(last);
+        }
+        bench
+    }
+
+    /// And all up.
+    fn up(config: &Config) -> Self {
+        let mut bench = Self::started(config);
+        for server in ["mb1", "mb2", "mb3"] {
+            bench.check(server, Outcome::Success);
+        }
+        bench
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Action> {
+        let actions = self.engine.handle(event, self.now);
+        for action in &actions {
+            match action {
+                Action::Apply(desired) => self.desired = Some(*desired.clone()),
+                Action::Checks(tasks) => self.checks.clone_from(tasks),
+                Action::Save(saved) => self.saved = Some(saved.clone()),
+                Action::Record(event) => self.records.push(event.clone()),
+                _ => {}
+            }
+        }
+        actions
+    }
+
+    fn attach(&mut self) {
+        self.handle(Event::Interfaces {
+            attached: vec![Attached {
+                name: "eth0".to_owned(),
+                ifindex: ETH0,
+                mac: [2, 0, 0, 0, 0, 0xfe],
+                mode: "native",
+            }],
+            error: None,
+        });
+    }
+
+    fn resolve(&mut self, last: u8) {
+        self.handle(Event::Neighbour {
+            address: IpAddr::from([192, 0, 2, last]),
+            neighbour: Neighbour::Resolved {
+                mac: [2, 0, 0, 0, 0, last],
+                ifindex: ETH0,
+                interface: "eth0".to_owned(),
+            },
+        });
+    }
+
+    fn check(&mut self, server: &str, outcome: Outcome) -> Vec<Action> {
+        self.handle(Event::Checked {
+            server: target(server),
+            result: CheckResult {
+                outcome,
+                code: if outcome == Outcome::Success {
+                    "L7OK"
+                } else {
+                    "L4CON"
+                },
+                reply: None,
+                detail: if outcome == Outcome::Success {
+                    "220 hello"
+                } else {
+                    "connection refused"
+                }
+                .to_owned(),
+                duration: Duration::from_millis(1),
+            },
+        })
+    }
+
+    fn admin(&mut self, server: &str, state: AdminState) -> Result<String, Refusal> {
+        let change = Change::Admin {
+            server: target(server),
+            state,
+            reason: "test".to_owned(),
+        };
+        self.change(change)
+    }
+
+    fn change(&mut self, change: Change) -> Result<String, Refusal> {
+        let actions = self.handle(Event::Change {
+            id: 7,
+            change,
+            by: "alice".to_owned(),
+        });
+        actions
+            .into_iter()
+            .find_map(|action| match action {
+                Action::Reply { id: 7, result } => Some(result),
+                _ => None,
+            })
+            .expect("every change is answered")
+    }
+
+    fn desired(&self) -> &Desired {
+        self.desired.as_ref().expect("applied")
+    }
+
+    /// Last octets of the servers in the pool, with their weights.
+    fn pool(&self) -> Vec<(u8, u32)> {
+        let desired = self.desired();
+        let service = desired.services.values().next().expect("one service");
+        service
+            .pool
+            .candidates
+            .iter()
+            .map(|candidate| {
+                (
+                    desired.servers[&candidate.server].address[15],
+                    candidate.weight,
+                )
+            })
+            .collect()
+    }
+
+    fn flags(&self, last: u8) -> u8 {
+        let record = self
+            .desired()
+            .servers
+            .values()
+            .find(|record| record.address[15] == last)
+            .expect("a record");
+        Record::flags_of(record.link)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.engine.snapshot(self.now)
+    }
+
+    fn count(&mut self, readings: &[(u32, ServerReading)]) {
+        let report = Report {
+            swept: true,
+            servers: readings.iter().copied().collect(),
+            ..Report::default()
+        };
+        self.now.since_start += Duration::from_secs(1);
+        self.handle(Event::Counted(Box::new(report)));
+    }
+}
+
+fn target(server: &str) -> ServerRef {
+    ServerRef {
+        service: "smtp".to_owned(),
+        server: server.to_owned(),
+    }
+}
+
+#[test]
+fn nothing_is_applied_before_the_interfaces_are_known() {
+    let config = three("");
+    let mut bench = Bench::new(&Adopted::default(), SavedState::default(), &config);
+    let actions = bench.handle(Event::Config(Box::new(config)));
+    assert!(actions.iter().any(|a| matches!(a, Action::Attach(_))));
+    assert!(
+        !actions.iter().any(|a| matches!(a, Action::Apply(_))),
+        "{actions:?}"
+    );
+    assert_eq!(bench.checks.len(), 3);
+    bench.attach();
+    assert_eq!(bench.desired().ports[&ETH0], [2, 0, 0, 0, 0, 0xfe]);
+    assert_eq!(bench.pool(), [], "nobody is up yet");
+}
+
+#[test]
+fn the_first_check_decides_and_fall_checks_end_it() {
+    let mut bench = Bench::started(&three(""));
+    assert_eq!(bench.pool(), []);
+    bench.check("mb1", Outcome::Success);
+    assert_eq!(bench.pool(), [(1, 2560)]);
+    bench.check("mb2", Outcome::Failure);
+    assert_eq!(bench.flags(2), SERVER_PRESENT | SERVER_RESET);
+    bench.check("mb3", Outcome::Success);
+    assert_eq!(bench.pool(), [(1, 2560), (3, 1280)]);
+    bench.check("mb1", Outcome::Failure);
+    bench.check("mb1", Outcome::Failure);
+    assert_eq!(
+        bench.pool().len(),
+        2,
+        "two of three failures change nothing"
+    );
+    bench.check("mb1", Outcome::Failure);
+    assert_eq!(bench.pool(), [(3, 1280)]);
+    // Back after `rise`.
+    bench.check("mb1", Outcome::Success);
+    assert_eq!(bench.pool(), [(3, 1280)]);
+    bench.check("mb1", Outcome::Success);
+    assert_eq!(bench.pool(), [(1, 2560), (3, 1280)]);
+    let kinds: Vec<_> = bench
+        .records
+        .iter()
+        .filter(|event| event.subject == "smtp/mb1")
+        .map(|event| event.kind.as_str())
+        .collect();
+    assert_eq!(kinds, ["up", "down", "up"]);
+}
+
+#[test]
+fn a_result_that_changes_nothing_sends_nothing() {
+    let mut bench = Bench::up(&three(""));
+    assert_eq!(bench.check("mb1", Outcome::Success), []);
+    assert_eq!(bench.handle(Event::Deadline), []);
+}
+
+#[test]
+fn drain_keeps_flows_and_maint_does_as_on_down_says() {
+    for (on_down, gone) in [
+        ("reset", SERVER_PRESENT | SERVER_RESET),
+        ("keep", SERVER_PRESENT),
+    ] {
+        let mut bench = Bench::up(&three(&format!("on_down = \"{on_down}\"")));
+        bench.admin("mb2", AdminState::Drain).expect("known");
+        assert_eq!(bench.pool(), [(1, 2560), (3, 1280)]);
+        assert_eq!(bench.flags(2), SERVER_PRESENT, "drain leaves flows alone");
+        bench.admin("mb2", AdminState::Maint).expect("known");
+        assert_eq!(bench.flags(2), gone);
+        assert_eq!(
+            bench.checks.len(),
+            2,
+            "nobody checks a server in maintenance"
+        );
+        // Back: unknown until checked.
+        bench.admin("mb2", AdminState::Ready).expect("known");
+        assert_eq!(bench.pool().len(), 2);
+        assert_eq!(bench.flags(2), SERVER_PRESENT);
+        bench.check("mb2", Outcome::Success);
+        assert_eq!(bench.pool().len(), 3);
+        assert_eq!(bench.flags(1), SERVER_PRESENT | SERVER_ACCEPT);
+    }
+}
+
+#[test]
+fn what_an_operator_set_is_saved_and_holds_after_a_restart() {
+    let config = three("");
+    let mut bench = Bench::up(&config);
+    bench.admin("mb1", AdminState::Drain).expect("known");
+    bench
+        .change(Change::Weight {
+            server: target("mb3"),
+            weight: Weight::Percent(40),
+        })
+        .expect("known");
+    let saved = bench.saved.clone().expect("saved");
+    assert_eq!(saved.servers["smtp/mb1"].admin, AdminState::Drain);
+    assert_eq!(saved.servers["smtp/mb1"].by, "alice");
+    assert_eq!(saved.servers["smtp/mb3"].weight, Some(2));
+
+    let mut again = Bench::new(&Adopted::default(), saved, &config);
+    again.handle(Event::Config(Box::new(config)));
+    let view = again.snapshot();
+    let servers = &view.services[0].servers;
+    assert_eq!(
+        (servers[0].admin, servers[0].admin_reason.as_str()),
+        (AdminState::Drain, "test")
+    );
+    assert_eq!((servers[2].weight, servers[2].initial_weight), (2, 5));
+    again.admin("mb1", AdminState::Ready).expect("known");
+    let saved = again.saved.clone().expect("saved");
+    assert_eq!(saved.servers.keys().collect::<Vec<_>>(), ["smtp/mb3"]);
+}
+
+#[test]
+fn a_restart_trusts_what_was_up_and_nothing_else() {
+    let config = three("");
+    let mut before = Bench::up(&config);
+    for _ in 0..3 {
+        before.check("mb2", Outcome::Failure);
+    }
+    let image = before.desired().image(&mut TableCache::default());
+    let adopted = Adopted {
+        image,
+        ..Adopted::default()
+    };
+
+    let mut after = Bench::new(&adopted, SavedState::default(), &config);
+    after.handle(Event::Config(Box::new(config)));
+    after.attach();
+    // Not a check, not a neighbour yet: as it was.
+    assert_eq!(after.pool(), before.pool());
+    assert_eq!(
+        after.desired().servers.keys().collect::<Vec<_>>(),
+        before.desired().servers.keys().collect::<Vec<_>>()
+    );
+    assert_eq!(after.desired().listens, before.desired().listens);
+    // One failure is one of three; for the server that was down, one success is enough as at any start.
+    after.check("mb1", Outcome::Failure);
+    assert_eq!(after.pool().len(), 2);
+    after.check("mb1", Outcome::Failure);
+    after.check("mb1", Outcome::Failure);
+    assert_eq!(after.pool(), [(3, 1280)]);
+    after.check("mb2", Outcome::Success);
+    assert_eq!(after.pool(), [(2, 2560), (3, 1280)]);
+}
+
+#[test]
+fn an_unresolvable_server_is_down_with_that_reason() {
+    let mut bench = Bench::up(&three(""));
+    let unresolved = |why: &str| Event::Neighbour {
+        address: IpAddr::from([192, 0, 2, 1]),
+        neighbour: Neighbour::Unresolved(why.to_owned()),
+    };
+    bench.handle(unresolved("no answer to ARP for 192.0.2.1 on eth0"));
+    assert_eq!(bench.pool(), [(2, 2560), (3, 1280)]);
+    let server = bench.snapshot().services[0].servers[0].clone();
+    assert_eq!(server.health, HealthState::Down);
+    assert_eq!(
+        server.health_reason,
+        "no answer to ARP for 192.0.2.1 on eth0"
+    );
+    let alarm = &bench.snapshot().alarms[0];
+    assert!(
+        alarm.text.contains("smtp/mb1 is down: no answer to ARP"),
+        "{}",
+        alarm.text
+    );
+    bench.resolve(1);
+    assert_eq!(bench.pool().len(), 3);
+}
+
+#[test]
+fn a_server_behind_an_interface_without_the_program_is_down() {
+    let mut bench = Bench::up(&three(""));
+    bench.handle(Event::Neighbour {
+        address: IpAddr::from([192, 0, 2, 3]),
+        neighbour: Neighbour::Resolved {
+            mac: [2, 9, 9, 9, 9, 9],
+            ifindex: 9,
+            interface: "eth1".to_owned(),
+        },
+    });
+    let server = bench.snapshot().services[0].servers[2].clone();
+    assert_eq!(
+        server.health_reason,
+        "192.0.2.3 is reached through eth1, which the XDP program is not attached to"
+    );
+    assert!(!server.usable);
+}
+
+#[test]
+fn backups_serve_only_while_nobody_else_can() {
+    let config = parse(
+        "[service.smtp]\nlisten = \"192.0.2.100:25\"\ncheck = { type = \"none\" }\n[service.smtp.servers]\n\
+         mb1 = \"192.0.2.1\"\nmb2 = { address = \"192.0.2.2\", backup = true }\nmb3 = { address = \"192.0.2.3\", backup = true }\n",
+    );
+    let mut bench = Bench::started(&config);
+    assert_eq!(bench.pool(), [(1, 256)]);
+    bench.admin("mb1", AdminState::Drain).expect("known");
+    assert_eq!(bench.pool(), [(2, 256), (3, 256)]);
+    bench.admin("mb1", AdminState::Ready).expect("known");
+    assert_eq!(bench.pool(), [(1, 256)]);
+}
+
+#[test]
+fn slow_start_ramps_after_a_recovery_and_not_at_the_first_start() {
+    let mut bench = Bench::up(&three("slow_start = \"20s\""));
+    assert_eq!(bench.pool()[0], (1, 2560));
+    assert_eq!(bench.engine.next_deadline(bench.now), None);
+    for _ in 0..3 {
+        bench.check("mb1", Outcome::Failure);
+    }
+    bench.check("mb1", Outcome::Success);
+    bench.check("mb1", Outcome::Success);
+    let mut weights = vec![bench.pool()[0].1];
+    while let Some(at) = bench.engine.next_deadline(bench.now) {
+        assert!(at > bench.now.since_start, "time must go on");
+        bench.now.since_start = at;
+        bench.handle(Event::Deadline);
+        weights.push(bench.pool()[0].1);
+    }
+    assert_eq!(weights[0], 256);
+    assert_eq!(weights[weights.len() - 1], 2560);
+    assert!(weights.is_sorted(), "{weights:?}");
+    assert!(weights.len() <= 21, "{} steps", weights.len());
+    assert_eq!(bench.now.since_start, Duration::from_secs(20));
+}
+
+#[test]
+fn a_removed_server_keeps_its_record_until_its_flows_are_gone() {
+    let mut bench = Bench::up(&three(""));
+    let index = *bench
+        .desired()
+        .servers
+        .iter()
+        .find(|(_, record)| record.address[15] == 2)
+        .expect("mb2")
+        .0;
+    let without = parse(
+        "[service.smtp]\nlisten = \"192.0.2.100:25\"\ncheck = { type = \"smtp\" }\n[service.smtp.servers]\n\
+         mb3 = { address = \"192.0.2.3\", weight = 5 }\nmb1 = { address = \"192.0.2.1\", weight = 10 }\n",
+    );
+    bench.handle(Event::Config(Box::new(without.clone())));
+    assert_eq!(bench.pool(), [(3, 1280), (1, 2560)]);
+    assert_eq!(bench.flags(2), SERVER_PRESENT);
+    let busy = ServerReading {
+        active: 1,
+        audited: 1,
+        ..ServerReading::default()
+    };
+    bench.count(&[(index, busy)]);
+    bench.count(&[(index, ServerReading::default())]);
+    assert!(bench.desired().servers.contains_key(&index));
+    bench.count(&[(index, ServerReading::default())]);
+    assert!(
+        !bench.desired().servers.contains_key(&index),
+        "two sweeps without a flow"
+    );
+    // Should it come back now, the index is another life.
+    let mut bench = Bench::up(&three(""));
+    bench.handle(Event::Config(Box::new(without)));
+    bench.handle(Event::Config(Box::new(three(""))));
+    assert_eq!(
+        bench.desired().servers[&index].generation,
+        1,
+        "with its flows: the same life"
+    );
+}
+
+#[test]
+fn a_reload_keeps_what_is_known() {
+    let mut bench = Bench::up(&three(""));
+    bench.admin("mb2", AdminState::Drain).expect("known");
+    let before = bench.desired().clone();
+    bench.handle(Event::Config(Box::new(three(""))));
+    assert_eq!(*bench.desired(), before);
+    assert_eq!(
+        bench.engine.preview(&three(""), bench.now),
+        Vec::<String>::new()
+    );
+    let lines = bench.engine.preview(
+        &three("scheduler = \"source\"\non_down = \"keep\""),
+        bench.now,
+    );
+    assert_eq!(lines[0], "~ smtp scheduler leastconn -> source");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("kernel: service #0")),
+        "{lines:?}"
+    );
+    // A preview changes nothing.
+    assert_eq!(bench.handle(Event::Deadline), []);
+}
+
+#[test]
+fn a_refused_reload_is_said_until_one_succeeds() {
+    let mut bench = Bench::up(&three(""));
+    bench.handle(Event::ReloadFailed("error[E012]: no".to_owned()));
+    assert_eq!(
+        bench.snapshot().reload_error.as_deref(),
+        Some("error[E012]: no")
+    );
+    assert_eq!(bench.snapshot().alarms.len(), 1);
+    bench.handle(Event::Config(Box::new(three(""))));
+    assert_eq!(bench.snapshot().alarms, []);
+}
+
+#[test]
+fn without_servers_the_text_is_said_or_a_reset_sent() {
+    let mut bench = Bench::up(&three("no_server = \"421 4.3.2 later\""));
+    let flags = |bench: &Bench| bench.desired().services.values().next().expect("one").flags;
+    assert_eq!(flags(&bench), SERVICE_REPLY_LOCAL);
+    let listen: SocketAddr = "192.0.2.100:25".parse().expect("an address");
+    bench.handle(Event::RepliesFailed(vec![(
+        listen,
+        "address in use".to_owned(),
+    )]));
+    assert_eq!(
+        flags(&bench),
+        0,
+        "nobody listens there: a reset is better than silence"
+    );
+    for server in ["mb1", "mb2", "mb3"] {
+        bench.admin(server, AdminState::Drain).expect("known");
+    }
+    let snapshot = bench.snapshot();
+    assert_eq!(snapshot.alarms[0].severity, Severity::Critical);
+    assert_eq!(
+        snapshot.alarms[0].text,
+        "smtp has no server for new connections: clients get a reset"
+    );
+    assert_eq!(snapshot.alarms[0].next, "mb-lb-ctl ready smtp/mb1");
+    assert_eq!(bench.records.last().expect("recorded").kind, "service-down");
+}
+
+#[test]
+fn who_is_unknown_is_refused() {
+    let mut bench = Bench::up(&three(""));
+    let change = |service: &str, server: &str| Change::Weight {
+        server: ServerRef {
+            service: service.to_owned(),
+            server: server.to_owned(),
+        },
+        weight: Weight::Absolute(1),
+    };
+    assert_eq!(
+        bench.change(change("imap", "mb1")),
+        Err(Refusal::NoSuchService)
+    );
+    assert_eq!(
+        bench.change(change("smtp", "mb9")),
+        Err(Refusal::NoSuchServer)
+    );
+    let answer = bench.change(change("smtp", "mb1")).expect("known");
+    assert_eq!(answer, "smtp/mb1: weight 10 -> 1 by alice");
+    // The result of a check that is no longer wanted is ignored.
+    assert_eq!(bench.check("mb9", Outcome::Failure), []);
+}
+
+#[test]
+fn drift_is_told_and_stays_in_sight() {
+    let mut bench = Bench::up(&three(""));
+    bench.count(&[(
+        0,
+        ServerReading {
+            drift: 2,
+            ..ServerReading::default()
+        },
+    )]);
+    bench.count(&[(0, ServerReading::default())]);
+    assert_eq!(bench.snapshot().services[0].servers[0].drift, 2);
+    assert!(bench.records.iter().any(|event| event.kind == "drift"));
+    assert!(
+        bench
+            .snapshot()
+            .alarms
+            .iter()
+            .any(|alarm| alarm.text.contains("off by 2"))
+    );
+}
+
+#[test]
+fn the_rate_is_of_the_last_second() {
+    let mut bench = Bench::up(&three(""));
+    let opened = |opened| ServerReading {
+        opened,
+        ..ServerReading::default()
+    };
+    bench.count(&[(0, opened(100))]);
+    bench.count(&[(0, opened(130))]);
+    let server = &bench.snapshot().services[0].servers[0];
+    assert_eq!(
+        (server.rate, server.last_flow),
+        (30, Some(0)),
+        "what was opened before is no rate"
+    );
+    bench.count(&[(0, opened(130))]);
+    let server = &bench.snapshot().services[0].servers[0];
+    assert_eq!(
+        (server.rate, server.rate_max, server.last_flow),
+        (0, 30, Some(1))
+    );
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Check(u8, bool),
+    Admin(u8, u8),
+    Weight(u8, u16),
+    Neighbour(u8, bool),
+    Attach(bool),
+    Reload(u8),
+    Count,
+    Time(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1u8..=3, any::<bool>()).prop_map(|(s, ok)| Step::Check(s, ok)),
+        2 => (1u8..=3, 0u8..3).prop_map(|(s, a)| Step::Admin(s, a)),
+        1 => (1u8..=3, 0u16..=256).prop_map(|(s, w)| Step::Weight(s, w)),
+        2 => (1u8..=3, any::<bool>()).prop_map(|(s, ok)| Step::Neighbour(s, ok)),
+        1 => any::<bool>().prop_map(Step::Attach),
+        1 => (1u8..8).prop_map(Step::Reload),
+        1 => Just(Step::Count),
+        1 => (0u16..5000).prop_map(Step::Time),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens in whatever order: the pool holds exactly what the snapshot calls usable (or backups), its
+    /// servers accept and are not reset, indices are unique, and a second look finds nothing left to do.
+    #[test]
+    fn the_kernel_gets_what_the_snapshot_says(steps in prop::collection::vec(step(), 1..80)) {
+        let mut bench = Bench::started(&three("slow_start = \"3s\""));
+        for step in steps {
+            match step {
+                Step::Check(s, ok) => {
+                    bench.check(&format!("mb{s}"), if ok { Outcome::Success } else { Outcome::Failure });
+                }
+                Step::Admin(s, a) => {
+                    let state = [AdminState::Ready, AdminState::Drain, AdminState::Maint][usize::from(a)];
+                    // A server that a reload took away is refused, which is right.
+                    let _refused = bench.admin(&format!("mb{s}"), state);
+                }
+                Step::Weight(s, w) => {
+                    let change = Change::Weight { server: target(&format!("mb{s}")), weight: Weight::Absolute(w) };
+                    let _refused = bench.change(change);
+                }
+                Step::Neighbour(s, true) => bench.resolve(s),
+                Step::Neighbour(s, false) => {
+                    bench.handle(Event::Neighbour {
+                        address: IpAddr::from([192, 0, 2, s]),
+                        neighbour: Neighbour::Unresolved("gone".to_owned()),
+                    });
+                }
+                Step::Attach(true) => bench.attach(),
+                Step::Attach(false) => {
+                    bench.handle(Event::Interfaces { attached: Vec::new(), error: Some("gone".to_owned()) });
+                }
+                Step::Reload(which) => {
+                    let mut config = three("slow_start = \"3s\"");
+                    let mut bit = 0;
+                    config.services[0].servers.retain(|_| {
+                        bit += 1;
+                        which & (1 << (bit - 1)) != 0
+                    });
+                    bench.handle(Event::Config(Box::new(config)));
+                }
+                Step::Count => {
+                    let quiet: Vec<_> = bench.desired().servers.keys().map(|&i| (i, ServerReading::default())).collect();
+                    bench.count(&quiet);
+                }
+                Step::Time(ms) => {
+                    bench.now.since_start += Duration::from_millis(u64::from(ms));
+                    bench.handle(Event::Deadline);
+                }
+            }
+            let snapshot = bench.snapshot();
+            let servers = &snapshot.services[0].servers;
+            let usable: Vec<u32> = servers.iter().filter(|s| s.usable).map(|s| s.id).collect();
+            let desired = bench.desired();
+            let pool: Vec<u32> = desired.services[&snapshot.services[0].id].pool.candidates.iter().map(|c| c.server).collect();
+            prop_assert_eq!(&pool, &usable);
+            for server in servers {
+                let flags = Record::flags_of(desired.servers[&server.id].link);
+                prop_assert_eq!(flags & SERVER_ACCEPT != 0, server.usable);
+                prop_assert!(flags & SERVER_PRESENT != 0);
+                if server.usable {
+                    prop_assert_eq!(flags & SERVER_RESET, 0);
+                    prop_assert_eq!(server.health, HealthState::Up);
+                    prop_assert_eq!(server.admin, AdminState::Ready);
+                }
+                if server.admin == AdminState::Drain && server.health == HealthState::Up {
+                    prop_assert_eq!(flags & SERVER_RESET, 0, "drain never resets");
+                }
+            }
+            let ids: BTreeSet<u32> = servers.iter().map(|s| s.id).collect();
+            prop_assert_eq!(ids.len(), servers.len());
+            prop_assert_eq!(bench.handle(Event::Deadline), vec![]);
+        }
+    }
+}
