@@ -1,12 +1,15 @@
 //! A lab at work: mail servers, and the controller on `lb1`.
 
+mod counts;
+mod setup;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mb_lb_ctl::snapshot::{FlowView, ServerView};
+use mb_lb_ctl::snapshot::ServerView;
 use serde_json::Value;
 
 use crate::director::Director;
@@ -15,11 +18,15 @@ use crate::session::Session;
 use crate::sink::{Sink, SinkOptions};
 use crate::wait::try_wait_until;
 
+pub use counts::{place, places};
+pub use setup::{Setup, TEN_TEN_FIVE};
+
 /// A check that no busy test machine fails.
 pub const PATIENT: &str =
     r#"{ type = "smtp", interval = "200ms", timeout = "10s", rise = 2, fall = 3 }"#;
 
-const SOON: Duration = Duration::from_secs(30);
+/// For what the controller does at once, with room for a machine that has other things to do.
+pub const SOON: Duration = Duration::from_secs(30);
 
 /// A lab whose servers all run a [`Sink`] on port 25, with one director.
 #[derive(Debug)]
@@ -116,6 +123,19 @@ impl Cluster {
         servers: u8,
         config: impl FnOnce(&Lab) -> String,
     ) -> Result<Self> {
+        Self::start_with(name, servers, &quiet(25), config)
+    }
+
+    /// As [`Cluster::start_unready`], with sinks of another kind.
+    ///
+    /// # Errors
+    /// Something of it does not start.
+    pub fn start_with(
+        name: &str,
+        servers: u8,
+        sink: &SinkOptions,
+        config: impl FnOnce(&Lab) -> String,
+    ) -> Result<Self> {
         let lab = Lab::with(
             name,
             Topology {
@@ -126,7 +146,7 @@ impl Cluster {
         let sinks = lab
             .servers()
             .iter()
-            .map(|machine| Ok((machine.name().to_owned(), sink(&lab, machine.name(), 25)?)))
+            .map(|machine| Ok((machine.name().to_owned(), Sink::with(machine, sink)?)))
             .collect::<Result<_>>()?;
         let director = Director::start(&lab, "lb1", &config(&lab))?;
         Ok(Self {
@@ -208,12 +228,7 @@ impl Cluster {
     /// # Errors
     /// No answer.
     pub fn flows(&self) -> Result<BTreeMap<SocketAddr, String>> {
-        let text = self
-            .director
-            .expect(&["list", "flows", "-o", "json", "--limit", "100000"])?;
-        let told: Value = serde_json::from_str(&text).context("list flows printed no JSON")?;
-        let flows: Vec<FlowView> =
-            serde_json::from_value(told["flows"].clone()).context("no list of flows")?;
+        let flows = self.director.flows()?;
         Ok(flows
             .into_iter()
             .filter(|flow| flow.state == "established")
@@ -288,14 +303,15 @@ impl Cluster {
 /// # Errors
 /// It does not start.
 pub fn sink(lab: &Lab, machine: &str, port: u16) -> Result<Sink> {
-    Sink::with(
-        lab.machine(machine),
-        &SinkOptions {
-            port,
-            record: false,
-            ..SinkOptions::default()
-        },
-    )
+    Sink::with(lab.machine(machine), &quiet(port))
+}
+
+fn quiet(port: u16) -> SinkOptions {
+    SinkOptions {
+        port,
+        record: false,
+        ..SinkOptions::default()
+    }
 }
 
 /// How many sessions each server has greeted.

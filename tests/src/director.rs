@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use mb_lb_ctl::snapshot::Snapshot;
+use mb_lb_ctl::snapshot::{FlowView, Snapshot};
 use nix::sys::signal::Signal;
 
 use crate::lab::Lab;
@@ -37,6 +37,16 @@ pub struct Answer {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
+}
+
+/// A server's counts in the kernel, and whether it takes new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub active: i64,
+    pub opened: i64,
+    pub closed: i64,
+    pub expired: i64,
+    pub accepts: bool,
 }
 
 impl Director {
@@ -286,6 +296,43 @@ impl Director {
             );
         }
         serde_json::from_str(&answer.stdout).context("status -o json printed no JSON")
+    }
+
+    /// All flows of the table, both families, counted or not, by `list flows -o json`.
+    ///
+    /// # Errors
+    /// The controller does not answer, or not in JSON.
+    pub fn flows(&self) -> Result<Vec<FlowView>> {
+        let text = self.expect(&["list", "flows", "-o", "json", "--limit", "10000000"])?;
+        let mut list: serde_json::Value =
+            serde_json::from_str(&text).context("list flows -o json printed no JSON")?;
+        serde_json::from_value(list["flows"].take()).context("list flows -o json lists no flows")
+    }
+
+    /// What the kernel holds of `SERVICE/SERVER` at this moment; `status` is up to a second old.
+    ///
+    /// # Errors
+    /// The controller does not answer, or there is no such server.
+    pub fn record(&self, server: &str) -> Result<Record> {
+        let reply = self.admin(&format!("mb-lb record {server}"))?;
+        let json: serde_json::Value = serde_json::from_str(reply.trim())
+            .with_context(|| format!("the record of {server} is no JSON: {reply:?}"))?;
+        let fields = &json["data"];
+        let number = |name: &str| {
+            fields[name]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .with_context(|| format!("no {name} in the record of {server}: {reply:?}"))
+        };
+        Ok(Record {
+            active: number("active")?,
+            opened: number("opened")?,
+            closed: number("closed")?,
+            expired: number("expired")?,
+            accepts: fields["flags"]
+                .as_str()
+                .is_some_and(|flags| flags.contains("accepts new flows")),
+        })
     }
 
     /// Writes one line to the admin socket and reads the reply to its end.

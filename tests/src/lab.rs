@@ -321,6 +321,13 @@ impl Lab {
     /// Bridge, cables, addresses, offloads.
     fn wire(&self) -> Result<()> {
         let switch = self.make_machine(SWITCH, 0)?;
+        // A switch looks at no IP header. Where the kernel has br_netfilter, it would drop what is malformed.
+        for key in ["iptables", "ip6tables", "arptables"] {
+            let path = format!("/proc/sys/net/bridge/bridge-nf-call-{key}");
+            if Path::new(&path).exists() {
+                switch.sysctl(&format!("bridge.bridge-nf-call-{key}"), "0")?;
+            }
+        }
         let mut cables = String::from(
             "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
              link set br0 up\n",
