@@ -119,8 +119,7 @@ fn a_reload_under_load_adds_and_removes_without_losing_a_session() -> Result<()>
     let mut others = Session::open_many(client, submission, 9)?;
     assert_eq!(shares(&others).into_values().collect::<Vec<_>>(), [3, 3, 3]);
     traffic.expect_more(60)?;
-    let third = cluster.server("smtp/mb3")?;
-    assert!(third.opened > 0, "{third:?}");
+    cluster.wait_server("smtp/mb3", SOON, |server| server.opened > 0)?;
     sessions.extend(cluster.open(20)?);
 
     // Both go again, by command.
