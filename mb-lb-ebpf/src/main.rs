@@ -68,7 +68,6 @@ fn run(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
             network,
             packet::ipv4(frame, link.l3)?,
             link.l3,
-            own_mac,
             ifindex,
         ),
         Network::V6 => act(
@@ -76,7 +75,6 @@ fn run(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
             network,
             packet::ipv6(frame, link.l3)?,
             link.l3,
-            own_mac,
             ifindex,
         ),
     }
@@ -89,7 +87,6 @@ fn act<K: Family>(
     network: Network,
     segment: Segment<K>,
     l3: usize,
-    own_mac: [u8; 6],
     ifindex: u32,
 ) -> Result<(Reason, u32), Reason> {
     // SAFETY: a helper without arguments.
@@ -106,7 +103,7 @@ fn act<K: Family>(
             if let Reason::TableFull = step.reason {
                 say_once_that_the_table_is_full(ctx);
             }
-            rewrite::forward(ctx, network, l3, own_mac, ifindex, &step.target)
+            rewrite::forward(ctx, network, l3, ifindex, &step.target)
         }
     };
     match action {

@@ -53,14 +53,17 @@ pub fn forward(
     ctx: &XdpContext,
     network: Network,
     l3: usize,
-    own_mac: [u8; 6],
     ifindex: u32,
     target: &Target,
 ) -> Option<u32> {
     let frame = frame(ctx);
     let ethernet = frame.at::<Addresses>(0)?;
     let source = if target.ifindex == ifindex {
-        own_mac
+        // The frame was sent to this interface's address.
+        // SAFETY: inside the frame.
+        let ([a, b, c, d], [e, f]) =
+            unsafe { ((*ethernet).destination, (*ethernet).destination_end) };
+        [a, b, c, d, e, f]
     } else {
         port_mac(target.ifindex)?
     };
