@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use mb_lb_ctl::snapshot::ServerView;
 use serde_json::Value;
 
-use crate::director::Director;
+use crate::director::{Answer, Director};
 use crate::lab::{Lab, Topology};
 use crate::session::Session;
 use crate::sink::{Sink, SinkOptions};
@@ -329,4 +329,19 @@ pub fn shares(sessions: &[Session]) -> BTreeMap<&str, usize> {
 /// One of them is not.
 pub fn expect_all_alive(sessions: &mut [Session]) -> Result<()> {
     sessions.iter_mut().try_for_each(Session::expect_alive)
+}
+
+/// A command ended with this code and said all of this, on whichever output.
+///
+/// # Panics
+/// It did not.
+#[track_caller]
+pub fn expect_code(answer: &Answer, code: i32, says: &[&str]) {
+    assert_eq!(answer.code, code, "{answer:?}");
+    for text in says {
+        assert!(
+            answer.stdout.contains(text) || answer.stderr.contains(text),
+            "{text:?} is not in {answer:?}"
+        );
+    }
 }

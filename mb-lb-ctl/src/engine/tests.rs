@@ -506,6 +506,24 @@ fn a_reload_keeps_what_is_known() {
     assert_eq!(bench.handle(Event::Deadline), []);
 }
 
+/// Next hops are told once, when they change.
+#[test]
+fn a_server_that_comes_later_knows_the_next_hop_of_its_address() {
+    let mut config = three("");
+    let mut bench = Bench::up(&config);
+    let mut second = config.services[0].clone();
+    second.name = "submission".to_owned();
+    second.listen[0].set_port(587);
+    second.check = None;
+    config.services.push(second);
+    bench.handle(Event::Config(Box::new(config)));
+    let snapshot = bench.snapshot();
+    assert_eq!(snapshot.services[1].servers.len(), 3);
+    for server in &snapshot.services[1].servers {
+        assert!(server.usable && server.mac.is_some(), "{server:?}");
+    }
+}
+
 #[test]
 fn a_refused_reload_is_said_until_one_succeeds() {
     let mut bench = Bench::up(&three(""));
