@@ -96,6 +96,8 @@ pub struct CheckResult {
 pub enum Outcome {
     Success,
     Failure,
+    /// A failure that leaves no doubt: the server's kernel says that nobody listens. It weighs as two.
+    Refused,
 }
 
 /// Next hop of a server.

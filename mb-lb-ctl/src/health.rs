@@ -2,7 +2,8 @@
 //!
 //! Counting is HAProxy's, so that operators' `rise` and `fall` mean what they always meant: a level from 0 to
 //! `rise + fall - 1`, up from `rise` on, one success in between restores all of it, one failure below takes
-//! all of it. The start differs: a server begins unknown and takes nothing until its first check, and that
+//! all of it. A refused connection weighs as two failures: a port that nobody listens on is no passing weakness.
+//! The start differs: a server begins unknown and takes nothing until its first check, and that
 //! check decides at once, because waiting for `rise` checks at boot would only prolong an outage.
 
 use std::collections::VecDeque;
@@ -69,18 +70,19 @@ impl Health {
     /// Takes in the result of one check.
     pub fn on_result(&mut self, outcome: Outcome, now: Duration) -> Option<Transition> {
         self.remember(outcome);
-        if outcome == Outcome::Failure && self.state == HealthState::Up {
+        if outcome != Outcome::Success && self.state == HealthState::Up {
             self.failures += 1;
         }
         let to = match (self.state, outcome) {
             (HealthState::Unknown, Outcome::Success) => HealthState::Up,
-            (HealthState::Unknown, Outcome::Failure) => HealthState::Down,
+            (HealthState::Unknown, Outcome::Failure | Outcome::Refused) => HealthState::Down,
             (HealthState::Up, Outcome::Success) => {
                 self.level = self.full();
                 HealthState::Up
             }
-            (HealthState::Up, Outcome::Failure) => {
-                self.level -= 1;
+            (HealthState::Up, Outcome::Failure | Outcome::Refused) => {
+                let weight = if outcome == Outcome::Refused { 2 } else { 1 };
+                self.level = self.level.saturating_sub(weight);
                 if self.level < self.rise {
                     HealthState::Down
                 } else {
@@ -95,7 +97,7 @@ impl Health {
                     HealthState::Down
                 }
             }
-            (HealthState::Down, Outcome::Failure) => {
+            (HealthState::Down, Outcome::Failure | Outcome::Refused) => {
                 self.level = 0;
                 HealthState::Down
             }

@@ -164,6 +164,8 @@ fn a_refused_port_is_told_as_such_and_no_server_at_all_is_answered() -> Result<(
         let down = wait_health(&cluster, &server, HealthState::Down)?;
         assert_eq!(check(&down)?.code, "L4CON", "{down:?}");
         assert!(down.health_reason.contains("refused"), "{down:?}");
+        // Less than `fall`, which is 3: a refusal weighs as two failures.
+        assert!(check(&down)?.failures <= 2, "{down:?}");
     }
     let status = cluster.director.ctl(&["status"])?;
     assert_eq!(status.code, 10, "{status:?}");

@@ -299,7 +299,7 @@ async fn killed_server_is_refused_at_once() {
     let result = checking.until("L4CON").await;
     assert_eq!(
         (result.outcome, result.detail.as_str()),
-        (BAD, "connection refused")
+        (Outcome::Refused, "connection refused")
     );
 }
 

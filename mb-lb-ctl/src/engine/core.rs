@@ -143,8 +143,6 @@ impl Engine {
             Event::Applied(error) => {
                 if let Some(why) = error.as_ref().filter(|_| self.apply_error.is_none()) {
                     self.record(now, "", "apply-failed", why.clone(), &mut actions);
-                    // What the kernel holds is not known any more: send the whole again with the next turn.
-                    self.sent.desired = None;
                 }
                 self.apply_error = error;
             }
@@ -556,6 +554,10 @@ impl Engine {
             .is_some_and(|at| now.since_start.saturating_sub(at) > Duration::from_secs(60))
         {
             self.table_full_at = None;
+        }
+        if self.apply_error.is_some() {
+            // Tried again with every report, which comes once a second.
+            self.sent.desired = None;
         }
         self.counted_at = Some(now.since_start);
         self.report = report;

@@ -590,6 +590,26 @@ fn who_is_unknown_is_refused() {
 }
 
 #[test]
+fn a_plan_that_the_kernel_refused_is_sent_again_until_it_takes() {
+    let mut bench = Bench::up(&three(""));
+    let applies = |actions: &[Action]| {
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Apply(_)))
+    };
+    for _ in 0..3 {
+        let at_once = bench.handle(Event::Applied(Some("no memory".to_owned())));
+        assert!(!applies(&at_once), "not in a tight loop");
+        assert!(bench.snapshot().alarms[0].text.contains("no memory"));
+        let later = bench.handle(Event::Counted(Box::default()));
+        assert!(applies(&later));
+    }
+    bench.handle(Event::Applied(None));
+    assert!(!applies(&bench.handle(Event::Counted(Box::default()))));
+    assert_eq!(bench.snapshot().alarms, []);
+}
+
+#[test]
 fn drift_is_told_and_stays_in_sight() {
     let mut bench = Bench::up(&three(""));
     bench.count(&[(

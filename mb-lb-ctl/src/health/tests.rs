@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::CheckKind;
 use HealthState::{Down, Unknown, Up};
-use Outcome::{Failure, Success};
+use Outcome::{Failure, Refused, Success};
 
 const fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -45,6 +45,12 @@ fn every_state_and_result() {
         (Down, 0, Failure, Down, 0),
         (Down, 1, Success, Up, 4),
         (Down, 1, Failure, Down, 0),
+        (Unknown, 0, Refused, Down, 0),
+        (Up, 4, Refused, Up, 2),
+        (Up, 3, Refused, Down, 0),
+        (Up, 2, Refused, Down, 0),
+        (Down, 0, Refused, Down, 0),
+        (Down, 1, Refused, Down, 0),
     ];
     for (state, level, outcome, to, level_after) in table {
         let mut health = health(state, level);
@@ -64,7 +70,7 @@ fn every_state_and_result() {
         );
         assert_eq!(
             health.failures(),
-            u64::from(state == Up && outcome == Failure),
+            u64::from(state == Up && outcome != Success),
             "{case}"
         );
         assert_eq!(

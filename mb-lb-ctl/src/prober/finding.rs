@@ -32,6 +32,13 @@ impl Finding {
         }
     }
 
+    pub(super) fn refused(code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Refused,
+            ..Self::success(code, detail)
+        }
+    }
+
     pub(super) fn with_reply(self, reply: u16) -> Self {
         Self {
             reply: Some(reply),

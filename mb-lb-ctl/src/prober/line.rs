@@ -138,7 +138,7 @@ impl Line {
 fn connect_failure(error: &io::Error) -> Finding {
     use io::ErrorKind;
     match error.kind() {
-        ErrorKind::ConnectionRefused => Finding::failure("L4CON", "connection refused"),
+        ErrorKind::ConnectionRefused => Finding::refused("L4CON", "connection refused"),
         ErrorKind::ConnectionReset => Finding::failure("L4CON", "connection reset"),
         ErrorKind::HostUnreachable => Finding::failure("L4CON", "no route to host"),
         ErrorKind::NetworkUnreachable => Finding::failure("L4CON", "network is unreachable"),

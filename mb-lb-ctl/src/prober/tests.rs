@@ -62,7 +62,7 @@ async fn refused_port_is_l4con() {
     let mut prober = Prober::new(sender);
     prober.set(vec![task("mb1", port, HOUR)]);
     let (_, result) = next(&mut events).await;
-    assert_eq!(result.outcome, Outcome::Failure);
+    assert_eq!(result.outcome, Outcome::Refused);
     assert_eq!(
         (result.code, result.detail.as_str()),
         ("L4CON", "connection refused")
