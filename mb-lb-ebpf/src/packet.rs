@@ -172,7 +172,6 @@ impl Tcp {
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment<K> {
-    pub l3: usize,
     pub key: K,
     pub tcp: Tcp,
 }
