@@ -30,7 +30,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Get what the other commands need: Rust components, bpf-linker, Debian packages
+    /// Get what the other commands need: Rust components, bpf-linker, Debian packages and kernels
     Setup,
     /// Build the eBPF program alone; prints the path of the object
     BuildEbpf,
@@ -65,6 +65,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Setup => {
             setup::toolchain(&root)?;
             setup::packages(Purpose::Test)?;
+            setup::kernels(&root)?;
             eprintln!("setup: all is there");
         }
         Task::BuildEbpf => {

@@ -70,7 +70,8 @@ impl Rig {
     pub fn with_room(max_flows: u32) -> Self {
         private_bpffs();
         let root = Path::new("/sys/fs/bpf/mb-lb");
-        let plane = Dataplane::open(root, max_flows).expect("the program loads");
+        // By `Display`: what the verifier says has many lines.
+        let plane = Dataplane::open(root, max_flows).unwrap_or_else(|error| panic!("{error}"));
         assert!(!plane.adopted(), "maps of another test");
         let pin = MapData::from_pin(plane.pins().join(maps::REASONS)).expect("a pinned map");
         let counters =

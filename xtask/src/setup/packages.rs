@@ -67,11 +67,26 @@ const NFTABLES: Package = Package {
     services: &[],
 };
 
+#[cfg(target_arch = "x86_64")]
+const QEMU: Package = Package {
+    name: "qemu-system-x86",
+    binaries: &["qemu-system-x86_64"],
+    services: &[],
+};
+
 impl Purpose {
     const fn packages(self) -> &'static [Package] {
         match self {
             Self::Lab => &[IPROUTE2, ETHTOOL, POSTFIX],
-            Self::Test => &[IPROUTE2, ETHTOOL, POSTFIX, SOCAT, BPFTOOL],
+            Self::Test => &[
+                IPROUTE2,
+                ETHTOOL,
+                POSTFIX,
+                SOCAT,
+                BPFTOOL,
+                #[cfg(target_arch = "x86_64")]
+                QEMU,
+            ],
             Self::Bench => &[IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES],
         }
     }
