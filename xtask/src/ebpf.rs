@@ -150,7 +150,7 @@ fn rustflags(linker: &Path) -> Result<OsString, String> {
         // Compare-and-swap.
         "-Ctarget-cpu=v3",
         // Packet headers are not aligned; without this every field is put together from single bytes.
-        "-Ctarget-feature=+allows-misaligned-mem-access",
+        "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
         "-Cdebuginfo=2",
         "-Clink-arg=--btf",
         "-Clinker=",
