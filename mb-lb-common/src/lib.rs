@@ -51,7 +51,7 @@ pub const MAX_PORTS: u32 = 256;
 /// Default of `director.max_flows`, per address family.
 pub const DEFAULT_MAX_FLOWS: u32 = 262_144;
 /// Half-open and remembered flows, per address family. An LRU map: it never refuses, it forgets.
-pub const MAX_HALF: u32 = 131_072;
+pub const MAX_HALF: u32 = 262_144;
 
 /// Names of the maps, as they appear in the object and under the pin path.
 pub mod maps {

@@ -45,6 +45,10 @@ fn wait_health(cluster: &Cluster, name: &str, to: HealthState) -> Result<ServerV
         }
         ensure!(server.health == to, "{server:?}");
         match to {
+            // A refused connection weighs as two failures.
+            HealthState::Down if check.code == "L4CON" => {
+                assert!(2 * bad >= FALL, "down after {bad} refusals: {server:?}");
+            }
             HealthState::Down => assert!(bad >= FALL, "down after {bad} failures: {server:?}"),
             _ => assert!(good >= RISE, "up after {good} successes: {server:?}"),
         }
