@@ -1,7 +1,6 @@
 //! Gets what is missing, and only that: asks the thing itself (a version, a file, a binary in `PATH`) every time,
 //! because a stamp file does not notice what was removed since.
 
-#[cfg(target_arch = "x86_64")]
 mod kernels;
 mod packages;
 
@@ -13,18 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::ebpf::{self, BPF_LINKER_VERSION};
 use crate::progress::{quietly, step};
 
-#[cfg(target_arch = "x86_64")]
 pub use kernels::kernels;
 pub use packages::{Purpose, packages};
-
-/// The test `kernels` boots kernels for x86-64 alone.
-///
-/// # Errors
-/// None.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn kernels(_root: &Path) -> Result<()> {
-    Ok(())
-}
 
 const COMPONENTS: [&str; 3] = ["rust-src", "rustfmt", "clippy"];
 

@@ -50,7 +50,6 @@ fn probe(series: &str) {
         },
     );
     let said = fs::read_to_string(&console).expect("the console's text");
-    println!("{said}");
     let status = ended.unwrap_or_else(|error| panic!("{error:#}; its console:\n{said}"));
     assert!(status.success(), "qemu: {status}\n{said}");
     assert!(
@@ -65,6 +64,7 @@ fn probe(series: &str) {
         "{} is not of the series {series}:\n{said}",
         kernel.display()
     );
+    println!("{said}");
 }
 
 /// The kernel of a series that the set-up has got.

@@ -22,6 +22,10 @@ const FLAVOUR: &str = "-cloud-amd64";
 /// # Errors
 /// Debian's archive cannot be asked or has no such kernel; the message says what to do.
 pub fn kernels(root: &Path) -> Result<()> {
+    if !cfg!(target_arch = "x86_64") {
+        // The machines run this machine's own programs, and the flavour is that of x86-64.
+        return Ok(());
+    }
     let directory = root.join("target/kernels");
     for series in SERIES {
         if !is_there(&directory, series) {
