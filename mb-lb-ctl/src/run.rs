@@ -170,11 +170,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (followers, _) = broadcast::channel(KEPT_EVENTS);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let handle = AdminHandle { snapshot, requests };
-    let admin = tokio::spawn(admin::serve(socket, handle, async {
-        // An error is the sender gone, which is the same end.
-        let _stopped = stopped.await;
-    }));
-    let director = Director {
+    let mut director = Director {
         engine,
         start,
         options,
@@ -188,7 +184,14 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         waiting: Vec::new(),
         next_id: 0,
     };
-    let result = director.live(config, event_queue, request_queue).await;
+    // Before anybody is answered: "no such service" would be wrong.
+    director.turn(Event::Config(Box::new(config)));
+    director.publish();
+    let admin = tokio::spawn(admin::serve(socket, handle, async {
+        // An error is the sender gone, which is the same end.
+        let _stopped = stopped.await;
+    }));
+    let result = director.live(event_queue, request_queue).await;
     drop(stop);
     if let Err(error) = admin.await {
         tracing::warn!(%error, "the admin socket ended badly");
@@ -240,7 +243,6 @@ struct Director {
 impl Director {
     async fn live(
         mut self,
-        config: Config,
         mut events: mpsc::Receiver<Event>,
         mut requests: mpsc::Receiver<Request>,
     ) -> anyhow::Result<()> {
@@ -249,7 +251,6 @@ impl Director {
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.turn(Event::Config(Box::new(config)));
         loop {
             self.publish();
             let deadline = self.engine.next_deadline(self.now());
