@@ -35,7 +35,7 @@ pub struct Traffic {
     pub flows: u32,
     /// Up to four packets of a flow in a row: flags, and sequence number counted from that of the SYN.
     pub packets: &'static [(u8, u8)],
-    /// Sequence numbers from one flow's turn to the next.
+    /// Sequence numbers from one turn of a flow to its next.
     pub step: u32,
     /// Flows in an order without a pattern; otherwise ascending.
     pub scattered: bool,
@@ -48,6 +48,8 @@ struct Script {
     turn: u64,
     length: u64,
     mask: u64,
+    /// Flows as a power of two.
+    shift: u64,
     odd: u64,
     flags: u64,
     offsets: u64,
@@ -63,6 +65,7 @@ mod at {
     pub const TURN: i16 = offset_of!(Script, turn) as i16;
     pub const LENGTH: i16 = offset_of!(Script, length) as i16;
     pub const MASK: i16 = offset_of!(Script, mask) as i16;
+    pub const SHIFT: i16 = offset_of!(Script, shift) as i16;
     pub const ODD: i16 = offset_of!(Script, odd) as i16;
     pub const FLAGS: i16 = offset_of!(Script, flags) as i16;
     pub const OFFSETS: i16 = offset_of!(Script, offsets) as i16;
@@ -142,6 +145,7 @@ impl Generator {
             turn: self.turn.get(),
             length,
             mask: u64::from(traffic.flows - 1),
+            shift: u64::from(traffic.flows.trailing_zeros()),
             odd: if traffic.scattered { 0x9e37_79b1 } else { 1 },
             flags: pack(|packet| packet.0),
             offsets: pack(|packet| packet.1),
@@ -285,9 +289,12 @@ fn generator(script: i32, next: i32) -> Vec<u64> {
         alu(MUL, 1, 9),
         alu(SUB, 8, 1),
         alu_imm(LSH, 8, 3),
-        // Sequence number: r9 * step + offset.
-        load64(4, 7, at::STEP),
-        alu(MUL, 4, 9),
+        // Sequence number: how often it was this flow's turn, times step, plus offset.
+        mov(4, 9),
+        load64(5, 7, at::SHIFT),
+        alu(RSH, 4, 5),
+        load64(5, 7, at::STEP),
+        alu(MUL, 4, 5),
         load64(5, 7, at::OFFSETS),
         alu(RSH, 5, 8),
         alu_imm(AND, 5, 0xff),
