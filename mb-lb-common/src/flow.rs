@@ -125,6 +125,15 @@ impl FlowWord {
     pub const fn with_state(self, state: FlowState) -> Self {
         Self((self.0 & !0xf) | state as u64)
     }
+    /// Dead, and seen dead by a sweep. Reads as [`FlowState::Dead`].
+    #[inline(always)]
+    pub const fn condemned(self) -> Self {
+        Self(self.0 | 0xf)
+    }
+    #[inline(always)]
+    pub const fn is_condemned(self) -> bool {
+        self.0 & 0xf == 0xf
+    }
 }
 
 /// What an entry of the half-open table stands for. Discriminants are kernel layout.

@@ -48,6 +48,8 @@ pub const MAX_ALIAS: u32 = 4 * MAX_SERVERS;
 pub const MAX_SLOT_BLOCKS: u32 = 131_072;
 /// Interfaces are found at `ifindex % MAX_PORTS`.
 pub const MAX_PORTS: u32 = 256;
+/// Room for counters of reasons.
+pub const MAX_REASONS: u32 = 64;
 /// Default of `director.max_flows`, per address family.
 pub const DEFAULT_MAX_FLOWS: u32 = 262_144;
 /// Half-open and remembered flows, per address family. An LRU map: it never refuses, it forgets.

@@ -99,6 +99,7 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
+        assert!(Reason::ALL.len() <= crate::MAX_REASONS as usize);
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());

@@ -20,7 +20,7 @@ use mb_lb_common::{
 };
 
 pub use flows::{FlowEntry, HalfEntry};
-pub use load::{LoadError, Mode, detach, object, pin_dir};
+pub use load::{LoadError, Mode, detach, lock_root, object, pin_dir};
 
 use crate::config::{FlowTimeouts, XdpMode};
 use crate::plan::{self, Desired, Image, Op, TableCache};
@@ -203,16 +203,36 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Makes the kernel what is desired. Returns the operations that were done.
+    /// Makes the kernel what is desired. Returns the operations that were done. One that is refused does not hold up
+    /// those of other services; the first error is returned.
     pub fn apply(&mut self, desired: &Desired) -> Result<Vec<Op>, LoadError> {
         self.timeouts = desired.timeouts;
         let image = desired.image(&mut self.cache);
         let ops = plan::diff(&self.image, &image);
+        let mut refused = None;
         for op in &ops {
-            self.kernel
-                .apply(op)
-                .map_err(io_error(format!("the kernel refused «{op}»")))?;
-            plan::apply(&mut self.image, op);
+            // What could not be replaced may still be pointed at: then nothing is taken away.
+            let takes_away = matches!(
+                op,
+                Op::RemoveListen { .. }
+                    | Op::ClearService { .. }
+                    | Op::ClearServer { .. }
+                    | Op::ClearPort { .. }
+            );
+            if takes_away && refused.is_some() {
+                continue;
+            }
+            match self.kernel.apply(op) {
+                Ok(()) => plan::apply(&mut self.image, op),
+                Err(error) => {
+                    refused.get_or_insert_with(|| {
+                        io_error(format!("the kernel refused «{op}»"))(error)
+                    });
+                }
+            }
+        }
+        if let Some(error) = refused {
+            return Err(error);
         }
         Ok(ops)
     }

@@ -139,6 +139,9 @@ pub enum Refusal {
     NoSuchService,
     #[error("No such server.")]
     NoSuchServer,
+    /// It is remembered, and tried again every second.
+    #[error("the kernel did not take it yet: {0}")]
+    NotApplied(String),
 }
 
 /// What the edges are to do.

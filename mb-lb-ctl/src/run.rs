@@ -11,7 +11,8 @@
 //!   logger task ----- lines of the XDP program -> tracing
 //! ```
 //!
-//! The engine task never waits for the others: it drains its queue, takes its turns, hands actions out. Checks and
+//! The engine task never waits for the others: it drains its queue, takes its turns, hands actions out. It reads and
+//! writes two small files itself, the configuration at a reload and the state at a change. Checks and
 //! neighbours wait when the event queue is full; the packet path waits for nobody. When the process ends, in
 //! whatever way, the kernel goes on with what it has.
 
@@ -34,7 +35,7 @@ use tokio::time::MissedTickBehavior;
 use crate::admin::{self, AdminHandle, AdminSocket, Request};
 use crate::cli::{Exit, Failure};
 use crate::config::{self, Config};
-use crate::dataplane::Dataplane;
+use crate::dataplane::{self, Dataplane};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Refusal};
 use crate::net::{self, Neighbours, Replies};
 use crate::prober::Prober;
@@ -124,6 +125,7 @@ fn read_config(options: &RunOptions) -> anyhow::Result<Config> {
 
 async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let _lock = state::lock(&options.state_dir)?;
+    let _root = dataplane::lock_root(&options.bpf_root).context("not started")?;
     let saved = state::load(&options.state_dir)?;
     let (events, event_queue) = mpsc::channel(EVENTS);
     let (requests, request_queue) = mpsc::channel(REQUESTS);
@@ -367,7 +369,11 @@ impl Director {
         if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             let (_, reply) = self.waiting.remove(at);
             // Answered once the kernel has it.
-            self.worker.when_done(move || {
+            self.worker.when_done(move |refused| {
+                let result = match refused {
+                    Some(why) => result.and(Err(Refusal::NotApplied(why.to_owned()))),
+                    None => result,
+                };
                 // The client may have gone.
                 let _sent = reply.send(result);
             });

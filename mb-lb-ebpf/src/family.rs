@@ -9,6 +9,8 @@ use crate::maps::{FLOWS4, FLOWS6, HALF4, HALF6};
 
 /// Kernel error for an element that exists (BPF_NOEXIST).
 pub const EEXIST: i32 = -17;
+/// Kernel error of a full hash map.
+pub const E2BIG: i32 = -7;
 
 /// A key and its two tables.
 pub trait Key: Copy {

@@ -9,9 +9,9 @@ use aya_ebpf::{
 };
 use mb_lb_common::{
     AliasEntry, AuditCell, DEFAULT_MAX_FLOWS, Flow, FlowKey4, FlowKey6, Half, MAX_ALIAS, MAX_HALF,
-    MAX_LISTENS, MAX_PORTS, MAX_SERVERS, MAX_SERVICES, MAX_SLOT_BLOCKS, Pool, Port, Reason, Server,
-    ServerCount, ServerStats, Service, ServiceConf, ServiceCursor, ServiceKey, Settings, SlotBlock,
-    TableState,
+    MAX_LISTENS, MAX_PORTS, MAX_REASONS, MAX_SERVERS, MAX_SERVICES, MAX_SLOT_BLOCKS, Pool, Port,
+    Server, ServerCount, ServerStats, Service, ServiceConf, ServiceCursor, ServiceKey, Settings,
+    SlotBlock, TableState,
 };
 
 #[map]
@@ -37,7 +37,7 @@ pub static COUNTS: Array<ServerCount> = Array::pinned(MAX_SERVERS, 0);
 #[map]
 pub static SERVER_STATS: PerCpuArray<ServerStats> = PerCpuArray::pinned(MAX_SERVERS, 0);
 #[map]
-pub static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(Reason::ALL.len() as u32, 0);
+pub static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(MAX_REASONS, 0);
 #[map]
 pub static TABLE: Array<TableState> = Array::pinned(1, 0);
 #[map]

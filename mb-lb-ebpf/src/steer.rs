@@ -15,7 +15,7 @@ use mb_lb_common::{
 
 use crate::{
     atomic,
-    family::{EEXIST, Key},
+    family::{E2BIG, EEXIST, Key},
     maps::{COUNTS, SERVICE_CONFS, SERVICES, SETTINGS, TABLE},
     packet::{self, Segment, TCP_FIN, TCP_RST, TCP_SYN},
     pending, rewrite,
@@ -761,14 +761,16 @@ unsafe fn promote<K: Key>(
         }
         // Another CPU has just promoted it.
         Err(EEXIST) => Reason::Established,
-        Err(_) => {
+        Err(E2BIG) => {
             note_full(context.now);
             Reason::TableFull
         }
+        // The bucket is busy (-EBUSY): the next packet tries again.
+        Err(_) => Reason::Handshake,
     }
 }
 
-/// Says once in a while, and counts always, that the flow table is full.
+/// Counts that the flow table is full, and when.
 #[inline(always)]
 fn note_full(now: u64) {
     let Some(table) = TABLE.get_ptr_mut(0) else {

@@ -117,8 +117,11 @@ unsafe fn visit<K: Key>(key: &K, flow: *mut Flow, walk: *mut Walk) -> i64 {
         FlowState::HalfClosed => walk.half_closed,
         FlowState::Closing => walk.closing,
         FlowState::Reset => walk.reset,
-        // Its winner is about to remove it; if we did, the winner could remove a flow that was inserted since.
-        FlowState::Dead => return 0,
+        FlowState::Dead => {
+            // SAFETY: the caller's.
+            unsafe { bury(key, flow, word) };
+            return 0;
+        }
     };
     // SAFETY: inside the map value.
     let last_seen = unsafe { (&raw const (*flow).last_seen).read_volatile() };
@@ -153,7 +156,24 @@ unsafe fn visit<K: Key>(key: &K, flow: *mut Flow, walk: *mut Walk) -> i64 {
     0
 }
 
-/// Ends a silent flow: count down, remember the server for stragglers, remove. False: a packet was faster.
+/// A dead flow. Its winner is about to remove it; if we did at once, the winner could remove a flow that was inserted
+/// since. But its removal can fail (-EBUSY): what is still there a pass after it was marked has nobody else.
+///
+/// # Safety
+/// As [`visit`].
+#[inline(always)]
+unsafe fn bury<K: Key>(key: &K, flow: *mut Flow, word: FlowWord) {
+    if word.is_condemned() {
+        let key = *key;
+        key.remove_flow();
+        return;
+    }
+    // SAFETY: inside the map value. Whoever was faster has removed it.
+    let _marked =
+        unsafe { atomic::compare_and_swap(&raw mut (*flow).word, word.0, word.condemned().0) };
+}
+
+/// Ends a silent flow: count down, remember the server for stragglers, remove. False: its state has just changed.
 ///
 /// # Safety
 /// As [`visit`].

@@ -19,6 +19,18 @@ pub fn run(global: &Global, args: &Detach) -> Result<Exit, Failure> {
         )
         .next("systemctl stop mb-lb && mb-lb-ctl detach, or mb-lb-ctl detach --force"));
     }
+    // One whose socket is somewhere else, or does not answer, still holds the lock.
+    let _lock = match crate::dataplane::lock_root(&global.bpf_root) {
+        Ok(lock) => Some(lock),
+        Err(_) if args.force => None,
+        Err(error @ crate::dataplane::LoadError::Locked { .. }) => {
+            return Err(
+                Failure::new(Exit::Refused, format!("{error}; nothing was detached"))
+                    .next("systemctl stop mb-lb && mb-lb-ctl detach, or mb-lb-ctl detach --force"),
+            );
+        }
+        Err(error) => return Err(Failure::failed(error.to_string())),
+    };
     let removed = crate::dataplane::detach(&global.bpf_root)
         .map_err(|error| Failure::failed(error.to_string()))?;
     for line in &removed {

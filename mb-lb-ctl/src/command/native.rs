@@ -198,6 +198,7 @@ pub fn refusal(refusal: &Refusal, server: &ServerRef, snapshot: &Snapshot) -> St
         Refusal::NoSuchService | Refusal::NoSuchServer => {
             complaint(Code::NotFound, &not_found(snapshot, server))
         }
+        Refusal::NotApplied(_) => complaint(Code::Failed, &refusal.to_string()),
     }
 }
 

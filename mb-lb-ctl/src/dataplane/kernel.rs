@@ -34,7 +34,37 @@ pub struct Kernel {
     pub(super) counts: Table<u32, ServerCount>,
     alias_arena: Arena,
     slot_arena: Arena,
+    /// What each pool holds of the arenas: from here it is freed, not from what a damaged map says.
+    regions: BTreeMap<u32, Regions>,
     flipped: BTreeMap<u32, Instant>,
+}
+
+/// Start and length in the arenas.
+#[derive(Clone, Copy, Debug, Default)]
+struct Regions {
+    alias: (u32, u32),
+    sequence: (u32, u32),
+    maglev: (u32, u32),
+}
+
+impl Regions {
+    const fn of(pool: &Pool) -> Self {
+        Self {
+            alias: (pool.alias, pool.alias_len),
+            sequence: (pool.sequence, blocks(pool.sequence_len)),
+            maglev: (pool.maglev, blocks(pool.maglev_len)),
+        }
+    }
+
+    /// They lie inside the maps.
+    fn are_sane(&self) -> bool {
+        let inside = |(start, len): (u32, u32), size: u32| {
+            start.checked_add(len).is_some_and(|end| end <= size)
+        };
+        inside(self.alias, MAX_ALIAS)
+            && inside(self.sequence, MAX_SLOT_BLOCKS)
+            && inside(self.maglev, MAX_SLOT_BLOCKS)
+    }
 }
 
 impl Kernel {
@@ -52,6 +82,7 @@ impl Kernel {
             counts: Table::open(&pins.join(maps::COUNTS))?,
             alias_arena: Arena::new(MAX_ALIAS),
             slot_arena: Arena::new(MAX_SLOT_BLOCKS),
+            regions: BTreeMap::new(),
             flipped: BTreeMap::new(),
         };
         for index in 0..2 * MAX_SERVICES {
@@ -59,13 +90,14 @@ impl Kernel {
             if pool.servers == 0 {
                 continue;
             }
-            let claimed = kernel.alias_arena.claim(pool.alias, pool.alias_len)
+            let regions = Regions::of(&pool);
+            let claimed = regions.are_sane()
+                && kernel.alias_arena.claim(regions.alias.0, regions.alias.1)
                 && kernel
                     .slot_arena
-                    .claim(pool.sequence, blocks(pool.sequence_len))
-                && kernel
-                    .slot_arena
-                    .claim(pool.maglev, blocks(pool.maglev_len));
+                    .claim(regions.sequence.0, regions.sequence.1)
+                && kernel.slot_arena.claim(regions.maglev.0, regions.maglev.1);
+            kernel.regions.insert(index, regions);
             if !claimed {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -140,7 +172,14 @@ impl Kernel {
         if conf.flags & IN_USE == 0 {
             return Ok(None);
         }
-        let pool = self.pool(conf.pool)?;
+        // A damaged record is a difference, which is repaired; it is not followed.
+        let pool = match conf.pool {
+            pool if pool / 2 == service => self.pool(pool)?,
+            _ => return Ok(None),
+        };
+        if !Regions::of(&pool).are_sane() || pool.servers > MAX_SERVERS {
+            return Ok(None);
+        }
         let mut tables = Tables {
             servers: pool.servers,
             scheduler: pool.scheduler,
@@ -230,10 +269,11 @@ impl Kernel {
 
     /// Frees what a pool that is not active holds.
     fn drop_pool(&mut self, index: u32) -> io::Result<()> {
-        let old = self.pool(index)?;
-        self.alias_arena.free(old.alias, old.alias_len);
-        self.slot_arena.free(old.sequence, blocks(old.sequence_len));
-        self.slot_arena.free(old.maglev, blocks(old.maglev_len));
+        if let Some(old) = self.regions.remove(&index) {
+            self.alias_arena.free(old.alias.0, old.alias.1);
+            self.slot_arena.free(old.sequence.0, old.sequence.1);
+            self.slot_arena.free(old.maglev.0, old.maglev.1);
+        }
         self.pools.set(&index, &bytemuck::Zeroable::zeroed())
     }
 
@@ -271,6 +311,14 @@ impl Kernel {
         self.drop_pool(next)?;
         let tables = &image.tables;
         let (alias, sequence, maglev) = self.allocate(tables)?;
+        self.regions.insert(
+            next,
+            Regions {
+                alias: (alias, tables.alias.len() as u32),
+                sequence: (sequence, blocks(tables.sequence.len() as u32)),
+                maglev: (maglev, blocks(tables.maglev.len() as u32)),
+            },
+        );
         for (i, entry) in tables.alias.iter().enumerate() {
             self.alias.set(&(alias + i as u32), entry)?;
         }

@@ -15,6 +15,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use mb_lb_common::{LAYOUT_VERSION, maps};
+use nix::fcntl::{Flock, FlockArg};
 
 use super::sys;
 use crate::config;
@@ -40,13 +41,23 @@ pub enum LoadError {
     #[error("the kernel does not take the XDP program: {0}")]
     Program(String),
     #[error(
-        "{interface} already carries another XDP program; `ip link set dev {interface} xdp off` removes it"
+        "{interface} already carries another XDP program; that of an mb-lb with another map layout is removed by its `mb-lb-ctl detach`, others by `ip link set dev {interface} xdp off`"
     )]
     Busy { interface: String },
     #[error(
         "{interface} has no native XDP, and `director.xdp = \"native\"` forbids generic: {error}"
     )]
     NoNative { interface: String, error: String },
+    #[error(
+        "{interface} goes on in {mode} mode: another director.xdp takes effect after stop, mb-lb-ctl detach and start \
+         in a maintenance window (which ends all flows)"
+    )]
+    ModeInUse {
+        interface: String,
+        mode: &'static str,
+    },
+    #[error("another mb-lb-ctl works on {path}")]
+    Locked { path: PathBuf },
     #[error("cannot attach to {interface}: {error}")]
     Attach { interface: String, error: String },
 }
@@ -84,6 +95,19 @@ pub fn prepare_root(root: &Path) -> Result<(), LoadError> {
         });
     }
     Ok(())
+}
+
+/// Only one controller may write the maps, and nobody may take them away under it. The kernel releases the lock when
+/// the process ends, however it ends.
+pub fn lock_root(root: &Path) -> Result<Flock<fs::File>, LoadError> {
+    prepare_root(root)?;
+    let dir = fs::File::open(root).map_err(io_error(format!("cannot open {}", root.display())))?;
+    Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        nix::errno::Errno::EWOULDBLOCK => LoadError::Locked {
+            path: root.to_owned(),
+        },
+        error => io_error(format!("cannot lock {}", root.display()))(error.into()),
+    })
 }
 
 fn is_bpffs(path: &Path) -> bool {
@@ -220,10 +244,19 @@ pub fn attach(
         .map_err(|error| attach_error(chain(&error)))?;
     if let Some(&mode) = attached(&pins).get(&ifindex) {
         let path = pins.join(link_name(ifindex, mode));
-        if mode_allowed(mode, wanted) && adopt(program, &path).is_ok() {
-            return Ok(mode);
+        if !mode_allowed(mode, wanted) {
+            // A switch would leave a gap in which the director's own kernel resets what it does not know.
+            return Err(LoadError::ModeInUse {
+                interface: interface.to_owned(),
+                mode: mode.name(),
+            });
         }
-        // Another mode is wanted, or the interface that it belonged to is gone.
+        match adopt(program, &path) {
+            Ok(()) => return Ok(mode),
+            // The interface that it belonged to is gone.
+            Err(error) if is_os_error(error.as_ref(), libc::ENOLINK) => {}
+            Err(error) => return Err(attach_error(chain(error.as_ref()))),
+        }
         fs::remove_file(&path).map_err(io_error(format!("cannot remove {}", path.display())))?;
     }
     let modes: &[(Mode, XdpMode)] = match wanted {

@@ -50,7 +50,6 @@ pub struct Engine {
     pub(super) indices: Indices,
     /// Indices of services in what an earlier controller left, by hash of the name.
     adopted_services: BTreeMap<u32, u32>,
-    saved: SavedState,
     /// What was last told of each next hop that is followed: only changes are, and a new server may share one.
     neighbours: BTreeMap<IpAddr, Neighbour>,
     pub(super) attached: Vec<Attached>,
@@ -94,12 +93,21 @@ impl Engine {
                 .map(|service| (service.name_hash, service.id))
                 .collect(),
             sent: Sent {
-                saved: Some(saved.clone()),
+                saved: Some(saved),
                 ..Sent::default()
             },
-            saved,
             neighbours: BTreeMap::new(),
-            attached: Vec::new(),
+            attached: adopted
+                .image
+                .ports
+                .values()
+                .map(|port| Attached {
+                    name: format!("interface {}", port.ifindex),
+                    ifindex: port.ifindex,
+                    mac: port.mac,
+                    mode: "native",
+                })
+                .collect(),
             attach_known: false,
             attach_error: None,
             apply_error: None,
@@ -193,10 +201,9 @@ impl Engine {
             state.config = service.clone();
             self.services.push(state);
         }
-        for mut gone in old {
-            let on_down = gone.config.on_down;
-            for server in gone.servers.drain(..) {
-                let record = server.record(gone.id, &Standing::Withheld, on_down);
+        for gone in old {
+            for server in &gone.servers {
+                let record = self.last_record(&gone, server);
                 self.indices.retire(server.slot.index, record);
             }
         }
@@ -249,11 +256,11 @@ impl Engine {
                 continue;
             };
             let mut new = ServerState::new(service, server, slot, earlier, now);
-            if let Some(saved) = self
-                .saved
-                .servers
-                .get(&format!("{}/{}", service.name, server.name))
-            {
+            if let Some(saved) = self.sent.saved.as_ref().and_then(|saved| {
+                saved
+                    .servers
+                    .get(&format!("{}/{}", service.name, server.name))
+            }) {
                 new.restore(saved);
             }
             if let Some(neighbour) = self.neighbours.get(&server.address) {
@@ -262,9 +269,16 @@ impl Engine {
             state.servers.push(new);
         }
         for gone in old {
-            let record = gone.record(state.id, &Standing::Withheld, config::OnDown::Keep);
+            let record = self.last_record(state, &gone);
             self.indices.retire(gone.slot.index, record);
         }
+    }
+
+    /// The record of a server that leaves the configuration: as `on_down` has it now, so that flows of a server that
+    /// is down are still reset.
+    fn last_record(&self, service: &ServiceState, server: &ServerState) -> mb_lb_common::Server {
+        let standing = self.standing(service, server);
+        server.record(service.id, &standing, service.config.on_down)
     }
 
     /// New services get the index that an earlier controller had given them, else a free one.
@@ -390,12 +404,21 @@ impl Engine {
 
     fn on_interfaces(
         &mut self,
-        attached: Vec<Attached>,
+        mut attached: Vec<Attached>,
         error: Option<String>,
         now: Now,
         actions: &mut Vec<Action>,
     ) {
         let before = self.standings();
+        if error.is_some() {
+            // What could not be looked up or attached anew still carries the program: only a look without error
+            // takes an interface away.
+            for known in &self.attached {
+                if !attached.iter().any(|now| now.ifindex == known.ifindex) {
+                    attached.push(known.clone());
+                }
+            }
+        }
         for interface in &attached {
             if !self
                 .attached
@@ -530,6 +553,7 @@ impl Engine {
             if let Some(reading) = report.servers.get(&index) {
                 let flows = u64::from(reading.audited)
                     + u64::from(reading.uncounted)
+                    + reading.pending
                     + reading.active.unsigned_abs();
                 self.indices.swept(index, flows);
             }
@@ -554,6 +578,10 @@ impl Engine {
             .is_some_and(|at| now.since_start.saturating_sub(at) > Duration::from_secs(60))
         {
             self.table_full_at = None;
+        }
+        if !self.mute.is_empty() {
+            // What listens there may have gone.
+            self.sent.replies = None;
         }
         if self.apply_error.is_some() {
             // Tried again with every report, which comes once a second.

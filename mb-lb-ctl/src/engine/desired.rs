@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use mb_lb_common::{SERVER_PRESENT, SERVICE_REPLY_LOCAL, Server as Record, Service as ListenValue};
+use mb_lb_common::{
+    SERVER_PRESENT, SERVER_RESET, SERVICE_REPLY_LOCAL, Server as Record, Service as ListenValue,
+};
 
 use super::core::{Engine, ServiceState};
 use super::server::{Standing, identity};
@@ -48,8 +50,9 @@ impl Engine {
         }
         for (index, retired) in self.indices.retired() {
             let mut record = *retired;
-            // Its flows go on; nothing new comes.
-            record.link = Record::link(Record::mac_of(record.link), SERVER_PRESENT);
+            // Its flows go on, or are reset where they were; nothing new comes.
+            let flags = Record::flags_of(record.link) & SERVER_RESET;
+            record.link = Record::link(Record::mac_of(record.link), flags | SERVER_PRESENT);
             desired.servers.insert(index, record);
         }
         desired

@@ -35,6 +35,8 @@ pub struct ServerState {
     pub ifindex: u32,
     /// An earlier controller had it take new flows: it goes on until the first check says otherwise.
     pub trusted: bool,
+    /// An earlier controller had its flows reset: that goes on until the first check.
+    pub was_reset: bool,
     /// When admin state or health last changed.
     pub since: Duration,
     pub reading: ServerReading,
@@ -84,6 +86,8 @@ impl ServerState {
             ifindex: earlier.map_or(0, |record| record.ifindex),
             trusted: earlier
                 .is_some_and(|record| Record::flags_of(record.link) & SERVER_ACCEPT != 0),
+            was_reset: earlier
+                .is_some_and(|record| Record::flags_of(record.link) & SERVER_RESET != 0),
             since: now.since_start,
             reading: ServerReading::default(),
             active_max: 0,
@@ -181,7 +185,9 @@ impl ServerState {
         if *standing == Standing::Usable {
             flags |= SERVER_ACCEPT;
         }
-        let gone = self.admin == AdminState::Maint || matches!(standing, Standing::Down(_));
+        let gone = self.admin == AdminState::Maint
+            || matches!(standing, Standing::Down(_))
+            || (self.was_reset && matches!(standing, Standing::Unknown(_)));
         if gone && on_down == config::OnDown::Reset {
             flags |= SERVER_RESET;
         }

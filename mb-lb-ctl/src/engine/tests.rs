@@ -462,12 +462,14 @@ fn a_removed_server_keeps_its_record_until_its_flows_are_gone() {
         ..ServerReading::default()
     };
     bench.count(&[(index, busy)]);
-    bench.count(&[(index, ServerReading::default())]);
-    assert!(bench.desired().servers.contains_key(&index));
+    for _ in 0..59 {
+        bench.count(&[(index, ServerReading::default())]);
+        assert!(bench.desired().servers.contains_key(&index));
+    }
     bench.count(&[(index, ServerReading::default())]);
     assert!(
         !bench.desired().servers.contains_key(&index),
-        "two sweeps without a flow"
+        "a minute of sweeps without a flow"
     );
     // Should it come back now, the index is another life.
     let mut bench = Bench::up(&three(""));
@@ -522,6 +524,74 @@ fn a_server_that_comes_later_knows_the_next_hop_of_its_address() {
     for server in &snapshot.services[1].servers {
         assert!(server.usable && server.mac.is_some(), "{server:?}");
     }
+}
+
+#[test]
+fn a_look_that_fails_takes_no_interface_away() {
+    let mut bench = Bench::up(&three(""));
+    let before = bench.desired().clone();
+    bench.handle(Event::Interfaces {
+        attached: Vec::new(),
+        error: Some("no route to 203.0.113.9".to_owned()),
+    });
+    assert_eq!(*bench.desired(), before);
+    assert_eq!(bench.pool().len(), 3);
+    assert_eq!(bench.snapshot().alarms[0].text, "no route to 203.0.113.9");
+    // The same at a restart, before any look succeeded.
+    let image = before.image(&mut TableCache::default());
+    let adopted = Adopted {
+        image,
+        ..Adopted::default()
+    };
+    let config = three("");
+    let mut after = Bench::new(&adopted, SavedState::default(), &config);
+    after.handle(Event::Config(Box::new(config)));
+    after.handle(Event::Interfaces {
+        attached: Vec::new(),
+        error: Some("no memory".to_owned()),
+    });
+    assert_eq!(after.desired().ports, before.ports);
+    assert_eq!(after.pool(), bench.pool());
+}
+
+#[test]
+fn a_server_that_leaves_while_it_is_down_goes_on_to_reset_its_flows() {
+    let mut bench = Bench::up(&three(""));
+    for _ in 0..3 {
+        bench.check("mb2", Outcome::Failure);
+    }
+    let mut without = three("");
+    without.services[0]
+        .servers
+        .retain(|server| server.name != "mb2");
+    bench.handle(Event::Config(Box::new(without)));
+    assert_eq!(bench.flags(2), SERVER_PRESENT | SERVER_RESET);
+    // And over a restart, until its first check, where it is still there.
+    let image = bench.desired().image(&mut TableCache::default());
+    let adopted = Adopted {
+        image,
+        ..Adopted::default()
+    };
+    let config = three("");
+    let mut after = Bench::new(&adopted, SavedState::default(), &config);
+    after.handle(Event::Config(Box::new(config)));
+    after.attach();
+    assert_eq!(after.flags(2), SERVER_PRESENT | SERVER_RESET);
+    after.check("mb2", Outcome::Success);
+    assert_eq!(after.flags(2), SERVER_PRESENT | SERVER_ACCEPT);
+}
+
+#[test]
+fn an_operators_wish_holds_where_a_server_moves() {
+    let mut bench = Bench::up(&three(""));
+    bench.admin("mb2", AdminState::Maint).expect("known");
+    let mut moved = three("");
+    moved.services[0].servers[1].address = IpAddr::from([192, 0, 2, 9]);
+    bench.handle(Event::Config(Box::new(moved)));
+    assert_eq!(
+        bench.snapshot().services[0].servers[1].admin,
+        AdminState::Maint
+    );
 }
 
 #[test]

@@ -24,7 +24,13 @@ impl Director {
             Request::Reload { reply } => {
                 let result = self.reload();
                 self.publish();
-                self.worker.when_done(move || {
+                self.worker.when_done(move |refused| {
+                    let result = match refused {
+                        Some(why) => result.and(Err(format!(
+                            "the kernel did not take all of it, and it is tried again every second: {why}"
+                        ))),
+                        None => result,
+                    };
                     let _sent = reply.send(result);
                 });
             }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -15,13 +16,17 @@ const STATE: &str = "state.json";
 
 /// Only one controller may write the maps. The kernel releases the lock when the process ends, however it ends.
 pub fn lock(dir: &Path) -> anyhow::Result<Flock<File>> {
-    fs::create_dir_all(dir)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
         .with_context(|| format!("not started: cannot create {}", dir.display()))?;
     let path = dir.join(LOCK);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .with_context(|| format!("not started: cannot open {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
@@ -68,7 +73,12 @@ pub fn load(dir: &Path) -> anyhow::Result<SavedState> {
 pub fn save(dir: &Path, saved: &SavedState) -> std::io::Result<()> {
     let path = dir.join(STATE);
     let new = path.with_extension("json.new");
-    let mut file = File::create(&new)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(&serde_json::to_vec_pretty(saved)?)?;
     file.sync_all()?;
     fs::rename(&new, &path)

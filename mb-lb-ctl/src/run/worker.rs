@@ -32,7 +32,8 @@ pub enum Job {
         index: u32,
         done: Box<dyn FnOnce(super::answer::RecordResult) + Send>,
     },
-    Call(Box<dyn FnOnce() + Send>),
+    /// Called with what the last `Apply` could not do.
+    Call(Box<dyn FnOnce(Option<&str>) + Send>),
 }
 
 /// Handle of the thread.
@@ -83,8 +84,8 @@ impl Worker {
         self.attach.send_replace(Some(config));
     }
 
-    /// Calls `f` when all that was queued before is done.
-    pub fn when_done(&self, f: impl FnOnce() + Send + 'static) {
+    /// Calls `f` when all that was queued before is done, with what the kernel refused of it.
+    pub fn when_done(&self, f: impl FnOnce(Option<&str>) + Send + 'static) {
         self.send(Job::Call(Box::new(f)));
     }
 
@@ -106,6 +107,7 @@ fn work(
     events: &mpsc::Sender<Event>,
     ticking: &Mutex<bool>,
 ) {
+    let mut refused: Option<String> = None;
     while let Ok(job) = queue.recv() {
         let event = match job {
             Job::Apply(desired) => {
@@ -113,6 +115,7 @@ fn work(
                     .apply(&desired)
                     .err()
                     .map(|error| error.to_string());
+                refused.clone_from(&error);
                 Some(Event::Applied(error))
             }
             Job::Attach {
@@ -136,7 +139,7 @@ fn work(
                 None
             }
             Job::Call(f) => {
-                f();
+                f(refused.as_deref());
                 None
             }
         };
@@ -239,24 +242,27 @@ async fn look_up(mut wanted: watch::Receiver<Option<Config>>, jobs: blocking::Se
 
 /// The interfaces that the configuration names, or those that the VIPs' routes lead to.
 async fn interfaces_of(config: &Config) -> (Vec<Interface>, Option<String>) {
+    let mut interfaces: Vec<Interface> = Vec::new();
+    let mut errors = Vec::new();
     if config.director.interfaces.is_empty() {
         let vips: Vec<_> = config
             .services
             .iter()
             .flat_map(|service| service.listen.iter().map(std::net::SocketAddr::ip))
             .collect();
-        return match net::interfaces_for(&vips).await {
-            Ok(interfaces) => (interfaces, None),
-            Err(error) => (
-                Vec::new(),
-                Some(format!(
-                    "no interface for the VIPs: {error}; set director.interfaces"
+        // One by one: a VIP without a route must not take the others with it.
+        for vip in vips {
+            match net::interfaces_for(&[vip]).await {
+                Ok(found) => interfaces.extend(found),
+                Err(error) => errors.push(format!(
+                    "no interface for the VIP {vip}: {error}; set director.interfaces"
                 )),
-            ),
-        };
+            }
+        }
+        interfaces.sort_by_key(|interface| interface.index);
+        interfaces.dedup_by_key(|interface| interface.index);
+        return (interfaces, (!errors.is_empty()).then(|| errors.join("; ")));
     }
-    let mut interfaces = Vec::new();
-    let mut errors = Vec::new();
     for name in &config.director.interfaces {
         match net::interface(name).await {
             Ok(interface) => interfaces.push(interface),
