@@ -91,6 +91,36 @@ impl<'a> Running<'a> {
             .transpose()
     }
 
+    /// What mb-lb says about the packets that it has seen, for messages.
+    pub fn explain(&self) -> String {
+        match &self.mb_lb {
+            Some(director) => match director.status() {
+                Ok(status) => {
+                    let reasons: Vec<_> = status
+                        .dataplane
+                        .reasons
+                        .iter()
+                        .filter(|reason| reason.packets > 0)
+                        .map(|reason| format!("{} {}", reason.packets, reason.name))
+                        .collect();
+                    let servers: Vec<_> = status
+                        .services
+                        .iter()
+                        .flat_map(|service| &service.servers)
+                        .map(|server| format!("{} {}", server.name, server.health_reason))
+                        .collect();
+                    format!(
+                        "mb-lb has seen: {}; servers: {}",
+                        reasons.join(", "),
+                        servers.join(", ")
+                    )
+                }
+                Err(error) => format!("mb-lb does not say why: {error:#}"),
+            },
+            None => "no mb-lb is there to say why".to_owned(),
+        }
+    }
+
     /// What the XDP program has used since statistics are on; `None` for other directors.
     pub fn program_time(&self) -> Result<Option<Duration>> {
         let Some(director) = &self.mb_lb else {

@@ -1,9 +1,12 @@
 //! Real SMTP sessions through each director, and what they cost the machine.
 
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use mb_lb_tests::wait::try_wait_until;
 use mb_lb_tests::{Lab, Sink, SinkOptions, Source};
 
 use crate::Effort;
@@ -26,7 +29,8 @@ const KINDS: [Kind; 5] = [
 const PER: f64 = 10_000.0;
 /// A machine of which others take more than this is waited for.
 const QUIET: f64 = 0.05;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
+const GREETING: Duration = Duration::from_secs(10);
 
 /// One run through one director.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +63,9 @@ pub fn measure(report: &mut Report, lab: &Lab, effort: Effort) -> Result<()> {
         for (kind, runs) in KINDS.iter().zip(&mut runs) {
             let running = Running::start(lab, *kind, Checks::On)
                 .with_context(|| format!("cannot start {}", kind.name()))?;
+            wait_for_greeting(lab, *kind)?;
             unquiet += u32::from(!wait_for_quiet()?);
-            runs.push(run(lab, &running, effort)?);
+            runs.push(run(lab, &running, effort).with_context(|| running.explain())?);
             running.stop()?;
         }
     }
@@ -190,6 +195,7 @@ fn run(lab: &Lab, running: &Running, effort: Effort) -> Result<Run> {
 /// Runs of their own: the statistics cost time too.
 fn program_seconds(lab: &Lab, effort: Effort) -> Result<Spread> {
     let running = Running::start(lab, Kind::MbLb, Checks::On)?;
+    wait_for_greeting(lab, Kind::MbLb)?;
     let _statistics = bpf::enable_stats().context("cannot switch BPF statistics on")?;
     let read = || -> Result<f64> {
         let time = running.program_time()?.context("mb-lb does not run")?;
@@ -205,6 +211,26 @@ fn program_seconds(lab: &Lab, effort: Effort) -> Result<Spread> {
         .collect::<Result<Vec<f64>>>()?;
     running.stop()?;
     Ok(Spread::of(values))
+}
+
+/// Waits until a mail server greets through the director: what has just been started may not be in the kernel yet.
+fn wait_for_greeting(lab: &Lab, kind: Kind) -> Result<()> {
+    if kind == Kind::None {
+        return Ok(());
+    }
+    try_wait_until("a mail server's greeting through the VIP", GREETING, || {
+        let greeting = lab.client().enter(|| -> std::io::Result<String> {
+            let stream = TcpStream::connect_timeout(&lab.smtp4(), GREETING)?;
+            stream.set_read_timeout(Some(GREETING))?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line)?;
+            Ok(line)
+        })?;
+        if !greeting.starts_with("220 ") {
+            bail!("it says {:?}", greeting.trim_end());
+        }
+        Ok(())
+    })
 }
 
 /// False: it did not get quiet.

@@ -7,9 +7,10 @@
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use mb_lb_tests::wait::try_wait_until;
 use mb_lb_tests::{Lab, Machine};
 
 use crate::Effort;
@@ -30,6 +31,7 @@ const KINDS: [Kind; 5] = [
 const FLOWS: usize = 1024;
 /// Frames handed to the kernel in one call.
 const BATCH: usize = 64;
+const OPENED: Duration = Duration::from_secs(10);
 
 pub fn measure(report: &mut Report, lab: &Lab, effort: Effort) -> Result<()> {
     let sinkholes = lab
@@ -42,7 +44,7 @@ pub fn measure(report: &mut Report, lab: &Lab, effort: Effort) -> Result<()> {
         for (kind, rates) in KINDS.iter().zip(&mut rates) {
             let running = Running::start(lab, *kind, Checks::Off)
                 .with_context(|| format!("cannot start {}", kind.name()))?;
-            rates.push(rate(lab, *kind, effort)?);
+            rates.push(rate(lab, *kind, effort).with_context(|| running.explain())?);
             running.stop()?;
         }
     }
@@ -100,16 +102,17 @@ fn rate(lab: &Lab, kind: Kind, effort: Effort) -> Result<f64> {
         _ => lab.machine("lb1").mac(),
     };
     let received = || -> Result<u64> { lab.servers().iter().map(received).sum() };
+    let received = &received;
     lab.client().enter(|| -> Result<f64> {
         let mut sender = Sender::new(to)?;
         // Nobody answers, and an ACK that follows a SYN without an answer is invalid to the kernel's connection
         // tracking; without the SYN it takes the connection up in the middle.
         if kind == Kind::MbLb {
             sender.set_flags(SYN, 0);
-            sender.send(FLOWS)?;
+            all_arrive(&mut sender, received)?;
         }
         sender.set_flags(ACK, 1);
-        sender.send(FLOWS)?;
+        all_arrive(&mut sender, received)?;
         let before = received()?;
         let start = Instant::now();
         let mut sent = 0;
@@ -125,6 +128,19 @@ fn rate(lab: &Lab, kind: Kind, effort: Effort) -> Result<f64> {
             kind.name()
         );
         Ok(arrived as f64 / took)
+    })
+}
+
+/// Sends one frame of each flow until all come through: what has just been started may not be in the kernel yet.
+fn all_arrive(sender: &mut Sender, received: impl Fn() -> Result<u64>) -> Result<()> {
+    try_wait_until("every flow to come through", OPENED, || {
+        let before = received()?;
+        sender.send(FLOWS)?;
+        let arrived = received()? - before;
+        if arrived < FLOWS as u64 {
+            bail!("{arrived} of {FLOWS} did");
+        }
+        Ok(())
     })
 }
 
