@@ -83,7 +83,7 @@ pub struct ServerCount {
     pub closed: u64,
     /// Flows that left a counted state because they fell silent.
     pub expired: u64,
-    /// New flows that went elsewhere because this server was at its cap.
+    /// Choices that were made while this server was at its cap.
     pub refused: u64,
     /// 1 while at the cap (hysteresis).
     pub full: u64,

@@ -179,7 +179,7 @@ pub struct ServerView {
     pub opened: u64,
     pub closed: u64,
     pub expired: u64,
-    /// New flows sent elsewhere because of `max_connections`.
+    /// Choices made while it was at `max_connections`.
     pub refused: u64,
     /// Counted flows found by the last audit, and the drift that it proved.
     pub audited: u64,

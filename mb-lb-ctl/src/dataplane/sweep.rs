@@ -146,7 +146,7 @@ impl Sweeper {
             .clamp(1, i32::MAX as u32)
     }
 
-    /// One pass. `first_pass` continues the numbers of an earlier controller.
+    /// One pass.
     pub fn sweep(&mut self, timeouts: &FlowTimeouts) -> io::Result<Swept> {
         if self.pass == 0 {
             // The audit cells still hold pass numbers of an earlier controller; jiffies are above them all.

@@ -13,6 +13,8 @@ use crate::engine::{Attached, Event};
 use crate::net::{self, Interface};
 use crate::plan::Desired;
 
+type AfterApply = Box<dyn FnOnce(Option<&str>) + Send>;
+
 /// What the thread is asked to do.
 pub enum Job {
     Apply(Box<Desired>),
@@ -33,7 +35,7 @@ pub enum Job {
         done: Box<dyn FnOnce(super::answer::RecordResult) + Send>,
     },
     /// Called with what the last `Apply` could not do.
-    Call(Box<dyn FnOnce(Option<&str>) + Send>),
+    Call(AfterApply),
 }
 
 /// Handle of the thread.
