@@ -37,9 +37,11 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(create(&output)?)
             .stderr(create(&errors)?);
-        // SAFETY: setsid is async-signal-safe and touches no memory of ours.
+        // SAFETY: signal and setsid are async-signal-safe and touch no memory of ours.
         unsafe {
             command.pre_exec(|| {
+                // A shell that starts the tests in the background has SIGINT ignored, and that is inherited.
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
                 // The lab's keeper ends it; Ctrl-C in a terminal must not end half of a lab that is to stay.
                 nix::unistd::setsid()?;
                 Ok(())
