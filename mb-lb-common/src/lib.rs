@@ -44,8 +44,10 @@ pub const MAX_SERVERS_PER_SERVICE: u32 = 1024;
 pub const MAX_SERVERS: u32 = 16384;
 /// Entries of the alias arena: two pools (active and next) of every server that can exist, rounded up.
 pub const MAX_ALIAS: u32 = 4 * MAX_SERVERS;
-/// Blocks of 32 slots in the arena of Maglev tables and round-robin sequences (8 MiB).
-pub const MAX_SLOT_BLOCKS: u32 = 131_072;
+/// Blocks of 32 slots in the arena of Maglev tables and round-robin sequences (16 MiB).
+/// Two Maglev tables (active and next) of every server that can exist take 220,000 of them at most; the rest is for
+/// sequences.
+pub const MAX_SLOT_BLOCKS: u32 = 262_144;
 /// Interfaces are found at `ifindex % MAX_PORTS`.
 pub const MAX_PORTS: u32 = 256;
 /// Room for counters of reasons.

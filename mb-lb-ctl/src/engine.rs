@@ -45,6 +45,8 @@ pub enum Event {
     /// A check of a server ended.
     Checked {
         server: ServerRef,
+        /// What was checked: a result that was waiting while a reload gave the server another address is not its.
+        address: SocketAddr,
         result: CheckResult,
     },
     /// What the kernel's neighbour table knows of a server's address has changed.

@@ -161,6 +161,7 @@ async fn repeat(
         let (result, line) = probe.run().await;
         let event = Event::Checked {
             server: server.clone(),
+            address: probe.address,
             result,
         };
         if events.send(event).await.is_err() {

@@ -185,10 +185,11 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         kept: VecDeque::new(),
         waiting: Vec::new(),
         next_id: 0,
+        applies: Applies::default(),
     };
     // Before anybody is answered: "no such service" would be wrong.
     director.turn(Event::Config(Box::new(config)));
-    director.publish();
+    director.publish_now();
     let admin = tokio::spawn(admin::serve(socket, handle, async {
         // An error is the sender gone, which is the same end.
         let _stopped = stopped.await;
@@ -240,7 +241,23 @@ struct Director {
     /// Changes whose answer waits for this turn's actions.
     waiting: Vec<(u64, answer::ChangeReply)>,
     next_id: u64,
+    applies: Applies,
 }
+
+/// Plans on their way to the kernel.
+#[derive(Default)]
+struct Applies {
+    sent: u64,
+    done: u64,
+    /// What the kernel refused of the last one.
+    refused: Option<String>,
+    /// Answers that wait until so many are done.
+    owed: VecDeque<(u64, Answer)>,
+    published_at: Option<Instant>,
+}
+
+/// Gives an answer, with what the kernel refused.
+type Answer = Box<dyn FnOnce(Option<&str>) + Send>;
 
 impl Director {
     async fn live(
@@ -270,6 +287,7 @@ impl Director {
                         let Ok(event) = events.try_recv() else { break };
                         self.turn(event);
                     }
+                    self.answer_owed();
                 }
                 Some(request) = requests.recv() => self.answer(request),
                 _ = tick.tick() => self.worker.send(Job::Tick),
@@ -291,19 +309,62 @@ impl Director {
         now(self.start)
     }
 
-    fn publish(&self) {
+    /// Publishes a snapshot once the kernel has what it says: a server that `status` calls usable is. Where plans follow
+    /// each other without a gap, one is published every second all the same.
+    fn publish(&mut self) {
+        let fresh = self
+            .applies
+            .published_at
+            .is_some_and(|at| at.elapsed() < TICK);
+        if self.applies.done == self.applies.sent || !fresh {
+            self.publish_now();
+        }
+    }
+
+    fn publish_now(&mut self) {
         self.published
             .send_replace(Arc::new(self.engine.snapshot(self.now())));
+        self.applies.published_at = Some(Instant::now());
+    }
+
+    /// Has an answer given when the kernel has all that was sent to it by now.
+    fn owe(&mut self, answer: impl FnOnce(Option<&str>) + Send + 'static) {
+        let after = self.applies.sent;
+        self.applies.owed.push_back((after, Box::new(answer)));
+        self.answer_owed();
+    }
+
+    /// Gives the answers that are due. Whoever gets one may look at once whether it is so.
+    fn answer_owed(&mut self) {
+        let done = self.applies.done;
+        let due = self
+            .applies
+            .owed
+            .partition_point(|(after, _)| *after <= done);
+        if due == 0 {
+            return;
+        }
+        self.publish_now();
+        for (_, answer) in self.applies.owed.drain(..due) {
+            answer(self.applies.refused.as_deref());
+        }
     }
 
     /// One turn of the engine, and what follows from it.
     fn turn(&mut self, event: Event) {
+        if let Event::Applied(refused) = &event {
+            self.applies.done += 1;
+            self.applies.refused.clone_from(refused);
+        }
         let actions = self.engine.handle(event, self.now());
         let mut replies = Vec::new();
         let mut answers = Vec::new();
         for action in actions {
             match action {
-                Action::Apply(desired) => self.worker.send(Job::Apply(desired)),
+                Action::Apply(desired) => {
+                    self.applies.sent += 1;
+                    self.worker.send(Job::Apply(desired));
+                }
                 Action::Attach(config) => self.worker.attach(*config),
                 Action::Checks(tasks) => self.prober.set(tasks),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
@@ -364,12 +425,9 @@ impl Director {
     }
 
     fn reply(&mut self, id: u64, result: Result<String, Refusal>) {
-        // Whoever gets the answer may look at once whether it is so.
-        self.publish();
         if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             let (_, reply) = self.waiting.remove(at);
-            // Answered once the kernel has it.
-            self.worker.when_done(move |refused| {
+            self.owe(move |refused| {
                 let result = match refused {
                     Some(why) => result.and(Err(Refusal::NotApplied(why.to_owned()))),
                     None => result,

@@ -33,7 +33,10 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSpec {
     pub scheduler: Scheduler,
+    /// Those that may take new flows now.
     pub candidates: Vec<Candidate>,
+    /// Servers of the service, usable or not.
+    pub configured: usize,
 }
 
 /// The tables of a pool, as they stand in the kernel.
@@ -85,7 +88,7 @@ pub fn build(spec: &PoolSpec) -> Tables {
     if spec.scheduler == Scheduler::Roundrobin {
         tables.sequence = smooth::build(candidates);
     }
-    tables.maglev = maglev::build(candidates);
+    tables.maglev = maglev::build(candidates, spec.configured);
     tables
 }
 
@@ -119,6 +122,7 @@ mod tests {
         let spec = |scheduler, n: usize| PoolSpec {
             scheduler,
             candidates: candidates(&vec![1; n]),
+            configured: n,
         };
         let small = build(&spec(Scheduler::Leastconn, 16));
         assert_eq!(

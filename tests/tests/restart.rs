@@ -348,6 +348,11 @@ fn changed(lab: &Lab) -> String {
     service.toml()
 }
 
+fn expect_shares(sessions: &[Session]) {
+    let shared: Vec<_> = shares(sessions).into_iter().collect();
+    assert_eq!(shared, [("mb1", 10), ("mb2", 10), ("mb3", 5)]);
+}
+
 fn expect_changed(cluster: &Cluster, sessions: &mut Vec<Session>) -> Result<()> {
     cluster.wait_usable()?;
     expect_all_alive(sessions)?;
@@ -382,6 +387,7 @@ fn expect_changed(cluster: &Cluster, sessions: &mut Vec<Session>) -> Result<()> 
 fn a_configuration_changed_while_the_controller_was_down_moves_no_flow() -> Result<()> {
     let mut cluster = Cluster::start("offline", 4, weighted)?;
     let mut sessions = cluster.open(25)?;
+    expect_shares(&sessions);
     cluster.director.stop()?;
     cluster.director.write_config(&changed(&cluster.lab))?;
     cluster.director.run()?;
@@ -399,6 +405,7 @@ fn a_configuration_changed_while_the_controller_was_down_moves_no_flow() -> Resu
 fn the_same_change_by_reload_moves_no_flow() -> Result<()> {
     let cluster = Cluster::start("online", 4, weighted)?;
     let mut sessions = cluster.open(25)?;
+    expect_shares(&sessions);
     cluster.director.write_config(&changed(&cluster.lab))?;
     cluster.director.expect(&["reload"])?;
     expect_changed(&cluster, &mut sessions)

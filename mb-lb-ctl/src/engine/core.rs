@@ -135,8 +135,12 @@ impl Engine {
                 );
                 self.reload_error = Some(why);
             }
-            Event::Checked { server, result } => {
-                if !self.on_checked(&server, result, now, &mut actions) {
+            Event::Checked {
+                server,
+                address,
+                result,
+            } => {
+                if !self.on_checked(&server, address, result, now, &mut actions) {
                     return actions;
                 }
             }
@@ -319,6 +323,7 @@ impl Engine {
     fn on_checked(
         &mut self,
         target: &ServerRef,
+        address: SocketAddr,
         result: CheckResult,
         now: Now,
         actions: &mut Vec<Action>,
@@ -334,6 +339,18 @@ impl Engine {
             // The last result of a check that was taken away.
             return false;
         };
+        let checked = |check: &config::Check| {
+            let server = &self.services[service].servers[server];
+            SocketAddr::new(server.config.address, check.port) == address
+        };
+        if !self.services[service]
+            .config
+            .check
+            .as_ref()
+            .is_some_and(checked)
+        {
+            return false;
+        }
         let before = self
             .seen(
                 &self.services[service],

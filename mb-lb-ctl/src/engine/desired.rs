@@ -88,6 +88,7 @@ impl Engine {
         PoolSpec {
             scheduler: service.config.scheduler,
             candidates,
+            configured: service.servers.len(),
         }
     }
 

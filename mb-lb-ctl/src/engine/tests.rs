@@ -113,8 +113,17 @@ impl Bench {
     }
 
     fn check(&mut self, server: &str, outcome: Outcome) -> Vec<Action> {
+        let task = self.checks.iter().find(|task| task.server.server == server);
+        // One that was taken away may still send its last result.
+        let address = task.map_or_else(|| IpAddr::from([192, 0, 2, 1]), |task| task.address);
+        self.check_of(server, address, outcome)
+    }
+
+    fn check_of(&mut self, server: &str, address: IpAddr, outcome: Outcome) -> Vec<Action> {
+        let port = self.checks.first().map_or(25, |task| task.check.port);
         self.handle(Event::Checked {
             server: target(server),
+            address: SocketAddr::new(address, port),
             result: CheckResult {
                 outcome,
                 code: if outcome == Outcome::Success {
@@ -592,6 +601,24 @@ fn an_operators_wish_holds_where_a_server_moves() {
         bench.snapshot().services[0].servers[1].admin,
         AdminState::Maint
     );
+}
+
+#[test]
+fn a_result_of_the_address_that_a_server_had_is_not_believed() {
+    let mut bench = Bench::up(&three(""));
+    let old = IpAddr::from([192, 0, 2, 2]);
+    let new = IpAddr::from([192, 0, 2, 9]);
+    let mut moved = three("");
+    moved.services[0].servers[1].address = new;
+    bench.handle(Event::Config(Box::new(moved)));
+    bench.resolve(9);
+    let health = |bench: &Bench| bench.snapshot().services[0].servers[1].health;
+    assert_eq!(health(&bench), HealthState::Unknown);
+    // It was under way when the file was read again.
+    assert_eq!(bench.check_of("mb2", old, Outcome::Success), []);
+    assert_eq!(health(&bench), HealthState::Unknown);
+    bench.check_of("mb2", new, Outcome::Success);
+    assert_eq!(health(&bench), HealthState::Up);
 }
 
 #[test]

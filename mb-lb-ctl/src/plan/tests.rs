@@ -52,6 +52,7 @@ fn desired() -> impl Strategy<Value = Desired> {
                         .collect();
                     let pool = PoolSpec {
                         scheduler: Scheduler::Leastconn,
+                        configured: 0,
                         candidates,
                     };
                     (id, DesiredService { flags, pool })

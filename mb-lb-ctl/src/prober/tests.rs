@@ -42,7 +42,7 @@ fn accepting() -> u16 {
 async fn next(events: &mut mpsc::Receiver<Event>) -> (String, CheckResult) {
     let event = timeout(Duration::from_secs(30), events.recv()).await;
     match event.expect("a result is due").expect("the prober lives") {
-        Event::Checked { server, result } => (server.server, result),
+        Event::Checked { server, result, .. } => (server.server, result),
         other => panic!("not a result: {other:?}"),
     }
 }

@@ -23,8 +23,7 @@ impl Director {
             Request::Change { change, by, reply } => self.change(change, by, reply),
             Request::Reload { reply } => {
                 let result = self.reload();
-                self.publish();
-                self.worker.when_done(move |refused| {
+                self.owe(move |refused| {
                     let result = match refused {
                         Some(why) => result.and(Err(format!(
                             "the kernel did not take all of it, and it is tried again every second: {why}"

@@ -13,8 +13,6 @@ use crate::engine::{Attached, Event};
 use crate::net::{self, Interface};
 use crate::plan::Desired;
 
-type AfterApply = Box<dyn FnOnce(Option<&str>) + Send>;
-
 /// What the thread is asked to do.
 pub enum Job {
     Apply(Box<Desired>),
@@ -34,8 +32,6 @@ pub enum Job {
         index: u32,
         done: Box<dyn FnOnce(super::answer::RecordResult) + Send>,
     },
-    /// Called with what the last `Apply` could not do.
-    Call(AfterApply),
 }
 
 /// Handle of the thread.
@@ -86,11 +82,6 @@ impl Worker {
         self.attach.send_replace(Some(config));
     }
 
-    /// Calls `f` when all that was queued before is done, with what the kernel refused of it.
-    pub fn when_done(&self, f: impl FnOnce(Option<&str>) + Send + 'static) {
-        self.send(Job::Call(Box::new(f)));
-    }
-
     /// Why the thread has ended, if it has.
     pub fn failed(&mut self) -> Option<String> {
         if !self.thread.as_ref()?.is_finished() {
@@ -109,16 +100,11 @@ fn work(
     events: &mpsc::Sender<Event>,
     ticking: &Mutex<bool>,
 ) {
-    let mut refused: Option<String> = None;
     while let Ok(job) = queue.recv() {
         let event = match job {
             Job::Apply(desired) => {
-                let error = dataplane
-                    .apply(&desired)
-                    .err()
-                    .map(|error| error.to_string());
-                refused.clone_from(&error);
-                Some(Event::Applied(error))
+                let applied = dataplane.apply(&desired);
+                Some(Event::Applied(applied.err().map(|error| error.to_string())))
             }
             Job::Attach {
                 interfaces,
@@ -138,10 +124,6 @@ fn work(
             }
             Job::Record { index, done } => {
                 done(dataplane.record(index));
-                None
-            }
-            Job::Call(f) => {
-                f(refused.as_deref());
                 None
             }
         };

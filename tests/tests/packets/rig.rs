@@ -119,6 +119,7 @@ impl Rig {
             .collect();
         let pool = PoolSpec {
             scheduler,
+            configured: servers.len(),
             candidates,
         };
         let flags = self

@@ -306,6 +306,7 @@ pub fn desired(servers: u32) -> Desired {
             flags: 0,
             pool: PoolSpec {
                 scheduler: Scheduler::Leastconn,
+                configured: servers as usize,
                 candidates: (0..servers)
                     .map(|server| Candidate {
                         server,
