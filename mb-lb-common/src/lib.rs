@@ -103,84 +103,115 @@ pub mod maps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::mem::{align_of, size_of};
+    use core::mem::{align_of, offset_of, size_of};
+    use std::format;
+    use std::string::String;
 
-    /// Sizes and alignments that pinned maps of this layout version were created with.
+    /// `Name size align: field@offset ...`; does not compile where a field is left out.
+    macro_rules! layout {
+        ($($name:ident { $($field:ident),* })*) => {{
+            let mut text = String::new();
+            $(
+                let _complete = |value: $name| {
+                    let $name { $($field: _),* } = value;
+                };
+                text += &format!("{} {} {}:", stringify!($name), size_of::<$name>(), align_of::<$name>());
+                $(text += &format!(" {}@{}", stringify!($field), offset_of!($name, $field));)*
+                text.push('\n');
+            )*
+            text
+        }};
+    }
+
+    /// What pinned maps of this layout version were created with. A change here needs a new version.
     #[test]
     fn layout_is_frozen() {
-        let layout = [
-            ("FlowKey4", size_of::<FlowKey4>(), align_of::<FlowKey4>()),
-            ("FlowKey6", size_of::<FlowKey6>(), align_of::<FlowKey6>()),
-            ("Flow", size_of::<Flow>(), align_of::<Flow>()),
-            ("Half", size_of::<Half>(), align_of::<Half>()),
-            ("Server", size_of::<Server>(), align_of::<Server>()),
-            (
-                "ServerCount",
-                size_of::<ServerCount>(),
-                align_of::<ServerCount>(),
-            ),
-            (
-                "ServerStats",
-                size_of::<ServerStats>(),
-                align_of::<ServerStats>(),
-            ),
-            ("AuditCell", size_of::<AuditCell>(), align_of::<AuditCell>()),
-            (
-                "ServiceKey",
-                size_of::<ServiceKey>(),
-                align_of::<ServiceKey>(),
-            ),
-            ("Service", size_of::<Service>(), align_of::<Service>()),
-            (
-                "ServiceConf",
-                size_of::<ServiceConf>(),
-                align_of::<ServiceConf>(),
-            ),
-            (
-                "ServiceCursor",
-                size_of::<ServiceCursor>(),
-                align_of::<ServiceCursor>(),
-            ),
-            ("Pool", size_of::<Pool>(), align_of::<Pool>()),
-            (
-                "AliasEntry",
-                size_of::<AliasEntry>(),
-                align_of::<AliasEntry>(),
-            ),
-            ("SlotBlock", size_of::<SlotBlock>(), align_of::<SlotBlock>()),
-            ("Settings", size_of::<Settings>(), align_of::<Settings>()),
-            ("Port", size_of::<Port>(), align_of::<Port>()),
-            (
-                "TableState",
-                size_of::<TableState>(),
-                align_of::<TableState>(),
-            ),
-            ("SweepArgs", size_of::<SweepArgs>(), align_of::<SweepArgs>()),
-        ];
         assert_eq!(LAYOUT_VERSION, 1);
+        let layout = layout! {
+            FlowKey4 { client, vip, client_port, vip_port }
+            FlowKey6 { client, vip, client_port, vip_port }
+            Flow { word, last_seen, client_next, created, reserved }
+            Half { word, epoch, isn, since, reserved }
+            Server { link, generation, ifindex, max_connections, service, address, name_hash, reserved }
+            ServerCount { active, pending, opened, closed, expired, refused, full }
+            ServerStats { packets, bytes }
+            AuditCell { pass, counted, uncounted }
+            ServiceKey { address, port, protocol, zero }
+            Service { id, name_hash }
+            ServiceConf { pool, flags }
+            ServiceCursor { next, reserved }
+            SmallEntry { server, weight, max_connections, reserved }
+            Pool {
+                servers, scheduler, alias, sequence, sequence_len, maglev, maglev_len, alias_len, capped, reserved, small
+            }
+            AliasEntry { threshold, server, alias, server_weight, alias_weight }
+            SlotBlock { slots }
+            Settings { window_shift, pending_floor, recover_after, full_for, reserved }
+            Port { ifindex, mac, reserved }
+            TableState { full_at, full_total, said, reserved }
+            SweepArgs {
+                pass, established, half_closed, closing, reset, jiffies, nanoseconds, flows, removed, server, correction,
+                reserved
+            }
+        };
+        assert_eq!(layout, include_str!("layout.txt"));
+    }
+
+    /// Bits and numbers that are stored in maps.
+    #[test]
+    fn what_the_bits_mean_is_frozen() {
+        use FlowState::{Closing, Dead, Established, HalfClosed, Reset};
+        use HalfKind::{Gone, Local, Pending, Recovered, Remembered};
         assert_eq!(
-            layout,
-            [
-                ("FlowKey4", 12, 4),
-                ("FlowKey6", 36, 4),
-                ("Flow", 64, 8),
-                ("Half", 32, 8),
-                ("Server", 64, 8),
-                ("ServerCount", 64, 8),
-                ("ServerStats", 16, 8),
-                ("AuditCell", 16, 8),
-                ("ServiceKey", 20, 4),
-                ("Service", 8, 4),
-                ("ServiceConf", 8, 4),
-                ("ServiceCursor", 64, 8),
-                ("Pool", 320, 4),
-                ("AliasEntry", 16, 4),
-                ("SlotBlock", 64, 2),
-                ("Settings", 64, 4),
-                ("Port", 16, 4),
-                ("TableState", 64, 8),
-                ("SweepArgs", 64, 8),
-            ]
+            [Dead, Established, HalfClosed, Closing, Reset].map(|state| state as u8),
+            [0, 1, 2, 3, 4]
         );
+        assert_eq!(
+            [Gone, Pending, Recovered, Remembered, Local].map(|kind| kind as u8),
+            [0, 1, 2, 3, 4]
+        );
+        assert_eq!([SERVER_PRESENT, SERVER_ACCEPT, SERVER_RESET], [1, 2, 4]);
+        assert_eq!(SERVICE_REPLY_LOCAL, 1);
+        assert_eq!(
+            [SCHEDULER_LEASTCONN, SCHEDULER_ROUNDROBIN, SCHEDULER_SOURCE],
+            [0, 1, 2]
+        );
+        assert_eq!(
+            FlowWord::new(HalfClosed, 0x1234, 0xabc, 0x765_4321).0,
+            0x7654_321a_bc12_3402
+        );
+        assert_eq!(
+            HalfWord::new(Local, 0x1234, 0xabc, 0x765_4321).0,
+            0x7654_321a_bc12_3404
+        );
+        assert_eq!(PendingWindow::new(7, 9).0, 0x7_0000_0009);
+    }
+
+    /// A map that is pinned is only adopted with the size that it has.
+    #[test]
+    fn sizes_of_maps_are_frozen() {
+        let sizes = [
+            MAX_SERVICES,
+            MAX_LISTENS,
+            MAX_SERVERS,
+            MAX_ALIAS,
+            MAX_SLOT_BLOCKS,
+            MAX_PORTS,
+            MAX_REASONS,
+            MAX_HALF,
+        ];
+        assert_eq!(
+            sizes,
+            [256, 2048, 16_384, 65_536, 262_144, 256, 64, 262_144]
+        );
+    }
+
+    /// Counters are adopted by their place: a new reason goes to the end.
+    #[test]
+    fn reasons_keep_their_places() {
+        let names = Reason::ALL
+            .iter()
+            .fold(String::new(), |all, reason| all + reason.name() + "\n");
+        assert_eq!(names, include_str!("reasons.txt"));
     }
 }
