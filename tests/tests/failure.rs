@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -357,6 +358,17 @@ fn maps_that_somebody_damaged_are_repaired_and_that_is_counted() -> Result<()> {
     damaged[..6].fill(0xee);
     kernel::update(&root, "SERVERS", &index, &damaged)?;
     kernel::delete(&root, "SERVICES", &services[0].0)?;
+    // The pool in use: so many servers and such a place in the arena that nobody may follow it there.
+    let (service, conf) = service_conf(&root)?;
+    let pools = kernel::entries(&root, "POOLS")?;
+    let (pool_index, pool) = pools
+        .iter()
+        .find(|(key, _)| *key == conf[..4])
+        .context("no pool in use")?;
+    let mut damaged = pool.clone();
+    damaged[..4].fill(0xff);
+    damaged[20..28].fill(0xff);
+    kernel::update(&root, "POOLS", pool_index, &damaged)?;
     Session::open(cluster.lab.client(), cluster.lab.smtp4())
         .expect_err("the kernel knows no service now");
 
@@ -365,7 +377,7 @@ fn maps_that_somebody_damaged_are_repaired_and_that_is_counted() -> Result<()> {
         ensure!(repairs > 0, "no repair");
         Ok(repairs)
     })?;
-    assert_eq!(repaired, 2);
+    assert_eq!(repaired, 3);
     assert_eq!(kernel::entries(&root, "SERVICES")?, services);
     assert_eq!(kernel::entries(&root, "SERVERS")?, servers);
     let events = cluster.director.expect(&["events", "-n", "100"])?;
@@ -378,16 +390,42 @@ fn maps_that_somebody_damaged_are_repaired_and_that_is_counted() -> Result<()> {
             .director
             .ctl(&["status"])?
             .stdout
-            .contains("2 map entries have been repaired")
+            .contains("3 map entries have been repaired")
     );
     expect_all_alive(&mut sessions)?;
     cluster.expect_flows("smtp", &sessions)?;
+    expect_even(&cluster)?;
+
+    // Which pool is in use: one that no service has.
+    let mut conf = service_conf(&root)?.1;
+    conf[..4].fill(0xff);
+    kernel::update(&root, "SERVICE_CONFS", &service, &conf)?;
+    Session::open(cluster.lab.client(), cluster.lab.smtp4()).expect_err("there is no such pool");
+    expect_all_alive(&mut sessions)?;
+    try_wait_until("the service to have its pool again", READ_BACK, || {
+        let repairs = cluster.director.status()?.dataplane.repairs;
+        ensure!(repairs == 4, "{repairs} repairs");
+        Ok(())
+    })?;
+    expect_all_alive(&mut sessions)?;
+    expect_even(&cluster)
+}
+
+fn expect_even(cluster: &Cluster) -> Result<()> {
     let newer = cluster.open(30)?;
     assert_eq!(
         shares(&newer).into_values().collect::<Vec<_>>(),
         [10, 10, 10]
     );
     Ok(())
+}
+
+/// Key and value of the one service that is in use: bit 31 of its flags says so, and its first four bytes name its pool.
+fn service_conf(root: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
+    kernel::entries(root, "SERVICE_CONFS")?
+        .into_iter()
+        .find(|(_, conf)| u32::from_ne_bytes([conf[4], conf[5], conf[6], conf[7]]) >> 31 == 1)
+        .context("no service in use")
 }
 
 #[test]
