@@ -173,6 +173,66 @@ fn a_new_build_takes_the_place_of_the_program_and_keeps_the_maps() -> Result<()>
 }
 
 #[test]
+fn a_second_controller_and_another_mode_leave_all_as_it_is() -> Result<()> {
+    let mut cluster = Cluster::start("second", 3, weighted)?;
+    let root = cluster.director.bpf_root().to_owned();
+    let mut sessions = cluster.open(5)?;
+    let links = |root: &std::path::Path| -> Result<Vec<_>> {
+        kernel::links(root)?
+            .iter()
+            .map(|link| kernel::link_and_program(link))
+            .collect()
+    };
+    let before = links(&root)?;
+    assert_eq!(before.len(), 1);
+
+    // With a state directory of its own, the pins are all that the two share.
+    let other = cluster.director.machine().directory().join("other-state");
+    let config = cluster.director.config_path().display().to_string();
+    let arguments = [
+        "--config",
+        &config,
+        "--state-dir",
+        &other.display().to_string(),
+        "run",
+    ];
+    let second = cluster.director.ctl(&arguments)?;
+    assert_ne!(second.code, 0, "{second:?}");
+    let says = format!("another mb-lb-ctl works on {}", root.display());
+    assert!(second.stderr.contains(&says), "{second:?}");
+    assert_eq!(links(&root)?, before);
+    expect_all_alive(&mut sessions)?;
+
+    let text = format!(
+        "[director]\nxdp = \"generic\"\n\n{}",
+        weighted(&cluster.lab)
+    );
+    cluster.director.write_config(&text)?;
+    let says = "goes on in native mode";
+    cluster.director.expect(&["reload"])?;
+    let told = |cluster: &Cluster| {
+        try_wait_until("the refusal to be told", SOON, || {
+            let status = cluster.director.ctl(&["status"])?;
+            ensure!(
+                status.code == 10 && status.stdout.contains(says),
+                "{status:?}"
+            );
+            Ok(())
+        })
+    };
+    told(&cluster)?;
+    assert_eq!(links(&root)?, before);
+    expect_all_alive(&mut sessions)?;
+    // Nor does a restart throw it away.
+    cluster.director.stop()?;
+    cluster.director.run()?;
+    told(&cluster)?;
+    assert_eq!(links(&root)?[0].0, before[0].0, "the link is another");
+    expect_all_alive(&mut sessions)?;
+    cluster.expect_flows("smtp", &sessions)
+}
+
+#[test]
 fn detach_is_refused_under_a_running_daemon_and_takes_all_away_after_it() -> Result<()> {
     let mut cluster = Cluster::start("detach", 3, weighted)?;
     let root = cluster.director.bpf_root().to_owned();
