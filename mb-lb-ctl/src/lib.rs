@@ -12,6 +12,7 @@ pub mod health;
 pub mod plan;
 pub mod schedule;
 pub mod snapshot;
+pub mod vrrp;
 
 // Edges.
 pub mod admin;
