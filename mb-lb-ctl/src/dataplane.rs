@@ -222,7 +222,11 @@ impl Dataplane {
             if takes_away && refused.is_some() {
                 continue;
             }
-            match self.kernel.apply(op) {
+            let applied = match op {
+                Op::ResetCounts { index } => self.stats.clear(*index),
+                _ => Ok(()),
+            };
+            match applied.and_then(|()| self.kernel.apply(op)) {
                 Ok(()) => plan::apply(&mut self.image, op),
                 Err(error) => {
                     refused.get_or_insert_with(|| {

@@ -64,6 +64,8 @@ pub enum Event {
     Interfaces {
         attached: Vec<Attached>,
         error: Option<String>,
+        /// Which [`Action::Attach`] it follows from, counted by whoever performs them.
+        number: u64,
     },
     /// Addresses on which the `no_server` text cannot be said, and why. RST is answered there instead.
     RepliesFailed(Vec<(SocketAddr, String)>),
@@ -100,6 +102,8 @@ pub enum Outcome {
     Failure,
     /// A failure that leaves no doubt: the server's kernel says that nobody listens. It weighs as two.
     Refused,
+    /// The director could not look: no descriptor, no local port, no network. Says nothing about the server.
+    Inconclusive,
 }
 
 /// Next hop of a server.
@@ -110,9 +114,11 @@ pub enum Neighbour {
         ifindex: u32,
         interface: String,
     },
-    /// With the reason, for people: `no answer to ARP for 10.0.0.1 on eth0`, `no route to 10.0.0.1`,
-    /// `10.0.0.1 is reached through the router 10.0.0.254, but dsr needs it on the same segment`.
+    /// The server does not answer: `no answer to ARP for 10.0.0.1 on eth0`.
     Unresolved(String),
+    /// The director has no way to it, which says nothing about the server: `eth0 is down`, `no route to 10.0.0.1`,
+    /// `10.0.0.1 is reached through the router 10.0.0.254, but dsr needs it on the same segment`.
+    Unreachable(String),
 }
 
 /// A change that an operator asks for at run time.
@@ -195,6 +201,9 @@ pub struct SavedServer {
     pub reason: String,
     #[serde(default)]
     pub weight: Option<u16>,
+    /// What the file said when the weight was set.
+    #[serde(default)]
+    pub configured: Option<u16>,
     /// Unix seconds.
     #[serde(default)]
     pub since: u64,

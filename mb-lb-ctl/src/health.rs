@@ -69,18 +69,21 @@ impl Health {
 
     /// Takes in the result of one check.
     pub fn on_result(&mut self, outcome: Outcome, now: Duration) -> Option<Transition> {
+        if outcome == Outcome::Inconclusive {
+            return None;
+        }
         self.remember(outcome);
         if outcome != Outcome::Success && self.state == HealthState::Up {
             self.failures += 1;
         }
         let to = match (self.state, outcome) {
             (HealthState::Unknown, Outcome::Success) => HealthState::Up,
-            (HealthState::Unknown, Outcome::Failure | Outcome::Refused) => HealthState::Down,
+            (HealthState::Unknown, _) => HealthState::Down,
             (HealthState::Up, Outcome::Success) => {
                 self.level = self.full();
                 HealthState::Up
             }
-            (HealthState::Up, Outcome::Failure | Outcome::Refused) => {
+            (HealthState::Up, _) => {
                 let weight = if outcome == Outcome::Refused { 2 } else { 1 };
                 self.level = self.level.saturating_sub(weight);
                 if self.level < self.rise {
@@ -97,7 +100,7 @@ impl Health {
                     HealthState::Down
                 }
             }
-            (HealthState::Down, Outcome::Failure | Outcome::Refused) => {
+            (HealthState::Down, _) => {
                 self.level = 0;
                 HealthState::Down
             }

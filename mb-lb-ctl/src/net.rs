@@ -38,6 +38,6 @@ pub enum Error {
     NoSuchInterface(String),
     #[error("{0} is not an Ethernet interface")]
     NotEthernet(String),
-    #[error("there is no route to {0} from which its interface would follow")]
+    #[error("{0} is on no segment of this host, so its interface does not follow")]
     NoRoute(IpAddr),
 }

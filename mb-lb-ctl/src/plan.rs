@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use mb_lb_common::{MAX_PORTS, Port, Server, Service, ServiceKey, TCP};
+use mb_lb_common::{MAX_PORTS, Port, SERVER_ACCEPT, Server, Service, ServiceKey, TCP};
 
 use crate::config::FlowTimeouts;
 use crate::schedule::{self, PoolSpec, Tables};
@@ -149,10 +149,15 @@ pub fn diff(actual: &Image, desired: &Image) -> Vec<Op> {
             ops.push(Op::SetPort { slot, port });
         }
     }
+    // A server that is to take new flows is there before a pool points at it; one that is not any more is in no pool
+    // before its record says so: else its newest connections would be reset.
+    let mut later = Vec::new();
     for (&index, &server) in &desired.servers {
         match actual.servers.get(&index) {
             Some(known) if *known == server => {}
             known => {
+                let accepts = Server::flags_of(server.link) & SERVER_ACCEPT != 0;
+                let ops = if accepts { &mut ops } else { &mut later };
                 if known.is_none_or(|known| known.generation != server.generation) {
                     ops.push(Op::ResetCounts { index });
                 }
@@ -188,6 +193,7 @@ pub fn diff(actual: &Image, desired: &Image) -> Vec<Op> {
             ops.push(Op::ClearService { service });
         }
     }
+    ops.append(&mut later);
     for (&index, server) in &actual.servers {
         if !desired.servers.contains_key(&index) {
             ops.push(Op::ClearServer {

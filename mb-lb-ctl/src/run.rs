@@ -189,7 +189,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     };
     // Before anybody is answered: "no such service" would be wrong.
     director.turn(Event::Config(Box::new(config)));
-    director.publish_now();
+    director.publish();
     let admin = tokio::spawn(admin::serve(socket, handle, async {
         // An error is the sender gone, which is the same end.
         let _stopped = stopped.await;
@@ -251,9 +251,17 @@ struct Applies {
     done: u64,
     /// What the kernel refused of the last one.
     refused: Option<String>,
-    /// Answers that wait until so many are done.
-    owed: VecDeque<(u64, Answer)>,
-    published_at: Option<Instant>,
+    /// The same of interfaces to attach to, each of which may be followed by a plan.
+    attaches_sent: u64,
+    attaches_done: u64,
+    owed: VecDeque<Owed>,
+}
+
+/// An answer that waits until the kernel has what was asked for.
+struct Owed {
+    attaches: u64,
+    plans: u64,
+    answer: Answer,
 }
 
 /// Gives an answer, with what the kernel refused.
@@ -309,44 +317,35 @@ impl Director {
         now(self.start)
     }
 
-    /// Publishes a snapshot once the kernel has what it says: a server that `status` calls usable is. Where plans follow
-    /// each other without a gap, one is published every second all the same.
-    fn publish(&mut self) {
-        let fresh = self
-            .applies
-            .published_at
-            .is_some_and(|at| at.elapsed() < TICK);
-        if self.applies.done == self.applies.sent || !fresh {
-            self.publish_now();
-        }
-    }
-
-    fn publish_now(&mut self) {
+    fn publish(&self) {
         self.published
             .send_replace(Arc::new(self.engine.snapshot(self.now())));
-        self.applies.published_at = Some(Instant::now());
     }
 
     /// Has an answer given when the kernel has all that was sent to it by now.
     fn owe(&mut self, answer: impl FnOnce(Option<&str>) + Send + 'static) {
-        let after = self.applies.sent;
-        self.applies.owed.push_back((after, Box::new(answer)));
+        self.applies.owed.push_back(Owed {
+            attaches: self.applies.attaches_sent,
+            plans: self.applies.sent,
+            answer: Box::new(answer),
+        });
         self.answer_owed();
     }
 
     /// Gives the answers that are due. Whoever gets one may look at once whether it is so.
     fn answer_owed(&mut self) {
-        let done = self.applies.done;
-        let due = self
-            .applies
-            .owed
-            .partition_point(|(after, _)| *after <= done);
-        if due == 0 {
+        let Applies {
+            done,
+            attaches_done,
+            ..
+        } = self.applies;
+        let is_due = |owed: &Owed| owed.plans <= done && owed.attaches <= attaches_done;
+        if !self.applies.owed.front().is_some_and(is_due) {
             return;
         }
-        self.publish_now();
-        for (_, answer) in self.applies.owed.drain(..due) {
-            answer(self.applies.refused.as_deref());
+        self.publish();
+        while let Some(owed) = self.applies.owed.pop_front_if(|owed| is_due(owed)) {
+            (owed.answer)(self.applies.refused.as_deref());
         }
     }
 
@@ -356,6 +355,10 @@ impl Director {
             self.applies.done += 1;
             self.applies.refused.clone_from(refused);
         }
+        let attached = match &event {
+            Event::Interfaces { number, .. } => Some(*number),
+            _ => None,
+        };
         let actions = self.engine.handle(event, self.now());
         let mut replies = Vec::new();
         let mut answers = Vec::new();
@@ -365,7 +368,10 @@ impl Director {
                     self.applies.sent += 1;
                     self.worker.send(Job::Apply(desired));
                 }
-                Action::Attach(config) => self.worker.attach(*config),
+                Action::Attach(config) => {
+                    self.applies.attaches_sent += 1;
+                    self.worker.attach(self.applies.attaches_sent, *config);
+                }
                 Action::Checks(tasks) => self.prober.set(tasks),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
                 Action::Replies(texts) => replies.push(texts),
@@ -376,6 +382,14 @@ impl Director {
                         tracing::error!(%error, "admin states and weights are not saved: a restart will forget them");
                     }
                 }
+            }
+        }
+        if let Some(number) = attached {
+            self.applies.attaches_done = self.applies.attaches_done.max(number);
+            // The plan that follows from the interfaces belongs to what was asked for.
+            let sent = self.applies.sent;
+            for owed in &mut self.applies.owed {
+                owed.plans = owed.plans.max(sent);
             }
         }
         // Only when the rest is saved and queued: who is told that a server is drained may kill us the next moment.

@@ -591,24 +591,28 @@ pub struct Seen {
 /// the LRU list evict others.
 #[inline(always)]
 pub fn remember<K: Key>(key: &K, half: Option<*mut Half>, word: HalfWord, seen: Seen) {
-    match half {
-        Some(half) => {
-            // SAFETY: inside the map value. Two CPUs that write the same connection's entry at once can mix two
-            // valid entries; the next SYN repairs that, and windows age.
-            unsafe {
+    if let Some(half) = half {
+        // SAFETY: inside the map value. The list may have given the element to another connection since it was looked
+        // up; its word differs then, and so nothing is written. Between the swap and the last write there are
+        // nanoseconds, on a CPU that does nothing else.
+        unsafe {
+            let old = HalfWord(atomic::load(&raw const (*half).word));
+            let gone = old.with_kind(HalfKind::Gone);
+            if atomic::compare_and_swap(&raw mut (*half).word, old.0, gone.0) {
                 (&raw mut (*half).epoch).write_volatile(seen.epoch);
                 (&raw mut (*half).isn).write_volatile(seen.isn);
                 (&raw mut (*half).since).write_volatile(seen.since);
                 (&raw mut (*half).word).write_volatile(word.0);
+                return;
             }
         }
-        None => insert_half(
-            key,
-            word.0,
-            u64::from(seen.epoch) << 32 | u64::from(seen.isn),
-            seen.since,
-        ),
     }
+    insert_half(
+        key,
+        word.0,
+        u64::from(seen.epoch) << 32 | u64::from(seen.isn),
+        seen.since,
+    );
 }
 
 /// A function of its own, for its stack.

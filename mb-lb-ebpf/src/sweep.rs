@@ -207,12 +207,8 @@ unsafe fn expire<K: Key>(key: &K, flow: *mut Flow, word: FlowWord, now: u64) -> 
         epoch: pending::UNCOUNTED,
         isn: 0,
     };
-    steer::remember(
-        &key,
-        key.half(),
-        HalfWord(word.0 & !0xf).with_kind(kind),
-        seen,
-    );
+    // Through the map, not over an old entry: this program can lose its CPU between look-up and write.
+    steer::remember(&key, None, HalfWord(word.0 & !0xf).with_kind(kind), seen);
     key.remove_flow();
     true
 }

@@ -339,6 +339,28 @@ fn a_network_card_that_is_replaced_carries_the_program_again() -> Result<()> {
 }
 
 #[test]
+fn a_link_of_the_director_that_flaps_ends_no_session() -> Result<()> {
+    let cluster = Cluster::start("flap", 3, |lab| Service::smtp(lab, &[10, 10, 10]).toml())?;
+    let mut sessions = cluster.open(25)?;
+    let lb1 = cluster.director.machine();
+    lb1.run("ip", &["link", "set", "eth0", "down"])?;
+    // Its clients send now, and hear nothing; their own kernels send again until it is back.
+    try_wait_until("the director to know", SOON, || {
+        let server = cluster.server("smtp/mb1")?;
+        ensure!(server.health_reason.contains("eth0 is down"), "{server:?}");
+        ensure!(!server.usable, "{server:?}");
+        Ok(())
+    })?;
+    lb1.run("ip", &["link", "set", "eth0", "up"])?;
+    expect_all_alive(&mut sessions)?;
+    cluster.wait_usable()?;
+    expect_all_alive(&mut sessions)?;
+    cluster.expect_flows("smtp", &sessions)?;
+    assert_eq!(cluster.packets("server_down_reset")?, 0);
+    expect_even(&cluster)
+}
+
+#[test]
 fn maps_that_somebody_damaged_are_repaired_and_that_is_counted() -> Result<()> {
     let cluster = Cluster::start("damage", 3, |lab| Service::smtp(lab, &[10, 10, 10]).toml())?;
     let root = cluster.director.bpf_root().to_owned();

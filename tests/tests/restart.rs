@@ -359,6 +359,11 @@ fn before_its_first_checks_a_restarted_controller_trusts_those_that_were_up_and_
     cluster.wait_server("smtp/mb3", SOON, |server| {
         server.health == HealthState::Down
     })?;
+    try_wait_until("the kernel to have it", SOON, || {
+        let record = cluster.director.record("smtp/mb3")?;
+        ensure!(!record.accepts, "{record:?}");
+        Ok(())
+    })?;
     cluster.director.kill()?;
     checked[0].freeze()?;
     checked[1].freeze()?;

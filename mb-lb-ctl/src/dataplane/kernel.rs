@@ -1,9 +1,8 @@
 //! The pinned maps as an [`Image`]: reads it back, and does to them what a plan says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use mb_lb_common::{
     AliasEntry, MAX_ALIAS, MAX_LISTENS, MAX_PORTS, MAX_SERVERS, MAX_SERVICES, MAX_SLOT_BLOCKS,
@@ -12,13 +11,9 @@ use mb_lb_common::{
 };
 
 use super::arena::Arena;
-use super::sys::Table;
+use super::sys::{self, Table};
 use crate::plan::{Image, Op, ServiceImage};
 use crate::schedule::Tables;
-
-/// A run of the program that still reads a pool which is no longer active lasts microseconds. So long after a
-/// flip its memory is not touched.
-const GRACE: Duration = Duration::from_millis(2);
 
 /// The maps that the controller writes.
 #[derive(Debug)]
@@ -36,7 +31,8 @@ pub struct Kernel {
     slot_arena: Arena,
     /// What each pool holds of the arenas: from here it is freed, not from what a damaged map says.
     regions: BTreeMap<u32, Regions>,
-    flipped: BTreeMap<u32, Instant>,
+    /// Services whose pool that is not active may still be read.
+    flipped: BTreeSet<u32>,
 }
 
 /// Start and length in the arenas.
@@ -80,11 +76,14 @@ impl Kernel {
             slots: Table::open(&pins.join(maps::SLOTS))?,
             servers: Table::open(&pins.join(maps::SERVERS))?,
             counts: Table::open(&pins.join(maps::COUNTS))?,
-            alias_arena: Arena::new(MAX_ALIAS),
-            slot_arena: Arena::new(MAX_SLOT_BLOCKS),
+            alias_arena: Arena::new(0),
+            slot_arena: Arena::new(0),
             regions: BTreeMap::new(),
-            flipped: BTreeMap::new(),
+            flipped: (0..MAX_SERVICES).collect(),
         };
+        // As large as the maps are: an earlier build may have made them.
+        kernel.alias_arena = Arena::new(kernel.alias.shape()?.max_entries.min(MAX_ALIAS));
+        kernel.slot_arena = Arena::new(kernel.slots.shape()?.max_entries.min(MAX_SLOT_BLOCKS));
         for index in 0..2 * MAX_SERVICES {
             let pool = kernel.pool(index)?;
             if pool.servers == 0 {
@@ -248,7 +247,8 @@ impl Kernel {
                     flags: 0,
                 };
                 self.confs.set(service, &empty)?;
-                self.wait_for_grace(*service);
+                self.flipped.insert(*service);
+                self.wait_for_readers(*service)?;
                 self.drop_pool(2 * service)?;
                 self.drop_pool(2 * service + 1)
             }
@@ -261,10 +261,14 @@ impl Kernel {
         }
     }
 
-    fn wait_for_grace(&mut self, service: u32) {
-        if let Some(at) = self.flipped.remove(&service) {
-            std::thread::sleep(GRACE.saturating_sub(at.elapsed()));
+    /// Before the memory of a pool is written that a run of the program may still read: waits for the end of every run
+    /// that began before. One wait does for all services that were flipped until then.
+    fn wait_for_readers(&mut self, service: u32) -> io::Result<()> {
+        if self.flipped.contains(&service) {
+            sys::wait_for_readers()?;
+            self.flipped.clear();
         }
+        Ok(())
     }
 
     /// Frees what a pool that is not active holds.
@@ -307,7 +311,7 @@ impl Kernel {
             Some(conf) if conf.flags & IN_USE != 0 && conf.pool == 2 * service => 2 * service + 1,
             _ => 2 * service,
         };
-        self.wait_for_grace(service);
+        self.wait_for_readers(service)?;
         self.drop_pool(next)?;
         let tables = &image.tables;
         let (alias, sequence, maglev) = self.allocate(tables)?;
@@ -349,7 +353,7 @@ impl Kernel {
                 flags: image.flags | IN_USE,
             },
         )?;
-        self.flipped.insert(service, Instant::now());
+        self.flipped.insert(service);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 use bytemuck::{Pod, Zeroable};
@@ -286,6 +287,30 @@ pub struct PerCpuTable<V> {
     marker: PhantomData<V>,
 }
 
+/// Waits until every run of an XDP program that was under way has ended: they run inside RCU read sections, and the
+/// barrier is one grace period (membarrier(2), Linux 4.3).
+///
+/// # Errors
+/// The kernel's; a kernel without the call, or with isolated CPUs (`nohz_full`), waits for a fixed time instead.
+pub fn wait_for_readers() -> io::Result<()> {
+    const GLOBAL: libc::c_int = 1;
+    /// A run lasts microseconds, unless its CPU is taken away by a hypervisor.
+    const INSTEAD: Duration = Duration::from_millis(100);
+    // SAFETY: no memory is passed.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM) => {
+            std::thread::sleep(INSTEAD);
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
 impl<V: Pod + Zeroable> PerCpuTable<V> {
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
@@ -293,6 +318,22 @@ impl<V: Pod + Zeroable> PerCpuTable<V> {
             cpus: aya::util::nr_cpus().map_err(|(_, error)| error)?,
             marker: PhantomData,
         })
+    }
+
+    /// Sets the values of all CPUs to zero.
+    pub fn clear(&self, index: u32) -> io::Result<()> {
+        let stride = size_of::<V>().next_multiple_of(8);
+        let zeros = vec![0u64; stride / 8 * self.cpus];
+        let mut attr = attr();
+        {
+            // SAFETY: a union field of integers.
+            let element = unsafe { &mut attr.__bindgen_anon_2 };
+            element.map_fd = self.fd.as_raw_fd() as u32;
+            element.key = (&raw const index) as u64;
+            element.__bindgen_anon_1.value = zeros.as_ptr() as u64;
+        }
+        // SAFETY: the buffer holds the padded value of every possible CPU.
+        unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
     }
 
     /// The value of each possible CPU.

@@ -121,7 +121,7 @@ impl Engine {
         }
         for (server, standing) in service.servers.iter().zip(&standings) {
             let target = format!("{name}/{}", server.config.name);
-            if let Standing::Down(why) = standing
+            if let Standing::Down(why) | Standing::CutOff(why) = standing
                 && server.admin != AdminState::Maint
             {
                 alarms.push(alarm(

@@ -1,14 +1,16 @@
 //! The turns: what each event does to the policy state, and what follows from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 
 use super::indices::Indices;
 use super::server::{ServerState, Standing};
 use super::{
-    Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Refusal, SavedServer,
-    SavedState, ServerRef, Weight,
+    Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
+    SavedServer, SavedState, ServerRef, Weight,
 };
 use crate::config::{self, Config};
 use crate::dataplane::{Adopted, Report};
@@ -66,6 +68,10 @@ pub struct Engine {
     seq: u64,
     /// What was last sent out, so that only changes are.
     sent: Sent,
+    /// Servers of the plans that are on their way to the kernel, oldest first.
+    in_flight: VecDeque<BTreeMap<u32, Record>>,
+    /// Servers as the kernel has them, as far as it has said so.
+    in_kernel: BTreeMap<u32, Record>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -113,6 +119,8 @@ impl Engine {
             apply_error: None,
             reload_error: None,
             mute: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            in_kernel: adopted.image.servers.clone(),
             report: Report::default(),
             counted_at: None,
             table_full_at: None,
@@ -153,14 +161,18 @@ impl Engine {
             }
             Event::Counted(report) => self.on_counted(*report, now, &mut actions),
             Event::Applied(error) => {
+                let servers = self.in_flight.pop_front();
+                if let Some(servers) = servers.filter(|_| error.is_none()) {
+                    self.in_kernel = servers;
+                }
                 if let Some(why) = error.as_ref().filter(|_| self.apply_error.is_none()) {
                     self.record(now, "", "apply-failed", why.clone(), &mut actions);
                 }
                 self.apply_error = error;
             }
-            Event::Interfaces { attached, error } => {
-                self.on_interfaces(attached, error, now, &mut actions)
-            }
+            Event::Interfaces {
+                attached, error, ..
+            } => self.on_interfaces(attached, error, now, &mut actions),
             Event::RepliesFailed(failed) => self.mute = failed.into_iter().collect(),
             Event::Deadline => {}
         }
@@ -357,20 +369,31 @@ impl Engine {
                 &self.services[service].servers[server],
             )
             .0;
+        let cut_off = self.services[service].servers[server].is_cut_off(self.attached());
         let config = &self.services[service].config;
         let (check, slow_start) = (config.check.clone(), config.slow_start);
         let state = &mut self.services[service].servers[server];
         let (Some(check), true) = (check, state.admin != AdminState::Maint) else {
             return false;
         };
-        // An earlier controller saw it up: its first failure here is one of `fall`, not the first word about it.
-        if state.trusted && state.health.state() == HealthState::Unknown {
+        if result.outcome == Outcome::Inconclusive
+            || (cut_off && result.outcome != Outcome::Success)
+        {
+            // Shown, but no verdict.
+            state.result = Some(result);
+            return false;
+        }
+        // An earlier controller saw it up, or had its flows go on: its first failure here is one of `fall`, not the
+        // first word about it.
+        let spared = state.was_alive && (state.admin == AdminState::Drain || state.weight == 0);
+        if (state.trusted || spared) && state.health.state() == HealthState::Unknown {
             state.health.assume_up(now.since_start);
         }
         let interval = state.health.interval(&check);
         let transition = state.health.on_result(result.outcome, now.since_start);
         let told_other = state.trusted;
         state.trusted = false;
+        state.was_alive = false;
         state.result = Some(result);
         if let Some(transition) = transition.filter(|_| !slow_start.is_zero()) {
             state.ramp.on_transition(transition, now.since_start);
@@ -436,6 +459,7 @@ impl Engine {
                 }
             }
         }
+        let error = self.refuse_collisions(&mut attached).or(error);
         for interface in &attached {
             if !self
                 .attached
@@ -453,6 +477,38 @@ impl Engine {
         self.attach_known = true;
         self.attach_error = error;
         self.tell_changes(&before, now, actions);
+    }
+
+    /// The kernel finds an interface by the last bits of its index. Of two that share them, the one that was there stays.
+    fn refuse_collisions(&self, attached: &mut Vec<Attached>) -> Option<String> {
+        let slot = |interface: &Attached| interface.ifindex % mb_lb_common::MAX_PORTS;
+        let known = |interface: &Attached| {
+            self.attached
+                .iter()
+                .any(|known| known.ifindex == interface.ifindex)
+        };
+        attached.sort_by_key(|interface| (!known(interface), interface.ifindex));
+        let mut kept: Vec<Attached> = Vec::new();
+        let mut refused = None;
+        for interface in attached.drain(..) {
+            match kept.iter().find(|other| slot(other) == slot(&interface)) {
+                Some(other) => {
+                    refused = Some(format!(
+                        "{} (index {}) cannot be used beside {} (index {}): their indices are equal modulo {}; \
+                         recreate one of them",
+                        interface.name,
+                        interface.ifindex,
+                        other.name,
+                        other.ifindex,
+                        mb_lb_common::MAX_PORTS
+                    ));
+                }
+                None => kept.push(interface),
+            }
+        }
+        kept.sort_by_key(|interface| interface.ifindex);
+        *attached = kept;
+        refused
     }
 
     fn on_change(
@@ -604,6 +660,10 @@ impl Engine {
             // Tried again with every report, which comes once a second.
             self.sent.desired = None;
         }
+        if self.attach_error.is_some() {
+            // What is in the way may have gone.
+            actions.push(Action::Attach(Box::new(self.config.clone())));
+        }
         self.counted_at = Some(now.since_start);
         self.report = report;
     }
@@ -647,6 +707,7 @@ impl Engine {
         }
         let desired = self.desired(now);
         if self.sent.desired.as_ref() != Some(&desired) {
+            self.in_flight.push_back(desired.servers.clone());
             actions.push(Action::Apply(Box::new(desired.clone())));
             self.sent.desired = Some(desired);
         }
@@ -699,6 +760,18 @@ impl Engine {
 
     pub(super) fn standing(&self, service: &ServiceState, server: &ServerState) -> Standing {
         server.standing(service.config.check.is_some(), self.attached())
+    }
+
+    /// The kernel gives it new flows, as far as it has said so.
+    pub(super) fn takes_flows(&self, service: &ServiceState, server: &ServerState) -> bool {
+        let in_kernel = self
+            .in_kernel
+            .get(&server.slot.index)
+            .is_some_and(|record| {
+                record.generation == server.slot.generation
+                    && Record::flags_of(record.link) & SERVER_ACCEPT != 0
+            });
+        in_kernel && self.standing(service, server) == Standing::Usable && !server.reading.full
     }
 
     pub(super) fn seen(

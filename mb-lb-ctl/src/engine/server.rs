@@ -35,6 +35,8 @@ pub struct ServerState {
     pub ifindex: u32,
     /// An earlier controller had it take new flows: it goes on until the first check says otherwise.
     pub trusted: bool,
+    /// An earlier controller had its flows go on, whether it took new ones or not: its first failure is one of `fall`.
+    pub was_alive: bool,
     /// An earlier controller had its flows reset: that goes on until the first check.
     pub was_reset: bool,
     /// When admin state or health last changed.
@@ -57,6 +59,8 @@ pub enum Standing {
     /// Not known yet.
     Unknown(String),
     Down(String),
+    /// The director cannot reach it, through no fault of the server: no new flow, but no flow is ended for it.
+    CutOff(String),
 }
 
 impl ServerState {
@@ -86,6 +90,8 @@ impl ServerState {
             ifindex: earlier.map_or(0, |record| record.ifindex),
             trusted: earlier
                 .is_some_and(|record| Record::flags_of(record.link) & SERVER_ACCEPT != 0),
+            was_alive: earlier
+                .is_some_and(|record| Record::flags_of(record.link) & SERVER_RESET == 0),
             was_reset: earlier
                 .is_some_and(|record| Record::flags_of(record.link) & SERVER_RESET != 0),
             since: now.since_start,
@@ -104,7 +110,11 @@ impl ServerState {
         self.admin = saved.admin;
         self.by.clone_from(&saved.by);
         self.reason.clone_from(&saved.reason);
-        if let Some(weight) = saved.weight {
+        // The file says something new since: that holds, as with a reload.
+        let unchanged = saved
+            .configured
+            .is_none_or(|weight| weight == self.config.weight);
+        if let Some(weight) = saved.weight.filter(|_| unchanged) {
             self.weight = weight.min(256);
         }
     }
@@ -117,6 +127,7 @@ impl ServerState {
             by: self.by.clone(),
             reason: self.reason.clone(),
             weight,
+            configured: weight.map(|_| self.config.weight),
             since: wall_s,
         })
     }
@@ -124,7 +135,7 @@ impl ServerState {
     /// What the checks and the neighbour table together say. `attached`: interfaces that the program is on;
     /// `None` where that is not known yet.
     pub fn seen(&self, checked: bool, attached: Option<&[Attached]>) -> (HealthState, String) {
-        if let Some(Neighbour::Unresolved(why)) = &self.neighbour {
+        if let Some(Neighbour::Unresolved(why) | Neighbour::Unreachable(why)) = &self.neighbour {
             return (HealthState::Down, why.clone());
         }
         if self.neighbour.is_none() && self.mac == [0; 6] {
@@ -136,8 +147,7 @@ impl ServerState {
                 ),
             );
         }
-        let on = |interface: &Attached| interface.ifindex == self.ifindex;
-        if attached.is_some_and(|attached| !attached.iter().any(on)) {
+        if self.is_unattached(attached) {
             let interface = match &self.neighbour {
                 Some(Neighbour::Resolved { interface, .. }) => interface.clone(),
                 _ => format!("interface {}", self.ifindex),
@@ -168,8 +178,20 @@ impl ServerState {
         }
     }
 
+    /// The interface that leads to it does not carry the program.
+    fn is_unattached(&self, attached: Option<&[Attached]>) -> bool {
+        let on = |interface: &Attached| interface.ifindex == self.ifindex;
+        self.mac != [0; 6] && attached.is_some_and(|attached| !attached.iter().any(on))
+    }
+
+    /// The director itself cannot reach it.
+    pub fn is_cut_off(&self, attached: Option<&[Attached]>) -> bool {
+        matches!(self.neighbour, Some(Neighbour::Unreachable(_))) || self.is_unattached(attached)
+    }
+
     pub fn standing(&self, checked: bool, attached: Option<&[Attached]>) -> Standing {
         match self.seen(checked, attached) {
+            (HealthState::Down, why) if self.is_cut_off(attached) => Standing::CutOff(why),
             (HealthState::Down, why) => Standing::Down(why),
             (HealthState::Unknown, why) => Standing::Unknown(why),
             (HealthState::Up, _) if self.admin != AdminState::Ready || self.weight == 0 => {

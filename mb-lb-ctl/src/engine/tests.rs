@@ -38,6 +38,8 @@ struct Bench {
     checks: Vec<CheckTask>,
     saved: Option<SavedState>,
     records: Vec<EventView>,
+    /// The kernel takes every plan at once.
+    acknowledges: bool,
 }
 
 impl Bench {
@@ -52,6 +54,7 @@ impl Bench {
             checks: Vec::new(),
             saved: None,
             records: Vec::new(),
+            acknowledges: true,
         }
     }
 
@@ -86,6 +89,14 @@ impl Bench {
                 _ => {}
             }
         }
+        let plans = actions
+            .iter()
+            .filter(|action| matches!(action, Action::Apply(_)));
+        for _ in 0..plans.count() {
+            if self.acknowledges {
+                self.handle(Event::Applied(None));
+            }
+        }
         actions
     }
 
@@ -98,6 +109,7 @@ impl Bench {
                 mode: "native",
             }],
             error: None,
+            number: 1,
         });
     }
 
@@ -202,14 +214,14 @@ impl Bench {
         self.engine.snapshot(self.now)
     }
 
-    fn count(&mut self, readings: &[(u32, ServerReading)]) {
+    fn count(&mut self, readings: &[(u32, ServerReading)]) -> Vec<Action> {
         let report = Report {
             swept: true,
             servers: readings.iter().copied().collect(),
             ..Report::default()
         };
         self.now.since_start += Duration::from_secs(1);
-        self.handle(Event::Counted(Box::new(report)));
+        self.handle(Event::Counted(Box::new(report)))
     }
 }
 
@@ -542,6 +554,7 @@ fn a_look_that_fails_takes_no_interface_away() {
     bench.handle(Event::Interfaces {
         attached: Vec::new(),
         error: Some("no route to 203.0.113.9".to_owned()),
+        number: 2,
     });
     assert_eq!(*bench.desired(), before);
     assert_eq!(bench.pool().len(), 3);
@@ -558,9 +571,168 @@ fn a_look_that_fails_takes_no_interface_away() {
     after.handle(Event::Interfaces {
         attached: Vec::new(),
         error: Some("no memory".to_owned()),
+        number: 1,
     });
     assert_eq!(after.desired().ports, before.ports);
     assert_eq!(after.pool(), bench.pool());
+}
+
+#[test]
+fn what_status_calls_usable_the_kernel_has() {
+    let config = three("");
+    let mut bench = Bench::started(&config);
+    let usable = |bench: &Bench| -> Vec<bool> {
+        let snapshot = bench.snapshot();
+        snapshot.services[0]
+            .servers
+            .iter()
+            .map(|server| server.usable)
+            .collect()
+    };
+    bench.acknowledges = false;
+    bench.check("mb1", Outcome::Success);
+    bench.check("mb2", Outcome::Success);
+    assert_eq!(usable(&bench), [false; 3]);
+    bench.handle(Event::Applied(None));
+    assert_eq!(usable(&bench), [true, false, false]);
+    // A plan that was refused says nothing new.
+    bench.handle(Event::Applied(Some("no memory".to_owned())));
+    assert_eq!(usable(&bench), [true, false, false]);
+    bench.count(&[]);
+    bench.handle(Event::Applied(None));
+    assert_eq!(usable(&bench), [true, true, false]);
+}
+
+#[test]
+fn the_directors_own_trouble_ends_no_flow() {
+    let mut bench = Bench::up(&three(""));
+    bench.handle(Event::Neighbour {
+        address: IpAddr::from([192, 0, 2, 2]),
+        neighbour: Neighbour::Unreachable("eth0 is down".to_owned()),
+    });
+    assert_eq!(bench.flags(2), SERVER_PRESENT);
+    assert_eq!(bench.pool().len(), 2);
+    let server = bench.snapshot().services[0].servers[1].clone();
+    assert_eq!(
+        (server.health, server.health_reason.as_str()),
+        (HealthState::Down, "eth0 is down")
+    );
+    assert_eq!(
+        bench.snapshot().alarms[0].text,
+        "smtp/mb2 is down: eth0 is down"
+    );
+    // What the checks make of it is no verdict on the server.
+    for _ in 0..10 {
+        assert_eq!(bench.check("mb2", Outcome::Failure), []);
+    }
+    bench.resolve(2);
+    assert_eq!(bench.flags(2), SERVER_PRESENT | SERVER_ACCEPT);
+    // Nor is a check that could not be made.
+    for _ in 0..10 {
+        bench.check("mb2", Outcome::Inconclusive);
+    }
+    assert_eq!(bench.flags(2), SERVER_PRESENT | SERVER_ACCEPT);
+    // An interface without the program: the flows could not be reset there anyway.
+    bench.handle(Event::Interfaces {
+        attached: Vec::new(),
+        error: None,
+        number: 2,
+    });
+    assert_eq!(bench.flags(2), SERVER_PRESENT);
+    bench.attach();
+    // The silence of the server itself is one.
+    bench.handle(Event::Neighbour {
+        address: IpAddr::from([192, 0, 2, 2]),
+        neighbour: Neighbour::Unresolved("no answer to ARP".to_owned()),
+    });
+    assert_eq!(bench.flags(2), SERVER_PRESENT | SERVER_RESET);
+}
+
+#[test]
+fn after_a_restart_a_drained_server_may_fail_as_often_as_any() {
+    let mut before = Bench::up(&three(""));
+    before.admin("mb2", AdminState::Drain).expect("known");
+    let saved = before.saved.clone().expect("saved");
+    let adopted = Adopted {
+        image: before.desired().image(&mut TableCache::default()),
+        ..Adopted::default()
+    };
+    let config = three("");
+    let mut after = Bench::new(&adopted, saved, &config);
+    after.handle(Event::Config(Box::new(config)));
+    after.attach();
+    after.resolve(2);
+    for _ in 0..2 {
+        after.check("mb2", Outcome::Failure);
+        assert_eq!(after.flags(2), SERVER_PRESENT);
+    }
+    after.check("mb2", Outcome::Failure);
+    assert_eq!(after.flags(2), SERVER_PRESENT | SERVER_RESET);
+}
+
+#[test]
+fn what_could_not_be_attached_is_tried_again() {
+    let mut bench = Bench::up(&three(""));
+    let attaches = |actions: &[Action]| {
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Attach(_)))
+    };
+    assert!(!attaches(&bench.count(&[])));
+    bench.handle(Event::Interfaces {
+        attached: Vec::new(),
+        error: Some("eth0 already carries another XDP program".to_owned()),
+        number: 2,
+    });
+    assert!(attaches(&bench.count(&[])));
+    bench.attach();
+    assert!(!attaches(&bench.count(&[])));
+}
+
+#[test]
+fn an_interface_that_the_kernel_could_not_tell_from_another_is_refused() {
+    let mut bench = Bench::up(&three(""));
+    let interface = |name: &str, ifindex| Attached {
+        name: name.to_owned(),
+        ifindex,
+        mac: [2, 0, 0, 0, 0, 0xfd],
+        mode: "native",
+    };
+    let ports = bench.desired().ports.clone();
+    bench.handle(Event::Interfaces {
+        attached: vec![interface("eth9", ETH0 + 256), interface("eth0", ETH0)],
+        error: None,
+        number: 2,
+    });
+    assert_eq!(
+        bench.desired().ports.keys().collect::<Vec<_>>(),
+        ports.keys().collect::<Vec<_>>()
+    );
+    let text = &bench.snapshot().alarms[0].text;
+    assert!(
+        text.contains("eth9") && text.contains("equal modulo 256"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_weight_that_the_file_changed_meanwhile_holds() {
+    let mut before = Bench::up(&three(""));
+    let weight = Weight::Absolute(7);
+    before
+        .change(Change::Weight {
+            server: target("mb3"),
+            weight,
+        })
+        .expect("known");
+    let saved = before.saved.clone().expect("saved");
+    for (file, expected) in [(5, 7), (20, 20)] {
+        let mut config = three("");
+        config.services[0].servers[2].weight = file;
+        let mut after = Bench::new(&Adopted::default(), saved.clone(), &config);
+        after.handle(Event::Config(Box::new(config)));
+        assert_eq!(after.snapshot().services[0].servers[2].weight, expected);
+    }
 }
 
 #[test]
@@ -807,7 +979,7 @@ proptest! {
                 }
                 Step::Attach(true) => bench.attach(),
                 Step::Attach(false) => {
-                    bench.handle(Event::Interfaces { attached: Vec::new(), error: Some("gone".to_owned()) });
+                    bench.handle(Event::Interfaces { attached: Vec::new(), error: Some("gone".to_owned()), number: 1 });
                 }
                 Step::Reload(which) => {
                     let mut config = three("slow_start = \"3s\"");

@@ -3,7 +3,7 @@
 use mb_lb_common::Reason;
 
 use super::core::{Engine, ServiceState};
-use super::server::{ServerState, Standing};
+use super::server::ServerState;
 use super::{Neighbour, Now};
 use crate::config::{CheckKind, Forward, OnDown};
 use crate::snapshot::{
@@ -136,7 +136,7 @@ impl Engine {
             admin_reason: server.reason.clone(),
             health,
             health_reason,
-            usable: self.standing(service, server) == Standing::Usable && !reading.full,
+            usable: self.takes_flows(service, server),
             since: elapsed(server.since),
             downtime: server.health.downtime(now.since_start).as_secs(),
             check: service.config.check.as_ref().map(|check| {

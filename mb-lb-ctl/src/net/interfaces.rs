@@ -49,9 +49,10 @@ pub async fn interfaces_for(vips: &[IpAddr]) -> Result<Vec<Interface>, Error> {
     let mut found = BTreeMap::new();
     for vip in vips {
         let index = match kernel.route(*vip).await? {
-            Route::Direct { ifindex } | Route::Via { ifindex, .. } => Some(ifindex),
+            Route::Direct { ifindex } => Some(ifindex),
             Route::Local => holder(*vip, &links, &addresses),
-            Route::None => None,
+            // By way of a router says nothing of where its packets will come in.
+            Route::Via { .. } | Route::None => None,
         };
         let link = index.and_then(|index| links.get(&index));
         let interface = ethernet(link.ok_or(Error::NoRoute(*vip))?)?;

@@ -80,6 +80,38 @@ proptest! {
         prop_assert_eq!(diff(&actual, &to), vec![]);
     }
 
+    /// At no moment does a pool name a server that takes no new flows.
+    #[test]
+    fn who_is_in_a_pool_takes_flows(
+        from in desired(),
+        to in desired(),
+        idle_before in prop::collection::btree_set(0u32..20, 0..10),
+        idle_after in prop::collection::btree_set(0u32..20, 0..10),
+    ) {
+        let consistent = |mut desired: Desired, idle: &std::collections::BTreeSet<u32>| {
+            for index in idle {
+                if let Some(server) = desired.servers.get_mut(index) {
+                    server.link = Server::link(Server::mac_of(server.link), SERVER_PRESENT);
+                }
+            }
+            let accepts = |index: u32| desired.servers.contains_key(&index) && !idle.contains(&index);
+            for service in desired.services.values_mut() {
+                service.pool.candidates.retain(|candidate| accepts(candidate.server));
+            }
+            desired.image(&mut TableCache::default())
+        };
+        let mut actual = consistent(from, &idle_before);
+        let to = consistent(to, &idle_after);
+        for op in diff(&actual, &to) {
+            apply(&mut actual, &op);
+            let pooled = actual.services.values().flat_map(|service| &service.tables.small);
+            for entry in pooled {
+                let flags = actual.servers.get(&entry.server).map_or(0, |server| Server::flags_of(server.link));
+                prop_assert!(flags & SERVER_ACCEPT != 0, "after «{op}»: #{}", entry.server);
+            }
+        }
+    }
+
     /// Add before you point, unpoint before you remove.
     #[test]
     fn nothing_points_at_nothing(from in desired(), to in desired()) {
@@ -87,13 +119,16 @@ proptest! {
         let to = to.image(&mut TableCache::default());
         let rank = |op: &Op| match op {
             Op::SetPort { .. } => 0,
-            Op::ResetCounts { .. } | Op::SetServer { .. } => 1,
+            Op::ResetCounts { index } | Op::SetServer { index, .. } => {
+                let link = to.servers.get(index).map_or(0, |server| server.link);
+                if Server::flags_of(link) & SERVER_ACCEPT != 0 { 1 } else { 6 }
+            }
             Op::SwapPool { .. } | Op::SetFlags { .. } => 2,
             Op::SetListen { .. } => 3,
             Op::RemoveListen { .. } => 4,
             Op::ClearService { .. } => 5,
-            Op::ClearServer { .. } => 6,
-            Op::ClearPort { .. } => 7,
+            Op::ClearServer { .. } => 7,
+            Op::ClearPort { .. } => 8,
         };
         let ranks: Vec<_> = diff(&from, &to).iter().map(rank).collect();
         prop_assert!(ranks.is_sorted(), "{ranks:?}");

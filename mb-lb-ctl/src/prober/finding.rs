@@ -39,6 +39,13 @@ impl Finding {
         }
     }
 
+    pub(super) fn inconclusive(code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Inconclusive,
+            ..Self::success(code, detail)
+        }
+    }
+
     pub(super) fn with_reply(self, reply: u16) -> Self {
         Self {
             reply: Some(reply),

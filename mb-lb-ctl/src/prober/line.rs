@@ -141,9 +141,9 @@ fn connect_failure(error: &io::Error) -> Finding {
         ErrorKind::ConnectionRefused => Finding::refused("L4CON", "connection refused"),
         ErrorKind::ConnectionReset => Finding::failure("L4CON", "connection reset"),
         ErrorKind::HostUnreachable => Finding::failure("L4CON", "no route to host"),
-        ErrorKind::NetworkUnreachable => Finding::failure("L4CON", "network is unreachable"),
+        ErrorKind::NetworkUnreachable => Finding::inconclusive("SOCKERR", "network is unreachable"),
         ErrorKind::TimedOut => Finding::failure("L4TOUT", "no answer to the connection attempt"),
         // Anything else is the director's own trouble: no descriptors, no local port, no permission.
-        _ => Finding::failure("SOCKERR", format!("the director cannot connect: {error}")),
+        _ => Finding::inconclusive("SOCKERR", format!("the director cannot connect: {error}")),
     }
 }

@@ -116,6 +116,7 @@ mod tests {
                 by: "alice".to_owned(),
                 reason: "kernel upgrade".to_owned(),
                 weight: Some(3),
+                configured: Some(10),
                 since: 1,
             },
         );

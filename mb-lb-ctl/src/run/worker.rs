@@ -22,6 +22,8 @@ pub enum Job {
         mode: XdpMode,
         /// Interfaces that were asked for and cannot be had.
         error: Option<String>,
+        /// Of the [`Worker::attach`] that this follows from.
+        number: u64,
     },
     Tick,
     Flows {
@@ -38,7 +40,7 @@ pub enum Job {
 pub struct Worker {
     jobs: blocking::Sender<Job>,
     thread: Option<JoinHandle<()>>,
-    attach: watch::Sender<Option<Config>>,
+    attach: watch::Sender<Option<(u64, Config)>>,
     /// A tick is waiting or under way: a slow sweep must not pile up more of them.
     ticking: Arc<Mutex<bool>>,
 }
@@ -77,9 +79,10 @@ impl Worker {
         let _queued = self.jobs.send(job);
     }
 
-    /// Attaches to the interfaces that this configuration asks for, now and whenever they change.
-    pub fn attach(&self, config: Config) {
-        self.attach.send_replace(Some(config));
+    /// Attaches to the interfaces that this configuration asks for, now and whenever they change. `number` comes back
+    /// with every [`Event::Interfaces`] that follows from it.
+    pub fn attach(&self, number: u64, config: Config) {
+        self.attach.send_replace(Some((number, config)));
     }
 
     /// Why the thread has ended, if it has.
@@ -110,7 +113,8 @@ fn work(
                 interfaces,
                 mode,
                 error,
-            } => Some(attach(&mut dataplane, &interfaces, mode, error)),
+                number,
+            } => Some(attach(&mut dataplane, &interfaces, mode, error, number)),
             Job::Tick => {
                 let report = dataplane.tick();
                 *ticking
@@ -141,6 +145,7 @@ fn attach(
     interfaces: &[Interface],
     mode: XdpMode,
     missing: Option<String>,
+    number: u64,
 ) -> Event {
     let mut errors: Vec<String> = missing.into_iter().collect();
     let mut attached = Vec::new();
@@ -165,14 +170,15 @@ fn attach(
     Event::Interfaces {
         attached,
         error: (!errors.is_empty()).then(|| errors.join("; ")),
+        number,
     }
 }
 
 /// Looks up the interfaces of the wanted configuration, and again when one of them changes.
-async fn look_up(mut wanted: watch::Receiver<Option<Config>>, jobs: blocking::Sender<Job>) {
+async fn look_up(mut wanted: watch::Receiver<Option<(u64, Config)>>, jobs: blocking::Sender<Job>) {
     loop {
         let config = wanted.borrow_and_update().clone();
-        let Some(config) = config else {
+        let Some((number, config)) = config else {
             if wanted.changed().await.is_err() {
                 return;
             }
@@ -190,6 +196,7 @@ async fn look_up(mut wanted: watch::Receiver<Option<Config>>, jobs: blocking::Se
                 interfaces,
                 mode,
                 error: error.clone(),
+                number,
             })
             .is_err()
         {

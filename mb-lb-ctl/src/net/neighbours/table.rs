@@ -214,7 +214,7 @@ impl Followed {
             reported: self.reported.take(),
             ..Self::default()
         };
-        self.report(address, Neighbour::Unresolved(reason), actions);
+        self.report(address, Neighbour::Unreachable(reason), actions);
     }
 
     /// The interface may have been renamed.

@@ -58,6 +58,10 @@ fn unresolved(reason: &str) -> Action {
     Action::Report(server(), Neighbour::Unresolved(reason.into()))
 }
 
+fn unreachable(reason: &str) -> Action {
+    Action::Report(server(), Neighbour::Unreachable(reason.into()))
+}
+
 fn silent() -> Action {
     unresolved("no answer to ARP for 10.0.0.2 on eth0")
 }
@@ -215,7 +219,7 @@ fn paths_that_dsr_cannot_use() {
     ];
     for (facts, reason) in cases {
         let (mut table, _) = table(&[EntryState::Valid(A)]);
-        assert_eq!(table.on_facts(facts.clone()), [unresolved(reason)]);
+        assert_eq!(table.on_facts(facts.clone()), [unreachable(reason)]);
         assert_eq!(table.on_facts(facts), [], "said once");
         assert_eq!(table.on_tick(true), [], "nobody to ask");
         assert_eq!(
@@ -239,7 +243,7 @@ fn link_down_is_told_without_waiting_for_a_reading() {
     let (mut table, _) = table(&[EntryState::Valid(A)]);
     assert_eq!(table.on_link_down(OTHER), []);
     let reason = "eth0 is down, so 10.0.0.2 cannot be reached";
-    assert_eq!(table.on_link_down(ETH), [unresolved(reason)]);
+    assert_eq!(table.on_link_down(ETH), [unreachable(reason)]);
     assert_eq!(table.on_entry(entry(EntryState::Failed)), []);
     assert_eq!(table.on_link_down(ETH), []);
 }
