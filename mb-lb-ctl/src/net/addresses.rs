@@ -21,6 +21,7 @@
 //! (`IFA_F_NODAD`), which would delay taking over by a second and refuse it while the other director lives.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -192,13 +193,33 @@ impl AddressChanges {
                     self.pending.extend(changes(&bytes));
                 }
                 Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                Err(error) if overflowed(&error) => {
+                    self.discard()?;
                     return Ok(AddressChange::Resync);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
+
+    /// Empties the queue. Until it is empty the kernel keeps nothing new, and does not say so again: what
+    /// happened after a resync would be lost in silence.
+    fn discard(&self) -> io::Result<()> {
+        // What is longer than that is cut off, and goes as well.
+        let mut scrap = [0; 1];
+        loop {
+            match self.socket.socket_ref().recv(&mut &mut scrap[..], 0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if !overflowed(&error) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Changes found the kernel's queue full (netlink(7)).
+fn overflowed(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// A datagram holds one message or several, each padded to four bytes.
