@@ -16,8 +16,8 @@
 //!   these troubles and is what one should configure.
 //! - IPv6: a preferred lifetime of 0, so that the address is deprecated (RFC 4862 section 5.5.4).
 //!
-//! IPv6 addresses make no route to their prefix (`IFA_F_NOPREFIXROUTE`): the lease would otherwise end the
-//! route that the director's own address needs as well. They are not tested for duplicates
+//! IPv6 addresses make no route to their prefix (`IFA_F_NOPREFIXROUTE`): it would be one route with that of the
+//! director's own address, which must not depend on a lease. They are not tested for duplicates
 //! (`IFA_F_NODAD`), which would delay taking over by a second and refuse it while the other director lives.
 
 use std::collections::VecDeque;

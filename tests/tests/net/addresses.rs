@@ -361,22 +361,24 @@ fn removing_the_directors_own_address_takes_a_vip_of_its_subnet_along_visibly() 
 }
 
 #[test]
-fn lease_of_an_ipv6_address_leaves_the_route_of_its_prefix_alone() {
+fn ipv6_vip_neither_makes_nor_shortens_the_route_of_its_prefix() {
     let lab = Lab::new();
-    let vip = vip(&lab, "fd77::100/64");
-    let route = || run(&format!("ip -n {} -6 route show fd77::/64", lab.director));
-    let before = route();
+    let route = |prefix: &str| run(&format!("ip -n {} -6 route show {prefix}", lab.director));
+    let before = route("fd77::/64");
     assert!(
         before.contains("dev d0") && !before.contains("expires"),
         "{before}"
     );
+    let (within, alone) = (vip(&lab, "fd77::100/64"), vip(&lab, "fd66::100/64"));
     lab.on_director(|| async {
         let mut holding = Holding::start();
         for _ in 0..2 {
-            holding.hold(vip, Some(Duration::from_secs(1))).await;
-            assert_eq!(route(), before);
+            holding.hold(within, Some(Duration::from_secs(1))).await;
+            holding.hold(alone, Some(PATIENCE)).await;
+            assert_eq!(route("fd77::/64"), before);
+            assert_eq!(route("fd66::/64"), "");
         }
-        holding.wait_for(AddressChange::Removed(vip)).await;
-        assert_eq!(route(), before);
+        holding.wait_for(AddressChange::Removed(within)).await;
+        assert_eq!(route("fd77::/64"), before);
     });
 }

@@ -113,7 +113,7 @@ fn announcements_of_another_director_are_told_and_ones_own_are_not() {
         for vip in [VIP4, VIP6] {
             announcer.announce(ip(vip), d0.mac).unwrap();
             // By another MAC address, as those of a virtual router would be.
-            announcer.announce(ip(vip), IMPOSTOR).unwrap();
+            announcer.announce(ip(vip), [0, 0, 0x5e, 0, 1, 7]).unwrap();
         }
         // Ours, come back by a loop of switches.
         wire.send(&four(VIP4, d0.mac)).unwrap();
