@@ -25,8 +25,8 @@ pub const ARP_FRAME: usize = 14 + 28;
 /// Length of a neighbour advertisement with a link-layer option: Ethernet, IPv6, ICMPv6.
 pub const NA_FRAME: usize = 14 + 40 + 24 + 8;
 
-/// Sends announcements on one interface. To be opened long before it is needed: closing such a socket costs
-/// tens of milliseconds.
+/// Sends announcements on one interface. To be opened once and kept: closing such a socket takes milliseconds,
+/// for which nothing else happens on the calling thread.
 pub struct Announcer {
     socket: Socket,
 }

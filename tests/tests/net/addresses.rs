@@ -361,6 +361,24 @@ fn removing_the_directors_own_address_takes_a_vip_of_its_subnet_along_visibly() 
 }
 
 #[test]
+fn ipv6_vip_is_usable_at_once_though_another_machine_still_has_it() {
+    let lab = Lab::new();
+    run(&format!(
+        "ip netns exec {} sysctl -qw net.ipv6.conf.d0.accept_dad=1",
+        lab.director
+    ));
+    lab.server("addr add fd77::100/128 dev s0 nodad");
+    let vip = vip(&lab, "fd77::100/128");
+    lab.on_director(|| async {
+        let holding = Holding::start();
+        holding.hold(vip, Some(LEASE)).await;
+        UdpSocket::bind((vip.address, 0)).unwrap();
+        holding.hold(vip, Some(LEASE)).await;
+        UdpSocket::bind((vip.address, 0)).unwrap();
+    });
+}
+
+#[test]
 fn ipv6_vip_neither_makes_nor_shortens_the_route_of_its_prefix() {
     let lab = Lab::new();
     let route = |prefix: &str| run(&format!("ip -n {} -6 route show {prefix}", lab.director));
