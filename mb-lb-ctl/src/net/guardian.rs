@@ -147,9 +147,13 @@ impl Listener {
                 ready = self.socket.readable() => {
                     // Cleared first: what arrives while the batch is read sets it again.
                     ready?.clear_ready();
-                    while !self.read_batch(&watched.borrow())? {
+                    loop {
+                        let drained = self.read_batch(&watched.borrow())?;
                         let missed = packet::missed(self.socket.get_ref())?;
                         self.tally.missed.fetch_add(missed.into(), Ordering::Relaxed);
+                        if drained {
+                            break;
+                        }
                         tokio::time::sleep(PAUSE).await;
                         if watched.has_changed().is_err() {
                             return Ok(());
