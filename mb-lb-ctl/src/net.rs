@@ -1,5 +1,6 @@
-//! The network round the director: next hops of servers, interfaces, and the listener that speaks where no
-//! server can.
+//! The network round the director: next hops of servers, interfaces, the listener that speaks where no
+//! server can, and what owning a VIP takes: the address itself, telling the neighbours, and noticing who else
+//! claims it.
 //!
 //! ```text
 //!   Neighbours::set --watch--> neighbours task ---Event::Neighbour---> engine
@@ -7,15 +8,25 @@
 //!              notifications ----+        +--> requests (read tables, have addresses resolved)
 //!   watch_interfaces task: link notifications --watch--> data plane
 //!   Replies::set --> one task per listener --> one task per connection (256 at a time)
+//!   AddressBook --requests--> addresses of this host --AddressChanges--> whoever holds VIPs
+//!   Announcer --frames--> neighbours' tables
+//!   Guardian::set --watch--> one task per interface ---Claim---> whoever holds VIPs (dropped and counted when full)
 //! ```
 
 use std::net::IpAddr;
 
+pub mod addresses;
+pub mod announce;
+pub mod guardian;
 pub mod interfaces;
 mod kernel;
 pub mod neighbours;
+mod packet;
 pub mod replies;
 
+pub use addresses::{AddressBook, AddressChange, AddressChanges, Held, Vip};
+pub use announce::Announcer;
+pub use guardian::{Claim, Guardian};
 pub use interfaces::{Interface, interface, interfaces_for, watch_interfaces};
 pub use neighbours::{Neighbours, spawn};
 pub use replies::{BindError, Replies};
@@ -28,6 +39,13 @@ pub enum Error {
     #[error("the kernel refused to tell {what}: {source}")]
     Refused {
         what: &'static str,
+        source: rtnetlink::Error,
+    },
+    /// `what` as in "hold".
+    #[error("the kernel refused to {what} the address {address}: {source}")]
+    Address {
+        what: &'static str,
+        address: IpAddr,
         source: rtnetlink::Error,
     },
     #[error("the kernel did not tell {0} in time")]

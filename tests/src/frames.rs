@@ -70,7 +70,7 @@ fn fold(sum: u32) -> u16 {
     ((once & 0xffff) + (once >> 16)) as u16
 }
 
-/// A packet socket on `eth0` of a machine: sends any frame, sees every frame that comes in.
+/// A packet socket on one interface: sends any frame, sees every frame that comes in.
 #[derive(Debug)]
 pub struct Wire {
     socket: OwnedFd,
@@ -78,15 +78,30 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// On `eth0` of a machine.
+    ///
     /// # Errors
     /// The kernel refuses; it needs CAP_NET_RAW.
     pub fn open(machine: &Machine) -> Result<Self> {
         let socket = machine
-            .enter(packet_socket)
+            .enter(|| packet_socket("eth0"))
             .with_context(|| format!("cannot open a packet socket on {}", machine.name()))?;
         Ok(Self {
             socket,
             name: machine.name().to_owned(),
+        })
+    }
+
+    /// On an interface of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// There is no such interface, or the kernel refuses; it needs CAP_NET_RAW.
+    pub fn here(interface: &str) -> Result<Self> {
+        let socket = packet_socket(interface)
+            .with_context(|| format!("cannot open a packet socket on {interface}"))?;
+        Ok(Self {
+            socket,
+            name: interface.to_owned(),
         })
     }
 
@@ -181,7 +196,7 @@ impl Wire {
     }
 }
 
-fn packet_socket() -> io::Result<OwnedFd> {
+fn packet_socket(interface: &str) -> io::Result<OwnedFd> {
     let protocol = u16::try_from(libc::ETH_P_ALL).expect("it is 3").to_be();
     // SAFETY: a plain system call.
     let fd = unsafe {
@@ -200,7 +215,7 @@ fn packet_socket() -> io::Result<OwnedFd> {
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
     address.sll_protocol = protocol;
-    address.sll_ifindex = if_nametoindex("eth0")? as i32;
+    address.sll_ifindex = if_nametoindex(interface)? as i32;
     // SAFETY: pointer and length are those of a live address.
     let bound = unsafe {
         libc::bind(

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
-use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -107,7 +107,7 @@ pub(super) struct Entry {
 /// A connection for questions and requests. Notifications have their own, because a socket that overflows
 /// with notifications loses answers too.
 pub(super) struct Kernel {
-    handle: rtnetlink::Handle,
+    pub(super) handle: rtnetlink::Handle,
     driver: JoinHandle<()>,
 }
 
@@ -135,24 +135,7 @@ impl Kernel {
     pub(super) async fn addresses(&self) -> Result<Vec<Address>, Error> {
         let messages = self.handle.address().get().execute();
         let messages: Vec<_> = ask("its addresses", messages.try_collect()).await?;
-        let addresses = messages.iter().filter_map(|message| {
-            // On a point-to-point link `Address` is the far end; `Local` is ours wherever it is given.
-            let own = |attribute: &AddressAttribute| match attribute {
-                AddressAttribute::Local(address) => Some(*address),
-                _ => None,
-            };
-            let any = |attribute: &AddressAttribute| match attribute {
-                AddressAttribute::Address(address) => Some(*address),
-                _ => None,
-            };
-            let attributes = &message.attributes;
-            let address = attributes.iter().find_map(own);
-            Some(Address {
-                ifindex: message.header.index,
-                address: address.or_else(|| attributes.iter().find_map(any))?,
-                prefix: message.header.prefix_len,
-            })
-        });
+        let addresses = messages.iter().filter_map(address);
         Ok(addresses.collect())
     }
 
@@ -215,7 +198,7 @@ impl Kernel {
     }
 }
 
-async fn ask<T>(
+pub(super) async fn ask<T>(
     what: &'static str,
     answer: impl Future<Output = Result<T, rtnetlink::Error>>,
 ) -> Result<T, Error> {
@@ -329,7 +312,7 @@ fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
     }
 }
 
-fn family(address: IpAddr) -> AddressFamily {
+pub(super) fn family(address: IpAddr) -> AddressFamily {
     match address {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
@@ -375,6 +358,26 @@ fn mac(bytes: &[u8]) -> Option<Mac> {
     let mac: Mac = bytes.try_into().ok()?;
     let multicast = mac[0] & 1 != 0;
     (!multicast && mac != [0; 6]).then_some(mac)
+}
+
+/// `None`: a message without an address, as for a multicast membership.
+pub(super) fn address(message: &AddressMessage) -> Option<Address> {
+    // On a point-to-point link `Address` is the far end; `Local` is ours wherever it is given.
+    let own = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    };
+    let any = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    };
+    let attributes = &message.attributes;
+    let address = attributes.iter().find_map(own);
+    Some(Address {
+        ifindex: message.header.index,
+        address: address.or_else(|| attributes.iter().find_map(any))?,
+        prefix: message.header.prefix_len,
+    })
 }
 
 fn route(message: &RouteMessage) -> Route {

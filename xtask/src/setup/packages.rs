@@ -56,6 +56,11 @@ const SOCAT: Package = Package {
     binaries: &["socat"],
     services: &[],
 };
+const TSHARK: Package = Package {
+    name: "tshark",
+    binaries: &["tshark"],
+    services: &[],
+};
 const HAPROXY: Package = Package {
     name: "haproxy",
     binaries: &["haproxy"],
@@ -84,6 +89,7 @@ impl Purpose {
                 POSTFIX,
                 SOCAT,
                 BPFTOOL,
+                TSHARK,
                 #[cfg(target_arch = "x86_64")]
                 QEMU,
             ],

@@ -1,5 +1,9 @@
-//! Next hops, interfaces and the no_server speaker on real links: two network namespaces, director and
-//! server, joined by a veth pair. Needs root.
+//! Next hops, interfaces, the no_server speaker, and what owning a VIP takes, on real links: two network
+//! namespaces, director and server, joined by a veth pair. Needs root.
+
+mod addresses;
+mod announce;
+mod guardian;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use mb_lb_ctl::engine::{Event, Neighbour};
 use mb_lb_ctl::net::{self, Error, Interface, Neighbours, Replies};
+use mb_lb_tests::frames::Wire;
 use nix::sched::{CloneFlags, setns};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -48,7 +53,7 @@ impl Lab {
             ));
             run(&format!("ip -n {name} link set lo up"));
         }
-        lab.wire();
+        lab.join();
         // A neighbour that does not answer fails after 3 tries: 0.3 s instead of 3 s.
         run(&format!(
             "ip netns exec {} sysctl -qw net.ipv4.neigh.d0.retrans_time_ms=100 net.ipv6.neigh.d0.retrans_time_ms=100",
@@ -57,7 +62,7 @@ impl Lab {
         lab
     }
 
-    fn wire(&self) {
+    fn join(&self) {
         self.director(&format!(
             "link add d0 type veth peer name s0 address {MAC} netns {}",
             self.server
@@ -96,6 +101,11 @@ impl Lab {
 
     fn server(&self, command: &str) {
         run(&format!("ip -n {} {command}", self.server));
+    }
+
+    /// A packet socket on the server's `s0`.
+    fn wire(&self) -> Wire {
+        inside(&self.server, || async { Wire::here("s0").unwrap() })
     }
 
     /// What the director's kernel says of `d0`.
@@ -392,7 +402,7 @@ fn recreated_link_has_its_new_index() {
             .expect("its end is noticed")
             .unwrap();
 
-        lab.wire();
+        lab.join();
         let (address, neighbour) = following.next().await;
         let now = net::interface("d0").await.unwrap();
         assert_ne!((now.index, now.mac), (d0.index, d0.mac));
