@@ -53,6 +53,8 @@ pub struct Report {
     pub repaired: Vec<String>,
     /// All of them since the start.
     pub repairs: u64,
+    /// A link that was there is not pinned any more: somebody has detached the program.
+    pub detached: bool,
     /// What the sweep or the comparison could not do.
     pub error: Option<String>,
 }
@@ -270,6 +272,12 @@ impl Dataplane {
             }
         }
         report.repairs = self.repairs;
+        let links = load::attached(&self.loaded.pins);
+        report.detached = self
+            .image
+            .ports
+            .values()
+            .any(|port| !links.contains_key(&port.ifindex));
         report
     }
 

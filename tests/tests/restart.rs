@@ -254,6 +254,24 @@ fn detach_is_refused_under_a_running_daemon_and_takes_all_away_after_it() -> Res
     expect_all_alive(&mut sessions)?;
     assert!(carries(&cluster)?);
 
+    let forced = cluster.director.ctl(&["detach", "--force"])?;
+    assert_eq!(forced.code, 0, "{forced:?}");
+    try_wait_until("the daemon to notice", SOON, || {
+        let status = cluster.director.ctl(&["status"])?;
+        ensure!(
+            status.code == 10
+                && status
+                    .stdout
+                    .contains("was detached while this daemon runs"),
+            "{status:?}"
+        );
+        Ok(())
+    })?;
+    cluster.director.restart()?;
+    cluster.wait_usable()?;
+    drop(sessions);
+    let mut sessions = cluster.open(5)?;
+
     cluster.director.stop()?;
     expect_all_alive(&mut sessions)?;
     let pins = kernel::all(&root)?;

@@ -56,6 +56,10 @@ pub enum LoadError {
         interface: String,
         mode: &'static str,
     },
+    #[error(
+        "the XDP program was detached while this daemon runs, so nothing is balanced: restart the daemon (systemctl restart mb-lb)"
+    )]
+    Detached,
     #[error("another mb-lb-ctl works on {path}")]
     Locked { path: PathBuf },
     #[error("cannot attach to {interface}: {error}")]
@@ -236,6 +240,9 @@ pub fn attach(
         error,
     };
     let pins = loaded.pins.clone();
+    if !pins.is_dir() {
+        return Err(LoadError::Detached);
+    }
     let program: &mut Xdp = loaded
         .ebpf
         .program_mut("mb_lb")

@@ -660,8 +660,8 @@ impl Engine {
             // Tried again with every report, which comes once a second.
             self.sent.desired = None;
         }
-        if self.attach_error.is_some() {
-            // What is in the way may have gone.
+        if self.attach_error.is_some() || report.detached {
+            // What is in the way may have gone, or what was there is.
             actions.push(Action::Attach(Box::new(self.config.clone())));
         }
         self.counted_at = Some(now.since_start);
