@@ -304,6 +304,15 @@ impl Machine {
         self.active_interval * MISSED + self.skew()
     }
 
+    /// Version 3 goes by the active director's interval. In version 2 both must have the same; where they have not, the
+    /// longer one keeps the two from taking over from each other all the time.
+    fn adopt_interval(&mut self, heard: Duration) {
+        self.active_interval = match self.settings.version {
+            Version::V2 => heard.max(self.settings.interval),
+            Version::V3 => heard,
+        };
+    }
+
     /// Begins to take part.
     pub fn start(&mut self, now: Duration) -> Vec<Action> {
         if self.role() != Role::Init {
@@ -407,9 +416,7 @@ impl Machine {
                 return;
             }
         }
-        if self.settings.version == Version::V3 {
-            self.active_interval = heard.interval;
-        }
+        self.adopt_interval(heard.interval);
         let down_at = now + self.down_interval();
         if let State::Backup(backup) = &mut self.state {
             backup.down_at = down_at;
@@ -421,9 +428,7 @@ impl Machine {
             || (heard.priority == self.priority && heard.source > self.settings.source);
         let mut actions = Vec::new();
         if heard.priority != 0 && is_stronger {
-            if self.settings.version == Version::V3 {
-                self.active_interval = heard.interval;
-            }
+            self.adopt_interval(heard.interval);
             let cause = Cause::Stronger {
                 source: heard.source,
                 priority: heard.priority,
@@ -471,9 +476,7 @@ impl Machine {
         if leaving.for_good {
             return self.end(cause);
         }
-        if self.settings.version == Version::V3 {
-            self.active_interval = heard.interval;
-        }
+        self.adopt_interval(heard.interval);
         let actions = self.become_backup(now, cause, self.down_interval());
         if let State::Backup(backup) = &mut self.state {
             backup.heard = Some((*heard, now));
