@@ -182,6 +182,19 @@ fn a_life_of_the_package_loses_no_session_before_its_removal_and_leaves_nothing(
     assert_eq!(site.property("UnitFileState")?, "disabled");
     assert_eq!(guest.run("mb-lb-ctl", &["check"])?.code, 0);
 
+    for (key, value) in [
+        ("promote_secondaries", "1"),
+        ("arp_ignore", "1"),
+        ("arp_announce", "2"),
+    ] {
+        let key = format!("net.ipv4.conf.all.{key}");
+        assert_eq!(
+            guest.expect("sysctl", &["-n", &key])?.trim(),
+            value,
+            "{key}"
+        );
+    }
+
     // The unit.
     let unit = "/usr/lib/systemd/system/mb-lb.service";
     let said = guest.expect("systemd-analyze", &["verify", "--man=no", unit])?;
