@@ -341,5 +341,17 @@ fn with_a_good_configuration_in_place_installing_starts_it() -> Result<()> {
     assert_ne!(guest.run("systemctl", &["start", "mb-lb"])?.code, 0);
     site.configure(&site.good_config())?;
     site.wait_usable()?;
+
+    // Removal does not take the data plane from under a controller that was started by hand.
+    guest.expect("systemctl", &["stop", "mb-lb"])?;
+    let by_hand = ["--unit=by-hand", "--quiet", "mb-lb-ctl", "run"];
+    guest.expect("systemd-run", &by_hand)?;
+    site.wait_usable()?;
+    let refused = guest.run("dpkg", &["--remove", "mb-lb"])?;
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(refused.stderr.contains("stop it"), "{refused:?}");
+    assert!(site.carries()?);
+    guest.expect("systemctl", &["stop", "by-hand"])?;
+    guest.expect("dpkg", &["--remove", "mb-lb"])?;
     Ok(())
 }

@@ -80,7 +80,8 @@ pub fn cargo_deb(root: &Path) -> Result<PathBuf> {
             return Ok(candidate.to_owned());
         }
     }
-    install(root, "cargo-deb", CARGO_DEB_VERSION, "crates.io")?;
+    let needs = "a C compiler (Debian: build-essential) and crates.io";
+    install(root, "cargo-deb", CARGO_DEB_VERSION, needs)?;
     match version(&own) {
         Some(_) => Ok(own),
         None => bail!("{} was installed, but does not run", own.display()),
