@@ -11,12 +11,15 @@
 //!   logger task ----- lines of the XDP program -> tracing
 //! ```
 //!
+//! The engine task itself tells the service manager how it is (`notify.rs`).
+//!
 //! The engine task never waits for the others: it drains its queue, takes its turns, hands actions out. It reads and
 //! writes two small files itself, the configuration at a reload and the state at a change. Checks and
 //! neighbours wait when the event queue is full; the packet path waits for nobody. When the process ends, in
 //! whatever way, the kernel goes on with what it has.
 
 mod answer;
+mod notify;
 mod state;
 mod worker;
 
@@ -40,6 +43,7 @@ use crate::engine::{Action, Change, Engine, Event, Identity, Now, Refusal};
 use crate::net::{self, Neighbours, Replies};
 use crate::prober::Prober;
 use crate::snapshot::{EventView, Snapshot};
+use notify::Manager;
 use worker::{Job, Worker};
 
 /// Events that may wait for the engine.
@@ -186,6 +190,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         waiting: Vec::new(),
         next_id: 0,
         applies: Applies::default(),
+        manager: Manager::from_environment(),
     };
     // Before anybody is answered: "no such service" would be wrong.
     director.turn(Event::Config(Box::new(config)));
@@ -242,6 +247,7 @@ struct Director {
     waiting: Vec<(u64, answer::ChangeReply)>,
     next_id: u64,
     applies: Applies,
+    manager: Manager,
 }
 
 /// Plans on their way to the kernel.
@@ -278,6 +284,9 @@ impl Director {
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // In this loop, so that an engine that hangs does not feed it.
+        let mut watchdog = self.manager.feed_every().map(tokio::time::interval);
+        self.owe_ready();
         loop {
             self.publish();
             let deadline = self.engine.next_deadline(self.now());
@@ -300,6 +309,7 @@ impl Director {
                 Some(request) = requests.recv() => self.answer(request),
                 _ = tick.tick() => self.worker.send(Job::Tick),
                 () = sleep_until(deadline) => self.turn(Event::Deadline),
+                () = next_tick(&mut watchdog) => self.manager.alive(),
             }
             if let Some(why) = self.worker.failed() {
                 anyhow::bail!(
@@ -307,6 +317,7 @@ impl Director {
                 );
             }
         }
+        self.manager.stopping();
         tracing::info!(
             "stopped; the data plane goes on without the controller (mb-lb-ctl detach removes it)"
         );
@@ -317,9 +328,10 @@ impl Director {
         now(self.start)
     }
 
-    fn publish(&self) {
-        self.published
-            .send_replace(Arc::new(self.engine.snapshot(self.now())));
+    fn publish(&mut self) {
+        let snapshot = Arc::new(self.engine.snapshot(self.now()));
+        self.manager.status(&snapshot);
+        self.published.send_replace(snapshot);
     }
 
     /// Has an answer given when the kernel has all that was sent to it by now.
@@ -330,6 +342,12 @@ impl Director {
             answer: Box::new(answer),
         });
         self.answer_owed();
+    }
+
+    /// Tells the service manager that all is in force, when the kernel has it.
+    fn owe_ready(&mut self) {
+        let manager = self.manager.clone();
+        self.owe(move |_refused| manager.ready());
     }
 
     /// Gives the answers that are due. Whoever gets one may look at once whether it is so.
@@ -419,6 +437,13 @@ impl Director {
 
     /// Reads the file again and puts it in force. A bad file changes nothing.
     fn reload(&mut self) -> Result<Vec<String>, String> {
+        self.manager.reloading();
+        let result = self.reread();
+        self.owe_ready();
+        result
+    }
+
+    fn reread(&mut self) -> Result<Vec<String>, String> {
         let read = || {
             let path = &self.options.config;
             let text = std::fs::read_to_string(path)
@@ -466,6 +491,15 @@ fn parse(text: &str, path: &str) -> Result<Config, String> {
     parsed
         .config
         .ok_or_else(|| config::render(&parsed.diagnostics, text, path, false))
+}
+
+async fn next_tick(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(deadline: Option<tokio::time::Instant>) {

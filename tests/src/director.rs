@@ -1,6 +1,7 @@
 //! The real controller on a director.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -29,6 +30,7 @@ pub struct Director {
     bpf_root: PathBuf,
     process: Option<Process>,
     runs: u32,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 /// What a command of `mb-lb-ctl` did.
@@ -72,6 +74,7 @@ impl Director {
             bpf_root: lab.bpf_root(name),
             process: None,
             runs: 0,
+            variables: Vec::new(),
             machine,
         };
         let state = director.state_dir();
@@ -132,6 +135,7 @@ impl Director {
         command.args(["run", "--config"]).arg(self.config_path());
         command.arg("--bpf-root").arg(&self.bpf_root);
         command.arg("--state-dir").arg(self.state_dir());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let label = format!("mb-lb-ctl-{}", self.runs);
         self.process = Some(self.machine.spawn(&label, &mut command)?);
         Ok(())
@@ -145,6 +149,11 @@ impl Director {
             ("MB_LB_BPF_ROOT", self.bpf_root.clone()),
             ("MB_LB_STATE_DIR", self.state_dir()),
         ]
+    }
+
+    /// Sets a variable of the controller's environment from the next start on.
+    pub fn set_variable(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.variables.push((name, value.into()));
     }
 
     /// Takes another `mb-lb-ctl` from the next start on, as an upgrade does.

@@ -10,14 +10,15 @@
 //! [`Lab`] makes and removes the network; a [`Machine`] runs commands and code in it; [`Sink`] and [`Source`] are
 //! postfix's `smtp-sink` and `smtp-source`; a [`Session`] is one SMTP connection that a test holds in its hand;
 //! [`Director`] is the real `mb-lb-ctl run`; a [`Cluster`] is all of them at work, and [`Traffic`] is mail that does
-//! not stop meanwhile; a [`Wire`] sends and sees frames. Waiting is always for a condition, with a deadline
-//! ([`wait_until`]).
+//! not stop meanwhile; a [`Guest`] is a Debian system with systemd on a machine; a [`Wire`] sends and sees frames.
+//! Waiting is always for a condition, with a deadline ([`wait_until`]).
 //!
 //! Everything here needs root. Nothing outlives its lab, not even where the test is killed by `kill -9`.
 
 pub mod cluster;
 pub mod director;
 pub mod frames;
+pub mod guest;
 pub mod kernel;
 pub mod lab;
 pub mod machine;
@@ -31,6 +32,7 @@ pub mod wait;
 pub use cluster::{Cluster, Setup};
 pub use director::{Director, Record};
 pub use frames::{Segment, Wire};
+pub use guest::Guest;
 pub use lab::{Lab, Topology};
 pub use machine::Machine;
 pub use process::Process;

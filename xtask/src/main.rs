@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod ebpf;
 mod lab;
 mod progress;
@@ -45,6 +46,8 @@ enum Task {
     },
     /// Measure the director, beside HAProxy and the kernel's own means (root)
     Bench(bench::Arguments),
+    /// Build the Debian package; prints what it holds and where it is
+    Dist,
     /// What the continuous integration runs: formatting, clippy, tests (root)
     Ci,
 }
@@ -66,6 +69,8 @@ fn run(task: Task) -> Result<ExitCode> {
             setup::toolchain(&root)?;
             setup::packages(Purpose::Test)?;
             setup::kernels(&root)?;
+            setup::debian_root(&root)?;
+            setup::cargo_deb(&root)?;
             eprintln!("setup: all is there");
         }
         Task::BuildEbpf => {
@@ -75,6 +80,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo => return demo::run(&root),
         Task::Test(arguments) => return test::run(&root, &arguments),
         Task::Lab { what } => return lab::run(&root, &what),
+        Task::Dist => return dist::run(&root),
         Task::Bench(arguments) => return bench::run(&root, &arguments),
         Task::Ci => {
             need_root("ci")?;

@@ -31,8 +31,11 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     crate::need_root("test")?;
     setup::toolchain(root)?;
     setup::packages(Purpose::Test)?;
-    // One test needs them, and says so where they are not there; the others run without.
+    // Few tests need them, and say so where they are not there; the others run without.
     if let Err(error) = setup::kernels(root) {
+        eprintln!("test: {error:#}");
+    }
+    if let Err(error) = setup::debian_root(root) {
         eprintln!("test: {error:#}");
     }
     crate::build_ebpf(root)?;
@@ -51,6 +54,8 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     if built != ExitCode::SUCCESS {
         return Ok(built);
     }
+    // What its tests install.
+    crate::dist::package(root)?;
     eprintln!("test: running");
     let mut tests = crate::cargo(root);
     tests.args(["test", "--release"]);

@@ -24,6 +24,20 @@ while found=$(pids) && [ -n "$found" ] && [ $round -lt 100 ]; do
     [ $round -gt 1 ] && sleep 0.02
 done
 
+# Control groups of guests; a process that was killed holds its group for a moment.
+while read -r _ at type _; do
+    [ "$type" = cgroup2 ] || continue
+    round=0
+    for group in "$at/$prefix"*; do
+        while [ -d "$group" ] && [ $round -lt 100 ]; do
+            find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null
+            round=$((round + 1))
+            [ -d "$group" ] && sleep 0.02
+        done
+    done
+    break
+done </proc/self/mounts
+
 # Errors are not shown here: another lab's clean-up may be at the same leftovers. What counts is what is left.
 for file in /run/netns/"$prefix"*; do
     [ -e "$file" ] && ip netns delete "${file##*/}" 2>/dev/null

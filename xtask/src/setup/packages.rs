@@ -22,6 +22,8 @@ pub enum Purpose {
     Test,
     /// The benchmark.
     Bench,
+    /// The Debian package.
+    Dist,
 }
 
 struct Package {
@@ -72,6 +74,22 @@ const NFTABLES: Package = Package {
     services: &[],
 };
 
+const MMDEBSTRAP: Package = Package {
+    name: "mmdebstrap",
+    binaries: &["mmdebstrap"],
+    services: &[],
+};
+const BINUTILS: Package = Package {
+    name: "binutils",
+    binaries: &["strip"],
+    services: &[],
+};
+const DPKG_DEV: Package = Package {
+    name: "dpkg-dev",
+    binaries: &["dpkg-shlibdeps"],
+    services: &[],
+};
+
 #[cfg(target_arch = "x86_64")]
 const QEMU: Package = Package {
     name: "qemu-system-x86",
@@ -90,9 +108,13 @@ impl Purpose {
                 SOCAT,
                 BPFTOOL,
                 TSHARK,
+                MMDEBSTRAP,
+                BINUTILS,
+                DPKG_DEV,
                 #[cfg(target_arch = "x86_64")]
                 QEMU,
             ],
+            Self::Dist => &[BINUTILS, DPKG_DEV],
             Self::Bench => &[IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES],
         }
     }

@@ -1,0 +1,357 @@
+//! The Debian package, on a system with a real systemd that is the lab's director.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::CommandFactory as _;
+use mb_lb_ctl::cli::Cli;
+use mb_lb_ctl::config;
+use mb_lb_ctl::snapshot::Snapshot;
+use mb_lb_tests::cluster::{SOON, Service, expect_all_alive, sink};
+use mb_lb_tests::{Guest, Lab, Session, Sink, Traffic, try_wait_until};
+
+/// What `systemd-analyze security` gives at most; 10 is a service that may do everything.
+const EXPOSURE: f64 = 2.5;
+
+fn packaging(name: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../packaging")
+        .join(name);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The one that `cargo xtask test` and `cargo xtask dist` make.
+fn built() -> Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist");
+    fs::read_dir(&directory)
+        .ok()
+        .and_then(|entries| entries.flatten().next())
+        .map(|entry| entry.path())
+        .context("there is no package in target/dist: `cargo xtask dist` makes it")
+}
+
+fn shell(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    ensure!(output.status.success(), "{command:?}: {output:?}");
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// The package as `/root/VERSION.deb` in the guest, with another version than it was built with.
+fn put(guest: &Guest, lab: &Lab, version: &str) -> Result<String> {
+    let directory = lab.machine("lb1").directory().join(version);
+    shell(
+        Command::new("dpkg-deb")
+            .arg("--raw-extract")
+            .arg(built()?)
+            .arg(&directory),
+    )?;
+    let control = directory.join("DEBIAN/control");
+    let lines: Vec<_> = fs::read_to_string(&control)?
+        .lines()
+        .map(|line| match line.starts_with("Version:") {
+            true => format!("Version: {version}\n"),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(control, lines.concat())?;
+    let inside = format!("/tmp/{version}.deb");
+    shell(
+        Command::new("dpkg-deb")
+            .args(["--build", "-Zgzip", "-z1"])
+            .arg(&directory)
+            .arg(guest.path(&inside)),
+    )?;
+    Ok(inside)
+}
+
+/// The lab's director is a guest, its mail servers are sinks.
+struct Site {
+    guest: Guest,
+    _sinks: Vec<Sink>,
+    lab: Lab,
+}
+
+impl Site {
+    fn new(name: &str) -> Result<Self> {
+        let lab = Lab::new(name)?;
+        let guest = Guest::boot(lab.machine("lb1"))?;
+        let sinks = ["mb1", "mb2", "mb3"]
+            .iter()
+            .map(|name| sink(&lab, name, 25))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            guest,
+            _sinks: sinks,
+            lab,
+        })
+    }
+
+    fn configure(&self, text: &str) -> Result<()> {
+        fs::write(self.guest.path("/etc/mb-lb/mb-lb.toml"), text)
+            .context("the package makes /etc/mb-lb")
+    }
+
+    fn good_config(&self) -> String {
+        Service::smtp(&self.lab, &[10, 10, 10]).toml()
+    }
+
+    fn status(&self) -> Result<Snapshot> {
+        let answer = self.guest.run("mb-lb-ctl", &["status", "-o", "json"])?;
+        serde_json::from_str(&answer.stdout).with_context(|| format!("{answer:?}"))
+    }
+
+    fn wait_usable(&self) -> Result<Snapshot> {
+        try_wait_until("every server to be usable", SOON, || {
+            let status = self.status()?;
+            let usable = status.services[0]
+                .servers
+                .iter()
+                .filter(|server| server.usable)
+                .count();
+            ensure!(usable == 3, "{:?}", status.services[0].servers);
+            Ok(status)
+        })
+    }
+
+    fn property(&self, name: &str) -> Result<String> {
+        let arguments = ["show", "mb-lb", "--value", "--property", name];
+        Ok(self
+            .guest
+            .expect("systemctl", &arguments)?
+            .trim()
+            .to_owned())
+    }
+
+    fn carries(&self) -> Result<bool> {
+        let text = self
+            .lab
+            .machine("lb1")
+            .run("ip", &["-o", "link", "show", "eth0"])?;
+        Ok(text.contains(" xdp "))
+    }
+
+    fn open(&self, count: usize) -> Result<Vec<Session>> {
+        Session::open_many(self.lab.client(), self.lab.smtp4(), count)
+    }
+}
+
+#[test]
+fn the_example_is_good_and_the_manual_page_lists_every_command() -> Result<()> {
+    let example = packaging("mb-lb.toml")?;
+    assert_eq!(config::parse(&example, "lb1").diagnostics, []);
+    let page = packaging("mb-lb-ctl.8")?;
+    let listed: BTreeSet<_> = page
+        .lines()
+        .collect::<Vec<_>>()
+        .windows(2)
+        .filter(|lines| lines[0] == ".TP")
+        .filter_map(|lines| lines[1].strip_prefix(".B "))
+        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase()))
+        .map(str::to_owned)
+        .collect();
+    let commands: BTreeSet<_> = Cli::command()
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    assert_eq!(listed, commands);
+    Ok(())
+}
+
+/// From nothing to nothing: installed, configured, upgraded under load, killed, removed, purged.
+#[test]
+fn a_life_of_the_package_loses_no_session_before_its_removal_and_leaves_nothing() -> Result<()> {
+    let site = Site::new("package")?;
+    let guest = &site.guest;
+    let before = guest.files()?;
+
+    // Nobody has configured it: nothing is started, now or at boot.
+    let first = put(guest, &site.lab, "1.0-1")?;
+    let said = guest.expect("dpkg", &["--install", &first])?;
+    assert!(
+        said.contains("not started: /etc/mb-lb/mb-lb.toml is the example"),
+        "{said}"
+    );
+    assert!(
+        said.contains("systemctl enable --now mb-lb"),
+        "what to do: {said}"
+    );
+    assert_eq!(site.property("ActiveState")?, "inactive");
+    assert_eq!(site.property("UnitFileState")?, "disabled");
+    assert_eq!(guest.run("mb-lb-ctl", &["check"])?.code, 0);
+
+    for (key, value) in [
+        ("promote_secondaries", "1"),
+        ("arp_ignore", "1"),
+        ("arp_announce", "2"),
+    ] {
+        let key = format!("net.ipv4.conf.all.{key}");
+        assert_eq!(
+            guest.expect("sysctl", &["-n", &key])?.trim(),
+            value,
+            "{key}"
+        );
+    }
+
+    // The unit.
+    let unit = "/usr/lib/systemd/system/mb-lb.service";
+    let said = guest.expect("systemd-analyze", &["verify", "--man=no", unit])?;
+    assert_eq!(said, "");
+    let said = guest.expect("systemd-analyze", &["security", "--offline=true", unit])?;
+    let exposure: f64 = said
+        .split_once("mb-lb.service: ")
+        .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
+        .with_context(|| format!("no number: {said}"))?;
+    assert!(exposure <= EXPOSURE, "{said}");
+
+    // In service, with all that the sandbox has to let through.
+    site.configure(&site.good_config())?;
+    guest.expect("systemctl", &["enable", "--now", "mb-lb"])?;
+    let status = site.wait_usable()?;
+    assert!(!status.dataplane.adopted);
+    assert_eq!(status.alarms, []);
+    try_wait_until("systemd to know it", SOON, || {
+        let text = site.property("StatusText")?;
+        ensure!(text == "3 of 3 servers up", "{text}");
+        Ok(())
+    })?;
+    assert_eq!(site.property("SubState")?, "running");
+    guest.expect("mb-lb-ctl", &["drain", "smtp/mb3", "--reason", "state"])?;
+    guest.expect("mb-lb-ctl", &["ready", "smtp/mb3"])?;
+    let mut sessions = site.open(12)?;
+    let mut traffic = Traffic::start(site.lab.client(), site.lab.smtp4());
+    traffic.expect_more(5)?;
+
+    // Reload: a good file, and one with errors.
+    guest.expect("systemctl", &["reload", "mb-lb"])?;
+    site.configure("nonsense = 1\n")?;
+    assert_ne!(guest.run("systemctl", &["reload", "mb-lb"])?.code, 0);
+    assert_eq!(site.property("ActiveState")?, "active");
+
+    // An upgrade leaves the controller alone as long as it could not start again ...
+    let pid = site.property("MainPID")?;
+    let second = put(guest, &site.lab, "1.0-2")?;
+    let said = guest.expect("dpkg", &["--install", &second])?;
+    assert!(said.contains("has errors"), "{said}");
+    assert_eq!(site.property("MainPID")?, pid);
+    traffic.expect_more(5)?;
+
+    // ... and restarts it otherwise; whoever has a session keeps it.
+    site.configure(&site.good_config())?;
+    let third = put(guest, &site.lab, "1.0-3")?;
+    let said = guest.expect("dpkg", &["--install", &third])?;
+    assert!(said.contains("the controller was restarted"), "{said}");
+    let upgraded = site.property("MainPID")?;
+    assert_ne!(upgraded, pid);
+    assert!(site.status()?.dataplane.adopted);
+    site.wait_usable()?;
+    expect_all_alive(&mut sessions)?;
+    traffic.expect_more(5)?;
+
+    // Killed, it is back; hung, as well.
+    guest.expect("systemctl", &["kill", "--signal=KILL", "mb-lb"])?;
+    try_wait_until("the controller to be back", SOON, || {
+        let now = site.property("MainPID")?;
+        ensure!(now != upgraded && now != "0", "pid {now}");
+        ensure!(site.property("ActiveState")? == "active", "not ready yet");
+        Ok(())
+    })?;
+    assert!(site.status()?.dataplane.adopted);
+    expect_all_alive(&mut sessions)?;
+
+    // Stopped, the data plane goes on without it.
+    guest.expect("systemctl", &["stop", "mb-lb"])?;
+    assert_eq!(site.property("ActiveState")?, "inactive");
+    assert!(site.carries()?);
+    expect_all_alive(&mut sessions)?;
+    sessions.extend(site.open(6)?);
+    traffic.expect_more(5)?;
+    guest.expect("systemctl", &["start", "mb-lb"])?;
+    expect_all_alive(&mut sessions)?;
+    traffic.finish()?;
+
+    // Removed: said, stopped, detached; what the operator wrote stays.
+    let said = guest.expect("dpkg", &["--remove", "mb-lb"])?;
+    assert!(said.contains("every session"), "{said}");
+    try_wait_until("the program to be off the interface", SOON, || {
+        ensure!(!site.carries()?, "it is on");
+        Ok(())
+    })?;
+    assert!(!guest.path("/sys/fs/bpf/mb-lb").exists());
+    assert!(!guest.path("/run/mb-lb").exists());
+    assert!(guest.path("/etc/mb-lb/mb-lb.toml").exists());
+    assert!(guest.path("/var/lib/mb-lb/state.json").exists());
+    assert!(!guest.path("/usr/bin/mb-lb-ctl").exists());
+
+    // Installed again, it is not started behind the operator's back.
+    let said = guest.expect("dpkg", &["--install", &third])?;
+    assert_eq!(site.property("ActiveState")?, "inactive", "{said}");
+
+    guest.expect("dpkg", &["--purge", "mb-lb"])?;
+    let after = guest.files()?;
+    let differing: Vec<_> = before
+        .iter()
+        .filter(|(path, facts)| after.get(*path) != Some(facts))
+        .map(|(path, facts)| format!("{} was {facts}", path.display()))
+        .chain(
+            after
+                .iter()
+                .filter(|(path, _)| !before.contains_key(*path))
+                .map(|(path, facts)| format!("{} is new: {facts}", path.display())),
+        )
+        .collect();
+    assert_eq!(differing, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn with_a_good_configuration_in_place_installing_starts_it() -> Result<()> {
+    let site = Site::new("preseed")?;
+    let guest = &site.guest;
+    fs::create_dir(guest.path("/etc/mb-lb"))?;
+    site.configure(&site.good_config())?;
+    let package = put(guest, &site.lab, "1.0-1")?;
+    guest.expect("dpkg", &["--force-confold", "--install", &package])?;
+    site.wait_usable()?;
+    assert_eq!(site.property("UnitFileState")?, "enabled");
+    expect_all_alive(&mut site.open(3)?)?;
+
+    // A controller that hangs is killed and started again by the watchdog.
+    let pid = site.property("MainPID")?;
+    let dropin = guest.path("/run/systemd/system/mb-lb.service.d");
+    fs::create_dir_all(&dropin)?;
+    fs::write(dropin.join("quick.conf"), "[Service]\nWatchdogSec=1s\n")?;
+    guest.expect("systemctl", &["daemon-reload"])?;
+    guest.expect("systemctl", &["restart", "mb-lb"])?;
+    let quick = site.property("MainPID")?;
+    assert_ne!(quick, pid);
+    guest.expect("systemctl", &["kill", "--signal=STOP", "mb-lb"])?;
+    try_wait_until("the watchdog", SOON, || {
+        let now = site.property("MainPID")?;
+        ensure!(now != quick && now != "0", "pid {now}");
+        Ok(())
+    })?;
+    site.wait_usable()?;
+
+    // With errors in the file it is tried again until the file is good.
+    guest.expect("systemctl", &["stop", "mb-lb"])?;
+    site.configure("nonsense = 1\n")?;
+    assert_ne!(guest.run("systemctl", &["start", "mb-lb"])?.code, 0);
+    site.configure(&site.good_config())?;
+    site.wait_usable()?;
+
+    // Removal does not take the data plane from under a controller that was started by hand.
+    guest.expect("systemctl", &["stop", "mb-lb"])?;
+    let by_hand = ["--unit=by-hand", "--quiet", "mb-lb-ctl", "run"];
+    guest.expect("systemd-run", &by_hand)?;
+    site.wait_usable()?;
+    let refused = guest.run("dpkg", &["--remove", "mb-lb"])?;
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(refused.stderr.contains("stop it"), "{refused:?}");
+    assert!(site.carries()?);
+    guest.expect("systemctl", &["stop", "by-hand"])?;
+    guest.expect("dpkg", &["--remove", "mb-lb"])?;
+    Ok(())
+}
