@@ -2,6 +2,7 @@
 //!
 //! The engine never waits and knows no clock; [`Engine::handle`] gets the time as an argument.
 
+pub mod advice;
 mod alarms;
 mod core;
 mod desired;

@@ -16,7 +16,7 @@ mod kernel;
 pub mod neighbours;
 pub mod replies;
 
-pub use interfaces::{Interface, interface, interfaces_for, watch_interfaces};
+pub use interfaces::{Interface, interface, interfaces_for, wanted_interfaces, watch_interfaces};
 pub use neighbours::{Neighbours, spawn};
 pub use replies::{BindError, Replies};
 

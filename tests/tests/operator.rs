@@ -311,6 +311,25 @@ fn every_way_to_end_has_its_exit_code_and_says_why() -> Result<()> {
         &["there is no interface eth9", "0 errors"],
     );
     expect_code(&director.ctl(&["check", &odd, "--strict"])?, 4, &["eth9"]);
+    // What status would say of servers and VIPs that it cannot get to is said before.
+    let own = director.machine().ipv4();
+    let far = file(
+        "far.toml",
+        &format!(
+            "[service.smtp]\nlisten = \"192.0.2.100:25\"\n[service.smtp.servers]\n\
+             mb1 = \"10.77.0.101\"\nmb2 = \"192.0.2.2\"\nmb3 = \"{own}\"\n"
+        ),
+    )?;
+    expect_code(
+        &director.ctl(&["check", &far, "--strict"])?,
+        4,
+        &[
+            "no interface for the VIP 192.0.2.100",
+            "smtp/mb2 would be down: no route to 192.0.2.2",
+            &format!("smtp/mb3 would be down: {own} is an address of this director itself"),
+            "3 warnings",
+        ],
+    );
 
     // Something is not as it should be.
     cluster.sinks.get_mut("mb3").context("a sink")?.kill()?;

@@ -230,22 +230,23 @@ fn alarms(text: &mut String, snapshot: &Snapshot, style: Style) {
             let _ = writeln!(text, "  next: {}", alarm.next);
         }
     }
-    let next = match snapshot.alarms.iter().find(|alarm| !alarm.next.is_empty()) {
-        // It stands on the line above.
-        Some(_) if snapshot.alarms.len() == 1 => return,
-        Some(worst) => worst.next.clone(),
-        None if snapshot.reload_error.is_some() => {
-            "mb-lb-ctl check, correct the file, mb-lb-ctl reload".to_owned()
-        }
-        None if snapshot.dataplane.error.is_some() => "journalctl -u mb-lb -n 50".to_owned(),
-        None if snapshot.services.is_empty() => format!(
+    // Each has its own.
+    if snapshot.alarms.iter().any(|alarm| !alarm.next.is_empty()) {
+        return;
+    }
+    let next = if snapshot.reload_error.is_some() {
+        "mb-lb-ctl check, correct the file, mb-lb-ctl reload".to_owned()
+    } else if snapshot.dataplane.error.is_some() {
+        "journalctl -u mb-lb -n 50".to_owned()
+    } else if snapshot.services.is_empty() {
+        format!(
             "no service is configured: add a [service.NAME] to {}, then mb-lb-ctl reload",
             snapshot.config_path
-        ),
-        None => match set_aside(snapshot) {
-            Some(name) => format!("mb-lb-ctl ready {name} when it may take new flows again"),
-            None => "nothing to do; mb-lb-ctl events -f shows changes as they happen".to_owned(),
-        },
+        )
+    } else if let Some(name) = set_aside(snapshot) {
+        format!("mb-lb-ctl ready {name} when it may take new flows again")
+    } else {
+        "nothing to do; mb-lb-ctl events -f shows changes as they happen".to_owned()
     };
     let _ = writeln!(text, "{} {next}", style.strong("Next:"));
 }
