@@ -125,7 +125,7 @@ impl Engine {
             if let Standing::Down(why) | Standing::CutOff(why) = standing
                 && server.admin != AdminState::Maint
             {
-                let code = server.result.as_ref().map(|result| result.code);
+                let code = server.bad.as_ref().map(|bad| bad.code);
                 let port = service.config.check.as_ref().map_or(0, |check| check.port);
                 alarms.push(alarm(
                     Severity::Warning,

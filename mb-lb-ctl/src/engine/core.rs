@@ -394,7 +394,7 @@ impl Engine {
         let told_other = state.trusted;
         state.trusted = false;
         state.was_alive = false;
-        state.result = Some(result);
+        state.judge(result);
         if let Some(transition) = transition.filter(|_| !slow_start.is_zero()) {
             state.ramp.on_transition(transition, now.since_start);
         }
@@ -543,8 +543,7 @@ impl Engine {
                 }
                 if from == AdminState::Maint && *state != AdminState::Maint {
                     // Nobody looked at it meanwhile.
-                    server.health.forget(now.since_start);
-                    server.result = None;
+                    server.forget(now);
                 }
                 if from != AdminState::Ready
                     && *state == AdminState::Ready
@@ -595,7 +594,7 @@ impl Engine {
                     continue;
                 };
                 let opened = reading.opened.saturating_sub(server.reading.opened);
-                if self.counted_at.is_some() && seconds > 0.0 {
+                if std::mem::replace(&mut server.counted, true) && seconds > 0.0 {
                     server.rate = (opened as f64 / seconds).round() as u64;
                     server.rate_max = server.rate_max.max(server.rate);
                     if opened > 0 {
@@ -808,6 +807,14 @@ impl Engine {
                     &self.services[service].servers[server],
                 );
                 if before[at] != after.0 {
+                    let after = match (before[at], after) {
+                        // No check has said so: the way to it is open again.
+                        (HealthState::Down, (HealthState::Up, _)) => (
+                            HealthState::Up,
+                            self.services[service].servers[server].way_open(),
+                        ),
+                        (_, after) => after,
+                    };
                     self.tell_change(service, server, &after, now, actions);
                 }
                 at += 1;

@@ -923,6 +923,63 @@ fn the_rate_is_of_the_last_second() {
     );
 }
 
+#[test]
+fn a_server_that_comes_back_into_the_file_opened_nothing_in_that_second() {
+    let mut bench = Bench::up(&three(""));
+    let opened = |opened| ServerReading {
+        opened,
+        ..ServerReading::default()
+    };
+    bench.count(&[(0, opened(100))]);
+    let mut less = three("");
+    less.services[0].servers.remove(0);
+    bench.handle(Event::Config(Box::new(less)));
+    bench.handle(Event::Config(Box::new(three(""))));
+    bench.count(&[(0, opened(100))]);
+    let server = &bench.snapshot().services[0].servers[0];
+    assert_eq!(
+        (server.rate, server.rate_max, server.last_flow),
+        (0, 0, None)
+    );
+    bench.count(&[(0, opened(101))]);
+    let server = &bench.snapshot().services[0].servers[0];
+    assert_eq!((server.rate, server.last_flow), (1, Some(0)));
+}
+
+#[test]
+fn the_reason_of_a_state_is_what_made_it_so() {
+    let mut bench = Bench::up(&three(""));
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let reason = |bench: &Bench| {
+        bench.snapshot().services[0].servers[0]
+            .health_reason
+            .clone()
+    };
+    // One failure of three changes nothing.
+    bench.check("mb1", Outcome::Failure);
+    assert_eq!(reason(&bench), "220 hello");
+    bench.handle(Event::Neighbour {
+        address,
+        neighbour: Neighbour::Unreachable("eth0 is down".to_owned()),
+    });
+    assert_eq!(reason(&bench), "eth0 is down");
+    // The director cannot even try.
+    bench.check("mb1", Outcome::Inconclusive);
+    bench.resolve(1);
+    let event = bench.records.last().expect("told");
+    assert_eq!(
+        (event.kind.as_str(), event.text.as_str()),
+        ("up", "up: 192.0.2.1 is reachable again through eth0")
+    );
+    assert_eq!(reason(&bench), "220 hello");
+    // One success of two does not make a server that is down come up.
+    for _ in 0..3 {
+        bench.check("mb1", Outcome::Failure);
+    }
+    bench.check("mb1", Outcome::Success);
+    assert_eq!(reason(&bench), "connection refused");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Check(u8, bool),
