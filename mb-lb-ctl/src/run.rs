@@ -17,6 +17,7 @@
 //! whatever way, the kernel goes on with what it has.
 
 mod answer;
+mod log;
 mod state;
 mod worker;
 
@@ -69,15 +70,7 @@ pub struct RunOptions {
 /// # Errors
 /// Why it cannot run. A [`crate::cli::Failure`] in the chain decides the exit code; everything else exits with 1.
 pub fn run(options: RunOptions) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("MB_LB_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .init();
+    log::start()?;
     let config = read_config(&options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -213,7 +206,7 @@ fn now(start: Instant) -> Now {
 }
 
 /// Lines that the XDP program logs, which are rare.
-async fn follow_log(logger: aya_log::EbpfLogger<&'static dyn log::Log>) {
+async fn follow_log(logger: aya_log::EbpfLogger<&'static dyn ::log::Log>) {
     // SAFETY: the logger owns its descriptor and keeps it open as long as it lives.
     let registered = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
     let Ok(mut logger) = registered else {
@@ -287,7 +280,8 @@ impl Director {
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => match self.reload() {
                     Ok(lines) => tracing::info!(changes = lines.len(), "reloaded"),
-                    Err(why) => tracing::error!("reload refused, the old configuration is in force:\n{why}"),
+                    // The event has said it.
+                    Err(_) => {}
                 },
                 Some(event) = events.recv() => {
                     self.turn(event);
@@ -408,7 +402,7 @@ impl Director {
     }
 
     fn record(&mut self, event: EventView) {
-        tracing::info!(subject = event.subject, kind = event.kind, "{}", event.text);
+        log::event(&event);
         if self.kept.len() == KEPT_EVENTS {
             self.kept.pop_front();
         }

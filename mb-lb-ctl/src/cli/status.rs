@@ -230,6 +230,14 @@ fn alarms(text: &mut String, snapshot: &Snapshot, style: Style) {
             let _ = writeln!(text, "  next: {}", alarm.next);
         }
     }
+    if let Some(error) = &snapshot.reload_error
+        && error.trim_end().contains('\n')
+    {
+        let _ = writeln!(text, "\n{}", style.strong("What was wrong with the file:"));
+        for line in error.trim_end().lines() {
+            let _ = writeln!(text, "{}", format!("  {line}").trim_end());
+        }
+    }
     // Each has its own.
     if snapshot.alarms.iter().any(|alarm| !alarm.next.is_empty()) {
         return;

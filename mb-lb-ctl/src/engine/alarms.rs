@@ -42,7 +42,7 @@ impl Engine {
             warn(
                 format!(
                     "the last reload was refused, the configuration before it is in force: {}",
-                    first_line(why)
+                    summary(why)
                 ),
                 "correct the file (mb-lb-ctl check shows where), then mb-lb-ctl reload",
             );
@@ -152,6 +152,18 @@ fn alarm(severity: Severity, text: String, next: &str) -> Alarm {
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// What is wrong with a file, on one line: the first error with its place, and how many more there are.
+pub(super) fn summary(why: &str) -> String {
+    let mut lines = why.lines().map(str::trim);
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    if let Some(place) = lines.find_map(|line| line.strip_prefix("--> ")) {
+        text.push_str(&format!(" ({place})"));
+    }
+    let errors = why.lines().filter(|line| line.starts_with("error"));
+    match errors.count() {
+        0 | 1 => {}
+        2 => text.push_str(", and 1 more error"),
+        many => text.push_str(&format!(", and {} more errors", many - 1)),
+    }
+    text
 }

@@ -138,7 +138,10 @@ impl Engine {
                     now,
                     "",
                     "reload-failed",
-                    format!("configuration not applied, the old one is in force: {why}"),
+                    format!(
+                        "configuration not applied, the old one is in force: {}",
+                        super::alarms::summary(&why)
+                    ),
                     &mut actions,
                 );
                 self.reload_error = Some(why);

@@ -802,6 +802,20 @@ fn a_refused_reload_is_said_until_one_succeeds() {
         Some("error[E012]: no")
     );
     assert_eq!(bench.snapshot().alarms.len(), 1);
+    // The journal gets one line, status all of them.
+    let whole = "error[E003]: `x` is unknown\n --> a.toml:3:1\n  |\nerror[E001]: y\n --> a.toml:5:1\nwarning[W103]: z\n";
+    bench.handle(Event::ReloadFailed(whole.to_owned()));
+    assert_eq!(bench.snapshot().reload_error.as_deref(), Some(whole));
+    let line = "error[E003]: `x` is unknown (a.toml:3:1), and 1 more error";
+    let event = bench.records.last().expect("told");
+    assert_eq!(
+        (event.kind.as_str(), event.text.as_str()),
+        (
+            "reload-failed",
+            format!("configuration not applied, the old one is in force: {line}").as_str()
+        )
+    );
+    assert!(bench.snapshot().alarms[0].text.ends_with(line));
     bench.handle(Event::Config(Box::new(three(""))));
     assert_eq!(bench.snapshot().alarms, []);
 }

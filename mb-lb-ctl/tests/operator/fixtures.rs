@@ -183,7 +183,8 @@ pub fn none_up() -> Snapshot {
 /// Everything that the data plane can complain of, and every odd state that a server can be in.
 pub fn degraded() -> Snapshot {
     let mut snapshot = well();
-    snapshot.reload_error = Some("2 errors in /etc/mb-lb/mb-lb.toml".into());
+    snapshot.reload_error =
+        Some("error[E003]: `x` is unknown\n --> a.toml:3:1\n  |\n3 | x = 1\n".into());
     snapshot.dataplane.interfaces.push(InterfaceView {
         name: "eth1".into(),
         mode: "generic".into(),

@@ -514,6 +514,20 @@ fn events_are_shown_and_followed() {
 }
 
 #[test]
+fn a_log_level_that_is_none_does_not_silence_the_log() {
+    let output = command(&["run", "--config", "/nonexistent/mb-lb.toml"])
+        .env("MB_LB_LOG", "inof")
+        .output()
+        .unwrap();
+    let (code, _, err) = finish(output);
+    assert_eq!(code, 3, "{err}");
+    assert!(
+        err.contains("MB_LB_LOG cannot be understood: `inof` is not a level"),
+        "{err}"
+    );
+}
+
+#[test]
 fn output_that_nobody_reads_is_no_failure() {
     let daemon = Daemon::start(one_down());
     let (reader, writer) = std::io::pipe().unwrap();
