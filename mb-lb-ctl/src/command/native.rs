@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cli::format::count;
 use crate::command::{find_service, parse_admin_state};
 use crate::engine::{Change, Refusal, ServerRef, Weight};
 use crate::snapshot::{AdminState, JSON_VERSION, Snapshot};
@@ -220,7 +221,8 @@ pub fn check_server(snapshot: &Snapshot, server: &ServerRef) -> Result<(), Strin
 
 /// Whether there is such a service, and what to say if not.
 pub fn check_service(snapshot: &Snapshot, name: &str) -> Result<(), String> {
-    if find_service(snapshot, name).is_some() {
+    let removed = || snapshot.removed.iter().any(|server| server.service == name);
+    if find_service(snapshot, name).is_some() || removed() {
         return Ok(());
     }
     let names = snapshot.services.iter().map(|service| service.name.clone());
@@ -229,6 +231,18 @@ pub fn check_service(snapshot: &Snapshot, name: &str) -> Result<(), String> {
 
 fn not_found(snapshot: &Snapshot, wanted: &ServerRef) -> String {
     let full = format!("{}/{}", wanted.service, wanted.server);
+    let mut flows = snapshot
+        .removed
+        .iter()
+        .filter(|known| known.service == wanted.service && known.server == wanted.server)
+        .map(|known| known.flows)
+        .peekable();
+    if flows.peek().is_some() {
+        return format!(
+            "{full} was removed from the file; {} left",
+            count(flows.sum(), "flow")
+        );
+    }
     let service = snapshot
         .services
         .iter()

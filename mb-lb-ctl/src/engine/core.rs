@@ -1,13 +1,13 @@
 //! The turns: what each event does to the policy state, and what follows from it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 
 use super::indices::Indices;
-use super::server::{ServerState, Standing};
+use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
 use super::{
     Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
     SavedServer, SavedState, ServerRef, Weight,
@@ -50,6 +50,8 @@ pub struct Engine {
     pub(super) config_hash: String,
     pub(super) services: Vec<ServiceState>,
     pub(super) indices: Indices,
+    /// Full names by the hash that the kernel has of them, those of removed servers among them.
+    full_names: BTreeMap<u64, String>,
     /// Indices of services in what an earlier controller left, by hash of the name.
     adopted_services: BTreeMap<u32, u32>,
     /// What was last told of each next hop that is followed: only changes are, and a new server may share one.
@@ -97,6 +99,11 @@ impl Engine {
                 .listens
                 .values()
                 .map(|service| (service.name_hash, service.id))
+                .collect(),
+            full_names: saved
+                .known
+                .iter()
+                .map(|name| (name_hash(name), name.clone()))
                 .collect(),
             sent: Sent {
                 saved: Some(saved),
@@ -227,6 +234,8 @@ impl Engine {
             }
         }
         self.give_service_ids();
+        let held = self.held();
+        self.full_names.retain(|hash, _| held.contains(hash));
         self.config_hash = config.hash();
         self.reload_error = None;
         let text = if first {
@@ -265,7 +274,9 @@ impl Engine {
                 state.servers.push(known);
                 continue;
             }
-            let hash = super::server::name_hash(&service.name, server);
+            let full_name = full_name(&service.name, server);
+            let hash = name_hash(&full_name);
+            self.full_names.insert(hash, full_name);
             let Some((slot, earlier)) = self.indices.take(hash) else {
                 let text = format!(
                     "no room in the kernel for server {}: too many removed servers still have flows",
@@ -741,10 +752,31 @@ impl Engine {
                 servers.insert(name, saved);
             }
         }
+        let held = self.held();
+        let names = self.full_names.iter();
         SavedState {
             version: 1,
             servers,
+            known: names
+                .filter(|(hash, _)| held.contains(hash))
+                .map(|(_, name)| name.clone())
+                .collect(),
         }
+    }
+
+    /// Hashes of the names of all servers that the kernel is to hold.
+    fn held(&self) -> BTreeSet<u64> {
+        let servers = self.services.iter().flat_map(|service| &service.servers);
+        let retired = self.indices.retired();
+        servers
+            .map(|server| server.name_hash)
+            .chain(retired.map(|(_, record)| record.name_hash))
+            .collect()
+    }
+
+    /// What a removed server was called, where that is known.
+    pub(super) fn name_of(&self, record: &Record) -> Option<ServerRef> {
+        parse_full_name(self.full_names.get(&record.name_hash)?)
     }
 
     fn find_mut(&mut self, target: &ServerRef) -> Option<(config::Service, &mut ServerState)> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mb_lb_common::{SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server as Record};
 
 use super::indices::Slot;
-use super::{Attached, CheckResult, Neighbour, Now, Outcome, SavedServer};
+use super::{Attached, CheckResult, Neighbour, Now, Outcome, SavedServer, ServerRef};
 use crate::config;
 use crate::dataplane::ServerReading;
 use crate::health::{Health, SlowStart};
@@ -82,7 +82,7 @@ impl ServerState {
             .map_or((1, 1), |check| (check.rise, check.fall));
         Self {
             slot,
-            name_hash: name_hash(&service.name, server),
+            name_hash: name_hash(&full_name(&service.name, server)),
             admin: AdminState::Ready,
             by: String::new(),
             reason: String::new(),
@@ -279,8 +279,23 @@ impl ServerState {
 }
 
 /// A server is the same one as long as its service, name and address are.
-pub fn name_hash(service: &str, server: &config::Server) -> u64 {
-    stable_hash(format!("{service}/{}@{}", server.name, server.address).as_bytes())
+pub fn full_name(service: &str, server: &config::Server) -> String {
+    format!("{service}/{}@{}", server.name, server.address)
+}
+
+/// What the kernel's record has of the [`full_name`].
+pub fn name_hash(full_name: &str) -> u64 {
+    stable_hash(full_name.as_bytes())
+}
+
+/// Service and server of a [`full_name`]. Names have neither of the two signs.
+pub fn parse_full_name(full_name: &str) -> Option<ServerRef> {
+    let (service, rest) = full_name.split_once('/')?;
+    let (server, _) = rest.split_once('@')?;
+    Some(ServerRef {
+        service: service.to_owned(),
+        server: server.to_owned(),
+    })
 }
 
 /// What Maglev tables are built from: the address alone.

@@ -961,6 +961,48 @@ fn a_server_that_comes_back_into_the_file_opened_nothing_in_that_second() {
 }
 
 #[test]
+fn a_removed_server_keeps_its_name_over_restarts() {
+    let mut bench = Bench::up(&three(""));
+    let mut less = three("");
+    less.services[0].servers.remove(0);
+    bench.handle(Event::Config(Box::new(less.clone())));
+    bench.count(&[(
+        0,
+        ServerReading {
+            active: 3,
+            pending: 1,
+            ..ServerReading::default()
+        },
+    )]);
+    let removed = |bench: &Bench| -> Vec<(String, String, u64)> {
+        let removed = bench.snapshot().removed.into_iter();
+        removed
+            .map(|server| (server.service, server.server, server.flows))
+            .collect()
+    };
+    assert_eq!(removed(&bench), [("smtp".to_owned(), "mb1".to_owned(), 4)]);
+    // The kernel has a hash of the name only.
+    let restarted = |config: &Config| {
+        let adopted = Adopted {
+            image: bench.desired().image(&mut TableCache::default()),
+            ..Adopted::default()
+        };
+        let saved = bench.saved.clone().expect("saved");
+        let mut after = Bench::new(&adopted, saved, config);
+        after.handle(Event::Config(Box::new(config.clone())));
+        after
+    };
+    assert_eq!(removed(&restarted(&less))[0].1, "mb1");
+    // One that leaves the file while nobody runs.
+    less.services[0].servers.remove(0);
+    let after = restarted(&less);
+    let names: Vec<_> = removed(&after).into_iter().map(|server| server.1).collect();
+    assert_eq!(names, ["mb1", "mb2"]);
+    // And when it is back it is a server like others.
+    assert_eq!(removed(&restarted(&three(""))), []);
+}
+
+#[test]
 fn the_reason_of_a_state_is_what_made_it_so() {
     let mut bench = Bench::up(&three(""));
     let address = IpAddr::from([192, 0, 2, 1]);

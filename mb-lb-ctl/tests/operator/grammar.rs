@@ -288,7 +288,7 @@ fn servers_state_is_haproxys_file() {
     let down = servers(crate::fixtures::none_up());
     let row = |position: usize| down.lines().nth(1 + position).unwrap().to_owned();
     assert!(row(1).starts_with("2 smtp_backend 1 mb1 192.168.1.101 0 1 10 10 3600 15 3 4 14 "));
-    assert!(row(2).starts_with("2 smtp_backend 2 mb2 192.168.1.102 0 8 10 10 31 15 3 4 6 "));
+    assert!(row(2).starts_with("2 smtp_backend 2 mb2 192.168.1.102 0 8 7 10 31 15 3 4 6 "));
     assert!(row(3).starts_with("2 smtp_backend 3 mb3 192.168.1.103 0 0 5 5 125 8 2 0 6 "));
     let odd = servers(crate::fixtures::degraded());
     assert!(

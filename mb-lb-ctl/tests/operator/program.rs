@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
-use mb_lb_ctl::snapshot::AdminState;
+use mb_lb_ctl::snapshot::{AdminState, RemovedView};
 use serde_json::Value;
 
 use crate::daemon::Daemon;
@@ -268,7 +268,14 @@ fn changes_say_what_they_do_and_how_to_undo_them() {
 
 #[test]
 fn names_that_do_not_exist_are_not_found_and_near_ones_are_offered() {
-    let daemon = Daemon::start(well());
+    let mut snapshot = well();
+    snapshot.removed = vec![RemovedView {
+        service: "smtp_backend".into(),
+        server: "mb8".into(),
+        flows: 4,
+        ..RemovedView::default()
+    }];
+    let daemon = Daemon::start(snapshot);
     let cases: &[(&[&str], &str)] = &[
         (&["drain", "smtp_backend/mb9"], "did you mean mb1?"),
         (
@@ -284,6 +291,10 @@ fn names_that_do_not_exist_are_not_found_and_near_ones_are_offered() {
             "did you mean smtp_backend?",
         ),
         (&["list", "flows", "web"], "there are: smtp_backend"),
+        (
+            &["ready", "smtp_backend/mb8"],
+            "smtp_backend/mb8 was removed from the file; 4 flows left",
+        ),
     ];
     for (arguments, expected) in cases {
         let (code, out, err) = run(&daemon, arguments);
