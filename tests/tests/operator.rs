@@ -194,11 +194,7 @@ fn a_drain_waits_for_the_last_session() -> Result<()> {
     let late = cluster
         .director
         .ctl(&["drain", "smtp/mb1", "--wait", "1s", "--reason", "test"])?;
-    expect_code(
-        &late,
-        7,
-        &["not empty", "5 flows left", "The change stays in force"],
-    );
+    expect_code(&late, 7, &["not empty", "5 flows left", "It stays drained"]);
     let server = cluster.server("smtp/mb1")?;
     assert_eq!(
         (server.admin, server.admin_reason.as_str()),

@@ -71,7 +71,7 @@ fn a_reload_under_load_adds_and_removes_without_losing_a_session() -> Result<()>
     expect_code(
         &cluster.director.ctl(&["describe", "smtp/mb3"])?,
         6,
-        &["no server mb3"],
+        &["smtp/mb3 was removed from the file"],
     );
 
     traffic.finish()?;

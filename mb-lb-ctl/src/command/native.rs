@@ -141,12 +141,7 @@ impl Native {
             ["set", ..] => Err("usage: mb-lb set SERVICE/SERVER ready|drain|maint [REASON]"),
             ["weight", server, weight] => Ok(Self::Change(Change::Weight {
                 server: parse_server(server)?,
-                weight: weight
-                    .parse()
-                    .ok()
-                    .filter(|weight| *weight <= 256)
-                    .map(Weight::Absolute)
-                    .ok_or("a weight is a whole number from 0 to 256")?,
+                weight: parse_weight(weight)?,
             })),
             ["weight", ..] => Err("usage: mb-lb weight SERVICE/SERVER N"),
             ["diff"] => payload
@@ -187,6 +182,13 @@ pub fn parse_server(name: &str) -> Result<ServerRef, &'static str> {
         }),
         _ => Err("a server is named SERVICE/SERVER, for example smtp_backend/mb1"),
     }
+}
+
+/// `5` or `50%`.
+pub fn parse_weight(text: &str) -> Result<Weight, &'static str> {
+    super::weight::parse(text).map_err(|_| {
+        "a weight is a whole number from 0 to 256, or percent of that in the file, for example 50%"
+    })
 }
 
 fn parse_count(word: &str) -> Result<usize, &'static str> {

@@ -205,7 +205,9 @@ impl Engine {
     }
 
     fn on_config(&mut self, config: Config, now: Now, actions: &mut Vec<Action>) {
-        let first = self.config_hash.is_empty();
+        // Nothing to tell, unless it ends a refusal. Still worth the rest: it has everything looked at again.
+        let unchanged =
+            config == self.config && !self.config_hash.is_empty() && self.reload_error.is_none();
         let mut old = std::mem::take(&mut self.services);
         // Indices of what goes are set free first, so that a server that only changed its place keeps its own.
         for service in &config.services {
@@ -238,12 +240,10 @@ impl Engine {
         self.full_names.retain(|hash, _| held.contains(hash));
         self.config_hash = config.hash();
         self.reload_error = None;
-        let text = if first {
-            format!("configuration {} in force", self.config_hash)
-        } else {
-            format!("configuration {} in force", config.hash())
-        };
-        self.record(now, "", "config", text, actions);
+        if !unchanged {
+            let text = format!("configuration {} in force", self.config_hash);
+            self.record(now, "", "config", text, actions);
+        }
         actions.push(Action::Attach(Box::new(config.clone())));
         self.config = config;
     }
@@ -545,6 +545,10 @@ impl Engine {
         let text = match change {
             Change::Admin { state, reason, .. } => {
                 let from = server.admin;
+                let same_reason = reason.is_empty() || *reason == server.reason;
+                if from == *state && (same_reason || from == AdminState::Ready) {
+                    return Ok(format!("{subject}: {} already", admin_word(from)));
+                }
                 if from != *state {
                     server.since = now.since_start;
                 }
@@ -578,14 +582,18 @@ impl Engine {
             }
             Change::Weight { weight, .. } => {
                 let from = server.weight;
-                server.weight = match weight {
+                let to = match weight {
                     Weight::Absolute(weight) => (*weight).min(256),
                     Weight::Percent(percent) => {
                         let weight = u64::from(server.config.weight) * u64::from(*percent) / 100;
                         u16::try_from(weight.min(256)).unwrap_or(256)
                     }
                 };
-                format!("weight {from} -> {} by {by}", server.weight)
+                if to == from {
+                    return Ok(format!("{subject}: weight {from} already"));
+                }
+                server.weight = to;
+                format!("weight {from} -> {to} by {by}")
             }
         };
         let kind = match change {

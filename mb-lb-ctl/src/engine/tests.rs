@@ -961,6 +961,47 @@ fn a_server_that_comes_back_into_the_file_opened_nothing_in_that_second() {
 }
 
 #[test]
+fn what_is_so_already_is_not_done_again() {
+    let mut bench = Bench::up(&three(""));
+    let admin = |bench: &mut Bench, state, reason: &str| {
+        let change = Change::Admin {
+            server: target("mb1"),
+            state,
+            reason: reason.to_owned(),
+        };
+        bench.change(change).expect("known")
+    };
+    let weight = |bench: &mut Bench, weight| {
+        let server = target("mb1");
+        bench.change(Change::Weight { server, weight })
+    };
+    admin(&mut bench, AdminState::Drain, "kernel upgrade");
+    let events = bench.records.len();
+    let reason = |bench: &Bench| bench.snapshot().services[0].servers[0].admin_reason.clone();
+    for reason in ["", "kernel upgrade"] {
+        let said = admin(&mut bench, AdminState::Drain, reason);
+        assert_eq!(said, "smtp/mb1: drain already");
+    }
+    assert_eq!(reason(&bench), "kernel upgrade");
+    for same in [Weight::Absolute(10), Weight::Percent(100)] {
+        let said = weight(&mut bench, same).expect("known");
+        assert_eq!(said, "smtp/mb1: weight 10 already");
+    }
+    bench.handle(Event::Config(Box::new(three(""))));
+    assert_eq!(bench.records.len(), events, "{:?}", bench.records);
+    // A new reason is something new.
+    admin(&mut bench, AdminState::Drain, "disk");
+    assert_eq!(
+        (reason(&bench).as_str(), bench.records.len()),
+        ("disk", events + 1)
+    );
+    admin(&mut bench, AdminState::Ready, "");
+    let said = admin(&mut bench, AdminState::Ready, "just so");
+    assert_eq!(said, "smtp/mb1: ready already");
+    assert_eq!(reason(&bench), "");
+}
+
+#[test]
 fn a_removed_server_keeps_its_name_over_restarts() {
     let mut bench = Bench::up(&three(""));
     let mut less = three("");

@@ -381,7 +381,7 @@ fn own_commands_say_how_they_are_used() {
             "a weight is a whole number from 0 to 256",
         ),
         (
-            "mb-lb weight smtp_backend/mb1 50%",
+            "mb-lb weight smtp_backend/mb1 half",
             "a weight is a whole number from 0 to 256",
         ),
         ("mb-lb events x", "a whole number is expected"),

@@ -165,8 +165,12 @@ fn arguments_that_make_no_sense_are_usage_errors() {
             &["drain", "smtp_backend/mb1", "--wait", "5w"],
             "the unit is one of",
         ),
-        (&["weight", "smtp_backend/mb1", "257"], "0..=256"),
-        (&["weight", "smtp_backend/mb1", "x"], "invalid digit"),
+        (&["weight", "smtp_backend/mb1", "257"], "from 0 to 256"),
+        (&["weight", "smtp_backend/mb1", "ten"], "for example 50%"),
+        (
+            &["drain", "smtp_backend/mb1", "--wait", "forever"],
+            "for example 30s, 5m or 1h",
+        ),
         (&["events", "-n", "x"], "invalid digit"),
         (
             &["status", "--color", "bogus"],
@@ -230,11 +234,17 @@ fn changes_say_what_they_do_and_how_to_undo_them() {
         "smtp_backend/mb2: drain -> maint\nNo new flows, no checks; 420 open flows will be reset at the next packet \
          (on_down = \"reset\").\nUndo: mb-lb-ctl drain smtp_backend/mb2 --reason 'kernel; it'\\''s \\ old'\n"
     );
-    let (_, out, _) = run(&daemon, &["maint", "smtp_backend/mb2"]);
-    assert!(
-        out.ends_with("Undo: mb-lb-ctl ready smtp_backend/mb2\n"),
-        "{out}"
+    let (code, out, _) = run(&daemon, &["maint", "smtp_backend/mb2"]);
+    assert_eq!(code, 0);
+    assert_eq!(
+        out,
+        "smtp_backend/mb2 is in maint already, by root\nNo new flows, no checks; 420 open flows will be reset at the \
+         next packet (on_down = \"reset\").\nUndo: mb-lb-ctl ready smtp_backend/mb2\n"
     );
+    let (_, out, _) = run(&daemon, &["ready", "smtp_backend/mb1"]);
+    assert_eq!(out, "smtp_backend/mb1 is ready already\n");
+    let (_, out, _) = run(&daemon, &["weight", "smtp_backend/mb3", "5"]);
+    assert_eq!(out, "mb3 weighs 5 now\n", "nothing to undo");
 
     let (code, out, _) = run(&daemon, &["weight", "smtp_backend/mb3", "7"]);
     assert_eq!(
@@ -245,6 +255,9 @@ fn changes_say_what_they_do_and_how_to_undo_them() {
         )
     );
     assert_eq!(daemon.server(3).weight, 7);
+    // Of the weight in the file.
+    run(&daemon, &["weight", "smtp_backend/mb3", "200%"]);
+    assert_eq!(daemon.server(3).weight, 10);
 
     let (_, _, err) = run(&daemon, &["drain", "smtp_backend/mb1"]);
     assert_eq!(err, "", "mb3 is left");
@@ -349,7 +362,7 @@ fn waiting_has_an_end() {
         "{out}"
     );
     assert!(
-        err.contains("is not empty after 0s: 421 flows left. The change stays in force"),
+        err.contains("is not empty after 10ms: 421 flows left. It stays in maint; each is reset"),
         "{err}"
     );
     assert_eq!(daemon.server(1).admin, AdminState::Maint);
@@ -374,6 +387,26 @@ fn waiting_has_an_end() {
 }
 
 #[test]
+fn nothing_to_wait_for_is_found_to_be_so() {
+    let daemon = Daemon::start(one_down());
+    daemon.snapshot.send_modify(|snapshot| {
+        Arc::make_mut(snapshot).services[0].servers[2].pending = 0;
+    });
+    let (code, _, err) = run(&daemon, &["drain", "smtp_backend/mb3", "--wait", "0s"]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = run(&daemon, &["drain", "smtp_backend/mb1", "--wait", "0s"]);
+    assert_eq!(code, 7, "{err}");
+    assert!(
+        err.contains("It stays drained, and its flows go on"),
+        "{err}"
+    );
+    assert!(
+        err.contains("mb-lb-ctl maint smtp_backend/mb1 treats them as on_down says"),
+        "{err}"
+    );
+}
+
+#[test]
 fn ready_waits_until_the_server_takes_flows() {
     let daemon = Daemon::start(none_up());
     let (code, out, _) = run(&daemon, &["ready", "smtp_backend/mb1", "--wait", "60s"]);
@@ -385,7 +418,7 @@ fn ready_waits_until_the_server_takes_flows() {
         "{out}"
     );
     assert!(
-        err.contains("takes no new flows after 0s: it is DOWN, for 31s: no MAC address"),
+        err.contains("takes no new flows after 10ms: it is DOWN, for 31s: no MAC address"),
         "{err}"
     );
 }
