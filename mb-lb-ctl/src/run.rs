@@ -33,8 +33,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::admin::{self, AdminHandle, AdminSocket, Request};
-use crate::cli::{Exit, Failure};
+use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
+use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
 use crate::dataplane::{self, Dataplane};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Refusal};
@@ -83,15 +83,15 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
 /// Reads and checks the configuration file.
 fn read_config(options: &RunOptions) -> anyhow::Result<Config> {
     let path = &options.config;
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(
-            Exit::ConfigErrors,
-            format!("not started: cannot read {}: {error}", path.display()),
-        )
-        .next(format!(
-            "name it with --config, or write one, e.g.\n\n{}",
-            config::example()
-        ))
+    let text = config_source::read(path).map_err(|failure| {
+        let next = match path.exists() {
+            true => failure.next.clone(),
+            false => format!(
+                "name it with --config, or write one, e.g.\n\n{}",
+                config::example()
+            ),
+        };
+        Failure::new(failure.exit, format!("not started: {failure}")).next(next)
     })?;
     let parsed = config::parse(&text, &state::host_name());
     let shown = config::render(
@@ -279,7 +279,12 @@ impl Director {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => match self.reload() {
-                    Ok(lines) => tracing::info!(changes = lines.len(), "reloaded"),
+                    Ok(done) => {
+                        for line in done.warnings.lines() {
+                            tracing::warn!("{line}");
+                        }
+                        tracing::info!(changes = done.changes.len(), "reloaded");
+                    }
                     // The event has said it.
                     Err(_) => {}
                 },
@@ -412,18 +417,17 @@ impl Director {
     }
 
     /// Reads the file again and puts it in force. A bad file changes nothing.
-    fn reload(&mut self) -> Result<Vec<String>, String> {
+    fn reload(&mut self) -> Result<Reloaded, String> {
         let read = || {
             let path = &self.options.config;
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let text = config_source::read(path).map_err(|failure| failure.message)?;
             parse(&text, &path.display().to_string())
         };
         match read() {
-            Ok(config) => {
-                let lines = self.engine.preview(&config, self.now());
+            Ok((config, warnings)) => {
+                let changes = self.engine.preview(&config, self.now());
                 self.turn(Event::Config(Box::new(config)));
-                Ok(lines)
+                Ok(Reloaded { changes, warnings })
             }
             Err(why) => {
                 self.turn(Event::ReloadFailed(why.clone()));
@@ -454,12 +458,17 @@ impl Director {
     }
 }
 
-/// Text to configuration, or all that is wrong with it.
-fn parse(text: &str, path: &str) -> Result<Config, String> {
+/// Text to configuration and warnings, or all that is wrong with it.
+fn parse(text: &str, path: &str) -> Result<(Config, String), String> {
     let parsed = config::parse(text, &state::host_name());
-    parsed
-        .config
-        .ok_or_else(|| config::render(&parsed.diagnostics, text, path, false))
+    let shown = match parsed.diagnostics.is_empty() {
+        true => String::new(),
+        false => config::render(&parsed.diagnostics, text, path, false),
+    };
+    match parsed.config {
+        Some(config) => Ok((config, shown)),
+        None => Err(shown),
+    }
 }
 
 async fn sleep_until(deadline: Option<tokio::time::Instant>) {

@@ -257,7 +257,7 @@ fn every_way_to_end_has_its_exit_code_and_says_why() -> Result<()> {
     );
     expect_code(
         &director.ctl(&["check", "/nonexistent.toml"])?,
-        6,
+        3,
         &["cannot read"],
     );
     expect_code(&director.ctl(&["detach"])?, 8, &["is running"]);
@@ -398,7 +398,18 @@ fn every_way_to_end_has_its_exit_code_and_says_why() -> Result<()> {
         .output()?;
     let said = String::from_utf8_lossy(&denied.stderr);
     assert_eq!(denied.status.code(), Some(1), "{said}");
-    assert!(said.contains("ermission denied"), "{said}");
+    assert!(said.contains("permission denied"), "{said}");
+    let state = director.machine().directory().join("other-state");
+    let denied = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(director.program())
+        .args(["run", "--state-dir"])
+        .arg(&state)
+        .output()?;
+    let said = String::from_utf8_lossy(&denied.stderr);
+    assert_eq!(denied.status.code(), Some(1), "{said}");
+    assert!(said.contains("not started: permission denied"), "{said}");
+    assert!(!state.exists(), "something is left");
     Ok(())
 }
 

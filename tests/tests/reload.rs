@@ -164,7 +164,7 @@ fn a_new_size_of_the_flow_table_says_what_it_takes() -> Result<()> {
     expect_code(
         &cluster.director.ctl(&["diff"])?,
         9,
-        &["director.max_flows 4096 -> 8192"],
+        &["director.max_flows (after stop, detach and start) 4096 -> 8192"],
     );
     expect_code(
         &cluster.director.ctl(&["reload"])?,

@@ -258,8 +258,10 @@ fn detach_is_refused_under_a_running_daemon_and_takes_all_away_after_it() -> Res
     expect_all_alive(&mut sessions)?;
     let pins = kernel::all(&root)?;
     assert!(pins.len() > 10, "{pins:?}");
-    let done = cluster.director.ctl(&["detach"])?;
+    let done = cluster.director.ctl(&["detach", "--verbose"])?;
     assert_eq!(done.code, 0, "{done:?}");
+    let begins = "XDP program removed from eth0, and its maps from the kernel.\n";
+    assert!(done.stdout.starts_with(begins), "{done:?}");
     for pin in &pins {
         assert!(done.stdout.contains(&pin.display().to_string()), "{done:?}");
     }

@@ -282,6 +282,9 @@ pub struct Detach {
     /// Although the daemon runs
     #[arg(long)]
     pub force: bool,
+    /// Name every pin that was removed
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 fn weight(text: &str) -> Result<engine::Weight, &'static str> {

@@ -20,7 +20,7 @@ pub fn admin(
     reason: &str,
     limit: Option<Duration>,
 ) -> Result<Exit, Failure> {
-    let client = Client::new(global);
+    let client = Client::changing(global);
     let snapshot = client.snapshot_with(target)?;
     let (service, server) = find(&snapshot, target)?;
     let name = name(target);
@@ -54,7 +54,7 @@ pub fn admin(
 }
 
 pub fn weight(global: &Global, args: &args::Weight) -> Result<Exit, Failure> {
-    let client = Client::new(global);
+    let client = Client::changing(global);
     let snapshot = client.snapshot_with(&args.server)?;
     let (_, server) = find(&snapshot, &args.server)?;
     let name = name(&args.server);

@@ -101,8 +101,11 @@ pub enum Native {
     Snapshot,
     Change(Change),
     Reload,
-    /// With the configuration text.
-    Diff(String),
+    /// With the configuration text, and what to call it in messages.
+    Diff {
+        text: String,
+        name: String,
+    },
     /// The last so many.
     Events(usize),
     /// The last so many, and then all that come.
@@ -126,7 +129,7 @@ impl Native {
     }
 
     fn understand(words: &[&str], payload: Option<String>) -> Result<Self, &'static str> {
-        if payload.is_some() && words != ["diff"] {
+        if payload.is_some() && words.first() != Some(&"diff") {
             return Err("only mb-lb diff takes a payload");
         }
         match words {
@@ -144,8 +147,14 @@ impl Native {
                 weight: parse_weight(weight)?,
             })),
             ["weight", ..] => Err("usage: mb-lb weight SERVICE/SERVER N"),
-            ["diff"] => payload
-                .map(Self::Diff)
+            ["diff", name @ ..] => payload
+                .map(|text| Self::Diff {
+                    text,
+                    name: match name {
+                        [] => "the new configuration".to_owned(),
+                        words => words.join(" "),
+                    },
+                })
                 .ok_or("usage: mb-lb diff << and the configuration on the lines that follow"),
             ["events"] => Ok(Self::Events(DEFAULT_EVENTS)),
             ["events", "follow"] => Ok(Self::Follow(0)),

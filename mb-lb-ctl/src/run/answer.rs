@@ -33,9 +33,9 @@ impl Director {
                     let _sent = reply.send(result);
                 });
             }
-            Request::Diff { text, reply } => {
-                let result = super::parse(&text, "the new configuration")
-                    .map(|config| self.engine.preview(&config, self.now()));
+            Request::Diff { text, name, reply } => {
+                let result = super::parse(&text, &name)
+                    .map(|(config, _)| self.engine.preview(&config, self.now()));
                 let _sent = reply.send(result);
             }
             Request::Events { after, reply } => {

@@ -330,7 +330,20 @@ fn own_commands_are_understood() {
             "mb-lb weight smtp_backend/mb1 0",
             Native::Change(weight(1, Weight::Absolute(0))),
         ),
-        ("mb-lb diff <<", Native::Diff("payload\n".into())),
+        (
+            "mb-lb diff <<",
+            Native::Diff {
+                text: "payload\n".into(),
+                name: "the new configuration".into(),
+            },
+        ),
+        (
+            r"mb-lb diff my\ file <<",
+            Native::Diff {
+                text: "payload\n".into(),
+                name: "my file".into(),
+            },
+        ),
         ("mb-lb events", Native::Events(DEFAULT_EVENTS)),
         ("mb-lb events 5", Native::Events(5)),
         ("mb-lb events follow", Native::Follow(0)),

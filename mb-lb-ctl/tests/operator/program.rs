@@ -85,23 +85,45 @@ fn status_tells_health_by_its_exit_code() {
 fn no_daemon_is_said_to_be_none() {
     let mut daemon = Daemon::start(well());
     daemon.stop();
-    let commands: &[&[&str]] = &[
-        &["status"],
-        &["list", "servers"],
-        &["describe", "a/b"],
-        &["drain", "a/b"],
-        &["weight", "a/b", "1"],
-        &["events"],
-        &["events", "-f"],
-        &["reload"],
-        &["diff"],
+    let commands: &[(bool, &[&str])] = &[
+        (false, &["status"]),
+        (false, &["list", "servers"]),
+        (false, &["describe", "a/b"]),
+        (true, &["drain", "a/b"]),
+        (true, &["weight", "a/b", "1"]),
+        (false, &["events"]),
+        (false, &["events", "-f"]),
+        (true, &["reload"]),
+        (false, &["diff"]),
     ];
-    for arguments in commands {
-        let (code, out, err) = run(&daemon, arguments);
+    let pins = daemon.directory().join("pins");
+    let none = pins.to_str().unwrap();
+    for (changes, arguments) in commands {
+        let (code, out, err) = run(&daemon, &[*arguments, &["--bpf-root", none]].concat());
         assert_eq!((code, out.as_str()), (5, ""), "{arguments:?}");
-        assert!(err.contains("nothing was done"), "{err}");
+        assert_eq!(err.contains("nothing was changed"), *changes, "{err}");
+        assert!(err.contains("nothing is balanced"), "{err}");
         assert!(err.contains("  next: systemctl start mb-lb"), "{err}");
     }
+    // What is pinned goes on. The loopback has index 1.
+    std::fs::create_dir_all(pins.join("v1")).unwrap();
+    std::fs::write(pins.join("v1/link-1-native"), "").unwrap();
+    let (_, _, err) = run(&daemon, &["status", "--bpf-root", none]);
+    assert!(
+        err.contains("the XDP program is on lo and balances with what it knows"),
+        "{err}"
+    );
+    // The file may say another socket than when the daemon started.
+    let file = daemon.file("moved.toml", "[admin]\nsocket = \"/nonexistent/x.sock\"\n");
+    let output = command(&["status", "--config", file.to_str().unwrap()]).output();
+    let (code, _, err) = finish(output.unwrap());
+    assert_eq!(code, 5);
+    assert!(
+        err.contains(
+            "name the old one with --socket PATH: a new one takes effect at the next start"
+        ),
+        "{err}"
+    );
 }
 
 #[test]
@@ -441,8 +463,12 @@ fn diff_and_reload_say_what_changes() {
         err.contains("has errors, so there is nothing to compare:\nerror[E001]: not TOML\n"),
         "{err}"
     );
+    assert!(
+        err.contains(&format!("{}:1:1", file("bad.toml", "bad\n"))),
+        "{err}"
+    );
     let (code, _, err) = run(&daemon, &["diff", "/nonexistent/new.toml"]);
-    assert_eq!(code, 6);
+    assert_eq!(code, 3);
     assert!(err.contains("cannot read /nonexistent/new.toml"), "{err}");
     // Without a name: the file that the daemon itself reads.
     let own = file("own.toml", "same\n");
@@ -453,7 +479,10 @@ fn diff_and_reload_say_what_changes() {
 
     let (code, out, err) = run(&daemon, &["reload"]);
     assert_eq!((code, out.as_str()), (0, "+ smtp_backend/mb4 weight 10\n"));
-    assert_eq!(err, "reloaded; this has changed:\n");
+    assert_eq!(
+        err,
+        "warning[W103]: one server only\nreloaded; this has changed:\n"
+    );
     daemon.snapshot.send_modify(|snapshot| {
         Arc::make_mut(snapshot).reload_error = Some("error[E003]: unknown key".to_owned());
     });
@@ -600,8 +629,11 @@ fn a_running_daemon_is_not_detached() {
 fn a_file_that_is_not_there_is_not_checked() {
     let daemon = Daemon::start(well());
     let (code, out, err) = run(&daemon, &["check", "/nonexistent/mb-lb.toml"]);
-    assert_eq!((code, out.as_str()), (6, ""));
-    assert!(err.contains("cannot read /nonexistent/mb-lb.toml"), "{err}");
+    assert_eq!((code, out.as_str()), (3, ""));
+    assert!(
+        err.contains("cannot read /nonexistent/mb-lb.toml: there is no such file"),
+        "{err}"
+    );
 }
 
 #[test]
