@@ -278,16 +278,15 @@ impl Director {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => match self.reload() {
-                    Ok(done) => {
+                _ = hangup.recv() => {
+                    // A refusal has been said by its event.
+                    if let Ok(done) = self.reload() {
                         for line in done.warnings.lines() {
                             tracing::warn!("{line}");
                         }
                         tracing::info!(changes = done.changes.len(), "reloaded");
                     }
-                    // The event has said it.
-                    Err(_) => {}
-                },
+                }
                 Some(event) = events.recv() => {
                     self.turn(event);
                     for _ in 1..TURNS_PER_SNAPSHOT {
