@@ -46,6 +46,15 @@ pub struct AdminHandle {
     pub requests: mpsc::Sender<Request>,
 }
 
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// A line each.
+    pub changes: Vec<String>,
+    /// What is odd about the file, for people; empty where nothing is.
+    pub warnings: String,
+}
+
 /// What only the controller can do or knows.
 #[derive(Debug)]
 pub enum Request {
@@ -57,11 +66,13 @@ pub enum Request {
         reply: oneshot::Sender<Result<String, engine::Refusal>>,
     },
     Reload {
-        /// What changed, a line each; or why nothing did.
-        reply: oneshot::Sender<Result<Vec<String>, String>>,
+        /// What changed; or why nothing did.
+        reply: oneshot::Sender<Result<Reloaded, String>>,
     },
     Diff {
         text: String,
+        /// What to call it in messages.
+        name: String,
         /// What would change, a line each; or what is wrong with the text.
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },

@@ -7,7 +7,7 @@ mod args;
 mod change;
 mod check;
 mod client;
-mod config_source;
+pub(crate) mod config_source;
 pub mod describe;
 mod detach;
 pub mod events;
@@ -15,6 +15,7 @@ mod exit;
 pub mod format;
 pub mod list;
 mod output;
+mod privilege;
 mod reload;
 mod run;
 mod state;
@@ -25,6 +26,8 @@ mod wait;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+
+use crate::snapshot::AdminState;
 
 pub use args::{Cli, Command};
 pub use exit::{Exit, Failure};
@@ -40,15 +43,27 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&cli.global, args),
         Command::List(args) => list::run(&cli.global, args),
         Command::Describe(args) => describe::run(&cli.global, args),
-        Command::Drain(args) => {
-            change::admin(&cli.global, args, crate::snapshot::AdminState::Drain)
-        }
-        Command::Maint(args) => {
-            change::admin(&cli.global, args, crate::snapshot::AdminState::Maint)
-        }
-        Command::Ready(args) => {
-            change::admin(&cli.global, args, crate::snapshot::AdminState::Ready)
-        }
+        Command::Drain(args) => change::admin(
+            &cli.global,
+            &args.server,
+            AdminState::Drain,
+            &args.reason,
+            args.wait,
+        ),
+        Command::Maint(args) => change::admin(
+            &cli.global,
+            &args.server,
+            AdminState::Maint,
+            &args.reason,
+            args.wait,
+        ),
+        Command::Ready(args) => change::admin(
+            &cli.global,
+            &args.server,
+            AdminState::Ready,
+            &args.reason,
+            args.wait,
+        ),
         Command::Weight(args) => change::weight(&cli.global, args),
         Command::Events(args) => events::run(&cli.global, args),
         Command::Detach(args) => detach::run(&cli.global, args),

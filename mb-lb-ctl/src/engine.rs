@@ -2,6 +2,7 @@
 //!
 //! The engine never waits and knows no clock; [`Engine::handle`] gets the time as an argument.
 
+pub mod advice;
 mod alarms;
 mod core;
 mod desired;
@@ -185,11 +186,16 @@ pub struct CheckTask {
     pub interval: Duration,
 }
 
-/// Admin states and weights that differ from the configuration.
+/// What must outlive the process and is not in the kernel: admin states and weights that differ from the configuration,
+/// and names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SavedState {
     pub version: u32,
     pub servers: std::collections::BTreeMap<String, SavedServer>,
+    /// `SERVICE/SERVER@ADDRESS` of all servers that the kernel holds: it knows them by a hash of this only, and those
+    /// that were removed from the file while they had flows are in no file any more.
+    #[serde(default)]
+    pub known: std::collections::BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -27,7 +27,7 @@ pub mod replies;
 pub use addresses::{AddressBook, AddressChange, AddressChanges, Held, Vip};
 pub use announce::Announcer;
 pub use guardian::{Claim, Guardian};
-pub use interfaces::{Interface, interface, interfaces_for, watch_interfaces};
+pub use interfaces::{Interface, interface, interfaces_for, wanted_interfaces, watch_interfaces};
 pub use neighbours::{Neighbours, spawn};
 pub use replies::{BindError, Replies};
 

@@ -19,6 +19,7 @@
 //! whatever way, the kernel goes on with what it has.
 
 mod answer;
+mod log;
 mod notify;
 mod state;
 mod worker;
@@ -35,8 +36,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::admin::{self, AdminHandle, AdminSocket, Request};
-use crate::cli::{Exit, Failure};
+use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
+use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
 use crate::dataplane::{self, Dataplane};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Refusal};
@@ -73,15 +74,7 @@ pub struct RunOptions {
 /// # Errors
 /// Why it cannot run. A [`crate::cli::Failure`] in the chain decides the exit code; everything else exits with 1.
 pub fn run(options: RunOptions) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("MB_LB_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .init();
+    log::start()?;
     let config = read_config(&options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -94,15 +87,15 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
 /// Reads and checks the configuration file.
 fn read_config(options: &RunOptions) -> anyhow::Result<Config> {
     let path = &options.config;
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(
-            Exit::ConfigErrors,
-            format!("not started: cannot read {}: {error}", path.display()),
-        )
-        .next(format!(
-            "name it with --config, or write one, e.g.\n\n{}",
-            config::example()
-        ))
+    let text = config_source::read(path).map_err(|failure| {
+        let next = match path.exists() {
+            true => failure.next.clone(),
+            false => format!(
+                "name it with --config, or write one, e.g.\n\n{}",
+                config::example()
+            ),
+        };
+        Failure::new(failure.exit, format!("not started: {failure}")).next(next)
     })?;
     let parsed = config::parse(&text, &state::host_name());
     let shown = config::render(
@@ -218,7 +211,7 @@ fn now(start: Instant) -> Now {
 }
 
 /// Lines that the XDP program logs, which are rare.
-async fn follow_log(logger: aya_log::EbpfLogger<&'static dyn log::Log>) {
+async fn follow_log(logger: aya_log::EbpfLogger<&'static dyn ::log::Log>) {
     // SAFETY: the logger owns its descriptor and keeps it open as long as it lives.
     let registered = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
     let Ok(mut logger) = registered else {
@@ -294,10 +287,15 @@ impl Director {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => match self.reload() {
-                    Ok(lines) => tracing::info!(changes = lines.len(), "reloaded"),
-                    Err(why) => tracing::error!("reload refused, the old configuration is in force:\n{why}"),
-                },
+                _ = hangup.recv() => {
+                    // A refusal has been said by its event.
+                    if let Ok(done) = self.reload() {
+                        for line in done.warnings.lines() {
+                            tracing::warn!("{line}");
+                        }
+                        tracing::info!(changes = done.changes.len(), "reloaded");
+                    }
+                }
                 Some(event) = events.recv() => {
                     self.turn(event);
                     for _ in 1..TURNS_PER_SNAPSHOT {
@@ -426,7 +424,7 @@ impl Director {
     }
 
     fn record(&mut self, event: EventView) {
-        tracing::info!(subject = event.subject, kind = event.kind, "{}", event.text);
+        log::event(&event);
         if self.kept.len() == KEPT_EVENTS {
             self.kept.pop_front();
         }
@@ -436,25 +434,24 @@ impl Director {
     }
 
     /// Reads the file again and puts it in force. A bad file changes nothing.
-    fn reload(&mut self) -> Result<Vec<String>, String> {
+    fn reload(&mut self) -> Result<Reloaded, String> {
         self.manager.reloading();
         let result = self.reread();
         self.owe_ready();
         result
     }
 
-    fn reread(&mut self) -> Result<Vec<String>, String> {
+    fn reread(&mut self) -> Result<Reloaded, String> {
         let read = || {
             let path = &self.options.config;
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let text = config_source::read(path).map_err(|failure| failure.message)?;
             parse(&text, &path.display().to_string())
         };
         match read() {
-            Ok(config) => {
-                let lines = self.engine.preview(&config, self.now());
+            Ok((config, warnings)) => {
+                let changes = self.engine.preview(&config, self.now());
                 self.turn(Event::Config(Box::new(config)));
-                Ok(lines)
+                Ok(Reloaded { changes, warnings })
             }
             Err(why) => {
                 self.turn(Event::ReloadFailed(why.clone()));
@@ -485,12 +482,17 @@ impl Director {
     }
 }
 
-/// Text to configuration, or all that is wrong with it.
-fn parse(text: &str, path: &str) -> Result<Config, String> {
+/// Text to configuration and warnings, or all that is wrong with it.
+fn parse(text: &str, path: &str) -> Result<(Config, String), String> {
     let parsed = config::parse(text, &state::host_name());
-    parsed
-        .config
-        .ok_or_else(|| config::render(&parsed.diagnostics, text, path, false))
+    let shown = match parsed.diagnostics.is_empty() {
+        true => String::new(),
+        false => config::render(&parsed.diagnostics, text, path, false),
+    };
+    match parsed.config {
+        Some(config) => Ok((config, shown)),
+        None => Err(shown),
+    }
 }
 
 async fn next_tick(interval: &mut Option<tokio::time::Interval>) {

@@ -27,6 +27,9 @@ pub struct Snapshot {
     pub reload_error: Option<String>,
     pub dataplane: DataplaneView,
     pub services: Vec<ServiceView>,
+    /// Servers that were removed from the file and whose flows go on, or ended within the last minute.
+    #[serde(default)]
+    pub removed: Vec<RemovedView>,
     /// What an operator has to know now, worst first; empty: all is well.
     pub alarms: Vec<Alarm>,
 }
@@ -193,6 +196,19 @@ pub struct ServerView {
     pub last_flow: Option<u64>,
 }
 
+/// A server that is in the file no more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RemovedView {
+    /// Empty where the name is not known any more.
+    pub service: String,
+    pub server: String,
+    /// Index in the kernel.
+    pub id: u32,
+    pub address: Option<IpAddr>,
+    /// Counted and half-open.
+    pub flows: u64,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckView {
     /// `tcp` or `smtp`.
@@ -245,6 +261,9 @@ pub struct FlowView {
     pub vip: SocketAddr,
     pub service: String,
     pub server: String,
+    /// The server is in the file no more.
+    #[serde(default)]
+    pub removed: bool,
     /// Word of the state machine: `established`, `half_closed`, `closing`, `reset`.
     pub state: String,
     /// Seconds since its last packet.

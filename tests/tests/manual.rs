@@ -123,9 +123,7 @@ fn every_command_has_its_section() {
             // Told once, for all commands, and `-n` of events.
             .filter(|long| !["help", "output", "lines", "follow"].contains(long))
         {
-            // Maint takes what drain takes.
-            let told = text.contains(&format!("--{long}")) || *name == "maint" || *name == "ready";
-            assert!(told, "{name} --{long}");
+            assert!(text.contains(&format!("--{long}")), "{name} --{long}");
         }
     }
 }

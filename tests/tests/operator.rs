@@ -194,11 +194,7 @@ fn a_drain_waits_for_the_last_session() -> Result<()> {
     let late = cluster
         .director
         .ctl(&["drain", "smtp/mb1", "--wait", "1s", "--reason", "test"])?;
-    expect_code(
-        &late,
-        7,
-        &["not empty", "5 flows left", "The change stays in force"],
-    );
+    expect_code(&late, 7, &["not empty", "5 flows left", "It stays drained"]);
     let server = cluster.server("smtp/mb1")?;
     assert_eq!(
         (server.admin, server.admin_reason.as_str()),
@@ -261,7 +257,7 @@ fn every_way_to_end_has_its_exit_code_and_says_why() -> Result<()> {
     );
     expect_code(
         &director.ctl(&["check", "/nonexistent.toml"])?,
-        6,
+        3,
         &["cannot read"],
     );
     expect_code(&director.ctl(&["detach"])?, 8, &["is running"]);
@@ -311,6 +307,25 @@ fn every_way_to_end_has_its_exit_code_and_says_why() -> Result<()> {
         &["there is no interface eth9", "0 errors"],
     );
     expect_code(&director.ctl(&["check", &odd, "--strict"])?, 4, &["eth9"]);
+    // What status would say of servers and VIPs that it cannot get to is said before.
+    let own = director.machine().ipv4();
+    let far = file(
+        "far.toml",
+        &format!(
+            "[service.smtp]\nlisten = \"192.0.2.100:25\"\n[service.smtp.servers]\n\
+             mb1 = \"10.77.0.101\"\nmb2 = \"192.0.2.2\"\nmb3 = \"{own}\"\n"
+        ),
+    )?;
+    expect_code(
+        &director.ctl(&["check", &far, "--strict"])?,
+        4,
+        &[
+            "no interface for the VIP 192.0.2.100",
+            "smtp/mb2 would be down: no route to 192.0.2.2",
+            &format!("smtp/mb3 would be down: {own} is an address of this director itself"),
+            "3 warnings",
+        ],
+    );
 
     // Something is not as it should be.
     cluster.sinks.get_mut("mb3").context("a sink")?.kill()?;
@@ -383,7 +398,18 @@ fn every_way_to_end_has_its_exit_code_and_says_why() -> Result<()> {
         .output()?;
     let said = String::from_utf8_lossy(&denied.stderr);
     assert_eq!(denied.status.code(), Some(1), "{said}");
-    assert!(said.contains("ermission denied"), "{said}");
+    assert!(said.contains("permission denied"), "{said}");
+    let state = director.machine().directory().join("other-state");
+    let denied = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(director.program())
+        .args(["run", "--state-dir"])
+        .arg(&state)
+        .output()?;
+    let said = String::from_utf8_lossy(&denied.stderr);
+    assert_eq!(denied.status.code(), Some(1), "{said}");
+    assert!(said.contains("not started: permission denied"), "{said}");
+    assert!(!state.exists(), "something is left");
     Ok(())
 }
 

@@ -194,10 +194,13 @@ impl Connection {
                 }
             }
             Native::Reload => match self.ask(|reply| Request::Reload { reply }).await? {
-                Ok(lines) => native::reply(Code::Ok, "", &lines),
+                Ok(done) => native::reply(Code::Ok, &done.warnings, &done.changes),
                 Err(text) => native::complaint(Code::ConfigErrors, &text),
             },
-            Native::Diff(text) => match self.ask(|reply| Request::Diff { text, reply }).await? {
+            Native::Diff { text, name } => match self
+                .ask(|reply| Request::Diff { text, name, reply })
+                .await?
+            {
                 Ok(lines) if lines.is_empty() => native::reply(Code::Ok, "", &lines),
                 Ok(lines) => native::reply(Code::Pending, "", &lines),
                 Err(text) => native::complaint(Code::ConfigErrors, &text),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::format::parse_duration;
-use crate::command::native::parse_server;
-use crate::engine::ServerRef;
+use crate::command::native::{parse_server, parse_weight};
+use crate::engine::{self, ServerRef};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -107,20 +107,20 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  mb-lb-ctl drain smtp_backend/mb2 --reason \"kernel upgrade\"\n  mb-lb-ctl drain smtp_backend/mb2 --wait 5m && ssh mb2 reboot"
     )]
-    Drain(Admin),
+    Drain(Drain),
     /// Take a server out: no new flows, no checks; its flows are treated as on_down says
     #[command(
         after_help = "Examples:\n  mb-lb-ctl maint smtp_backend/mb2 --reason \"disk is failing\"\n  mb-lb-ctl drain smtp_backend/mb2 --wait 5m && mb-lb-ctl maint smtp_backend/mb2"
     )]
-    Maint(Admin),
+    Maint(Maint),
     /// Undo drain or maint
     #[command(
         after_help = "Examples:\n  mb-lb-ctl ready smtp_backend/mb2\n  mb-lb-ctl ready smtp_backend/mb2 --wait 30s    # until it takes new flows"
     )]
-    Ready(Admin),
+    Ready(Ready),
     /// Set a server's weight; it holds across restarts until it is set again
     #[command(
-        after_help = "Examples:\n  mb-lb-ctl weight smtp_backend/mb3 5\n  mb-lb-ctl weight smtp_backend/mb3 0    # no new flows"
+        after_help = "Examples:\n  mb-lb-ctl weight smtp_backend/mb3 5\n  mb-lb-ctl weight smtp_backend/mb3 50%\n  mb-lb-ctl weight smtp_backend/mb3 0    # no new flows"
     )]
     Weight(Weight),
     /// Show changes of state, and follow them
@@ -206,10 +206,10 @@ pub struct Describe {
 }
 
 #[derive(Debug, Args)]
-pub struct Admin {
+pub struct Drain {
     #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
     pub server: ServerRef,
-    /// Wait until no flow is left (ready: until it takes new flows), at most so long: 30s, 5m, 1h
+    /// Wait until no flow is left, at most so long: 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub wait: Option<Duration>,
     /// Why; shown in status and events until undone
@@ -223,12 +223,46 @@ pub struct Admin {
 }
 
 #[derive(Debug, Args)]
+pub struct Maint {
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    pub server: ServerRef,
+    /// Wait until its flows have ended or were reset, as on_down says, at most so long: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+    /// Why; shown in status and events until undone
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Ready {
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    pub server: ServerRef,
+    /// Wait until it takes new flows, at most so long: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+    /// Why; shown in events
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub reason: String,
+}
+
+#[derive(Debug, Args)]
 pub struct Weight {
     #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
     pub server: ServerRef,
-    /// 0 to 256; 0 takes no new flow
-    #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
-    pub weight: u16,
+    /// 0 to 256, or percent of the weight in the file: 50%; 0 takes no new flow
+    #[arg(value_name = "N", value_parser = weight)]
+    pub weight: engine::Weight,
 }
 
 #[derive(Debug, Args)]
@@ -248,6 +282,13 @@ pub struct Detach {
     /// Although the daemon runs
     #[arg(long)]
     pub force: bool,
+    /// Name every pin that was removed
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+fn weight(text: &str) -> Result<engine::Weight, &'static str> {
+    parse_weight(text)
 }
 
 fn server(text: &str) -> Result<ServerRef, &'static str> {

@@ -1,5 +1,7 @@
 //! `drain`, `maint`, `ready` and `weight`: what changed, what that means, and how to undo it.
 
+use std::time::Duration;
+
 use crate::cli::args::{self, Global};
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
@@ -8,51 +10,89 @@ use crate::cli::output::{emit, say};
 use crate::cli::wait::{Goal, wait};
 use crate::command::line::quote;
 use crate::command::native::state_word;
-use crate::engine::ServerRef;
+use crate::engine::{ServerRef, Weight};
 use crate::snapshot::{AdminState, ServerView, ServiceView, Snapshot};
 
-pub fn admin(global: &Global, args: &args::Admin, state: AdminState) -> Result<Exit, Failure> {
-    let client = Client::new(global);
-    let snapshot = client.snapshot_with(&args.server)?;
-    let (service, server) = find(&snapshot, &args.server)?;
-    let name = name(&args.server);
+pub fn admin(
+    global: &Global,
+    target: &ServerRef,
+    state: AdminState,
+    reason: &str,
+    limit: Option<Duration>,
+) -> Result<Exit, Failure> {
+    let client = Client::changing(global);
+    let snapshot = client.snapshot_with(target)?;
+    let (service, server) = find(&snapshot, target)?;
+    let name = name(target);
     let mut request = format!("mb-lb set {} {}", quote(&name), state_word(state));
-    if !args.reason.is_empty() {
+    if !reason.is_empty() {
         request.push(' ');
-        request.push_str(&quote(&args.reason));
+        request.push_str(&quote(reason));
     }
     let done = client.tell(&request)?;
-    emit(&admin_text(&done, service, server, state))?;
+    let same_reason = reason.is_empty() || reason == server.admin_reason;
+    if server.admin == state && (same_reason || state == AdminState::Ready) {
+        emit(&already(&name, service, server))?;
+    } else {
+        emit(&admin_text(&done, service, server, state))?;
+    }
     if let Some(warning) = last_one(service, server, state) {
         say(&warning);
     }
-    match args.wait {
+    match limit {
         None => Ok(Exit::Ok),
         Some(limit) => {
             let goal = match state {
                 AdminState::Ready => Goal::Usable,
-                AdminState::Drain | AdminState::Maint => Goal::Empty(state),
+                AdminState::Drain => Goal::Drained,
+                AdminState::Maint if service.on_down == "reset" => Goal::Reset,
+                AdminState::Maint => Goal::Kept,
             };
-            wait(&client, &args.server, goal, limit)
+            wait(&client, target, goal, limit)
         }
     }
 }
 
 pub fn weight(global: &Global, args: &args::Weight) -> Result<Exit, Failure> {
-    let client = Client::new(global);
+    let client = Client::changing(global);
     let snapshot = client.snapshot_with(&args.server)?;
     let (_, server) = find(&snapshot, &args.server)?;
     let name = name(&args.server);
-    let done = client.tell(&format!("mb-lb weight {} {}", quote(&name), args.weight))?;
+    let weight = match args.weight {
+        Weight::Absolute(weight) => weight.to_string(),
+        Weight::Percent(percent) => format!("{percent}%"),
+    };
+    let done = client.tell(&format!("mb-lb weight {} {weight}", quote(&name)))?;
     let done = match done.as_str() {
-        "" => format!("{name}: weight {} -> {}", server.weight, args.weight),
+        "" => format!("{name}: weight {} -> {weight}", server.weight),
         done => done.to_owned(),
     };
-    emit(&format!(
-        "{done}\nUndo: mb-lb-ctl weight {name} {}\n",
-        server.weight
-    ))?;
+    let undo = match args.weight == Weight::Absolute(server.weight) {
+        true => String::new(),
+        false => format!("Undo: mb-lb-ctl weight {name} {}\n", server.weight),
+    };
+    emit(&format!("{done}\n{undo}"))?;
     Ok(Exit::Ok)
+}
+
+/// What is so already: nothing was changed.
+fn already(name: &str, service: &ServiceView, server: &ServerView) -> String {
+    let by = match server.admin_by.as_str() {
+        "" => String::new(),
+        by => format!(", by {by}"),
+    };
+    let why = match server.admin_reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let word = state_word(server.admin);
+    let mut text = format!("{name} is in {word} already{by}{why}\n");
+    if server.admin == AdminState::Ready {
+        return format!("{name} is ready already\n");
+    }
+    text.push_str(&flows_text(service, server, server.admin));
+    text.push_str(&format!("Undo: mb-lb-ctl ready {name}\n"));
+    text
 }
 
 /// What a change of admin state did; `server` is as it was before.
@@ -66,22 +106,25 @@ fn admin_text(done: &str, service: &ServiceView, server: &ServerView, state: Adm
         ),
         done => format!("{done}\n"),
     };
-    let flows = count(u64::try_from(server.active).unwrap_or(0), "open flow");
-    match state {
-        AdminState::Ready => {}
-        AdminState::Drain => {
-            text.push_str(&format!("No new flows; {flows} may end in peace.\n"));
-        }
-        AdminState::Maint if service.on_down == "reset" => text.push_str(&format!(
-            "No new flows, no checks; {flows} will be reset at the next packet (on_down = \"reset\").\n"
-        )),
-        AdminState::Maint => text.push_str(&format!(
-            "No new flows, no checks; {flows} may go on (on_down = \"{}\").\n",
-            service.on_down
-        )),
-    }
+    text.push_str(&flows_text(service, server, state));
     text.push_str(&format!("Undo: {}\n", undo(&name, server, state)));
     text
+}
+
+/// What the state means for flows.
+fn flows_text(service: &ServiceView, server: &ServerView, state: AdminState) -> String {
+    let flows = count(u64::try_from(server.active).unwrap_or(0), "open flow");
+    match state {
+        AdminState::Ready => String::new(),
+        AdminState::Drain => format!("No new flows; {flows} may end in peace.\n"),
+        AdminState::Maint if service.on_down == "reset" => format!(
+            "No new flows, no checks; {flows} will be reset at the next packet (on_down = \"reset\").\n"
+        ),
+        AdminState::Maint => format!(
+            "No new flows, no checks; {flows} may go on (on_down = \"{}\").\n",
+            service.on_down
+        ),
+    }
 }
 
 fn undo(name: &str, before: &ServerView, now: AdminState) -> String {

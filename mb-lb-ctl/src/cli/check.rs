@@ -32,10 +32,9 @@ pub fn run(global: &Global, args: &Check) -> Result<Exit, Failure> {
     let name = path.display().to_string();
     let color = style_of_stdout(global.color).color;
     let examined = examine(&source, &name, &host_name(), color)?;
+    let root = nix::unistd::geteuid().is_root();
     let facts = match &examined.config {
-        Some(config) if nix::unistd::geteuid().is_root() => {
-            facts::missing(config, &global.bpf_root)
-        }
+        Some(config) if root => facts::missing(config, &global.bpf_root),
         _ => Vec::new(),
     };
     let warnings = examined.warnings + facts.len();
@@ -48,6 +47,7 @@ pub fn run(global: &Global, args: &Check) -> Result<Exit, Failure> {
             "warnings": warnings,
             "diagnostics": examined.diagnostics,
             "machine": facts,
+            "machine_checked": root && examined.config.is_some(),
         }))?,
     })?;
     say(&format!(
@@ -55,6 +55,11 @@ pub fn run(global: &Global, args: &Check) -> Result<Exit, Failure> {
         count(examined.errors as u64, "error"),
         count(warnings as u64, "warning")
     ));
+    if !root && examined.config.is_some() {
+        say(
+            "not root: kernel, BPF file system, interfaces and routes of this machine were not looked at",
+        );
+    }
     Ok(if examined.errors > 0 {
         Exit::ConfigErrors
     } else if warnings > 0 && args.strict {

@@ -19,12 +19,29 @@ const TIMEOUT: Duration = Duration::from_secs(35);
 
 pub struct Client {
     path: PathBuf,
+    /// The path comes from the configuration file, which may say another one than when the daemon started.
+    configured: bool,
+    bpf_root: PathBuf,
+    /// Something is to be changed: where nobody answers, the reader has to know that nothing was.
+    changes: bool,
 }
 
 impl Client {
+    /// To look only.
     pub fn new(global: &Global) -> Self {
         Self {
             path: global.socket_path(),
+            configured: global.socket.is_none(),
+            bpf_root: global.bpf_root.clone(),
+            changes: false,
+        }
+    }
+
+    /// To change something.
+    pub fn changing(global: &Global) -> Self {
+        Self {
+            changes: true,
+            ..Self::new(global)
         }
     }
 
@@ -51,6 +68,18 @@ impl Client {
         }
         serde_json::from_value(reply.data)
             .map(|data| (reply.code, data))
+            .map_err(|error| self.not_understood(&error.to_string()))
+    }
+
+    /// As [`Self::ask`], with what the daemon says besides.
+    pub fn ask_and_hear<T: DeserializeOwned>(&self, request: &str) -> Result<(String, T), Failure> {
+        let reply = self.reply(request)?;
+        match reply.code {
+            Exit::Ok => {}
+            code => return Err(Failure::new(code, reply.message)),
+        }
+        serde_json::from_value(reply.data)
+            .map(|data| (reply.message, data))
             .map_err(|error| self.not_understood(&error.to_string()))
     }
 
@@ -128,20 +157,54 @@ impl Client {
 
     fn unreachable(&self, error: &io::Error) -> Failure {
         let path = self.path.display();
+        let nothing = match self.changes {
+            true => "; nothing was changed",
+            false => "",
+        };
         let failure = |message: String| Failure::new(Exit::Unreachable, message);
         match error.kind() {
             io::ErrorKind::PermissionDenied => failure(format!(
-                "not allowed to connect to the daemon at {path}; nothing was done"
+                "not allowed to connect to the daemon at {path}{nothing}"
             ))
             .next("run this as root, or join the group that owns the socket"),
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => failure(format!(
-                "the daemon does not answer at {path}: {error}; nothing was done"
+                "the daemon does not answer at {path}: {error}{nothing}\n{}",
+                self.meanwhile()
             ))
-            .next("systemctl start mb-lb, or name its socket with --socket PATH"),
+            .next(match self.configured {
+                true => {
+                    "systemctl start mb-lb; or, if admin.socket was changed since the daemon started, name the old \
+                     one with --socket PATH: a new one takes effect at the next start"
+                }
+                false => "systemctl start mb-lb, or name its socket with --socket PATH",
+            }),
             _ => failure(format!(
-                "cannot connect to the daemon at {path}: {error}; nothing was done"
+                "cannot connect to the daemon at {path}: {error}{nothing}"
             ))
             .next("name its socket with --socket PATH"),
+        }
+    }
+
+    /// What the kernel does without a daemon. Pins say it: only they hold the program.
+    fn meanwhile(&self) -> String {
+        let interfaces = match crate::dataplane::interfaces(&self.bpf_root) {
+            Ok(interfaces) => interfaces,
+            Err(error) => {
+                return format!(
+                    "whether connections are balanced meanwhile is not known: {}: {error}",
+                    self.bpf_root.display()
+                );
+            }
+        };
+        match interfaces.as_slice() {
+            [] => format!(
+                "and no XDP program is pinned below {}: nothing is balanced",
+                self.bpf_root.display()
+            ),
+            names => format!(
+                "the XDP program is on {} and balances with what it knows, but nobody checks the servers",
+                names.join(", ")
+            ),
         }
     }
 

@@ -35,20 +35,56 @@ fn configured_socket(source: &str) -> Option<PathBuf> {
 }
 
 /// The text of a configuration file.
+///
+/// # Errors
+/// One that is not there, or cannot be read, has the exit code of one with errors.
 pub fn read(path: &Path) -> Result<String, Failure> {
+    use std::io::ErrorKind;
     std::fs::read_to_string(path).map_err(|error| {
-        let exit = match error.kind() {
-            std::io::ErrorKind::NotFound => Exit::NotFound,
-            _ => Exit::Failed,
+        let (why, next) = match error.kind() {
+            ErrorKind::NotFound => (
+                "there is no such file".to_owned(),
+                "name another with --config FILE",
+            ),
+            ErrorKind::PermissionDenied => (
+                "permission denied".to_owned(),
+                "run this as root, or as a user who may read the file",
+            ),
+            ErrorKind::InvalidData => ("it is not UTF-8".to_owned(), "save it as UTF-8"),
+            ErrorKind::IsADirectory => (
+                "it is a directory".to_owned(),
+                "name the file in it, for example mb-lb.toml",
+            ),
+            _ => (error.to_string(), "name another with --config FILE"),
         };
-        Failure::new(exit, format!("cannot read {}: {error}", path.display()))
-            .next("name the file as an argument, or with --config FILE")
+        Failure::new(
+            Exit::ConfigErrors,
+            format!("cannot read {}: {why}", path.display()),
+        )
+        .next(next)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_has_its_own_advice() {
+        let dir = tempfile::tempdir().unwrap();
+        let latin1 = dir.path().join("latin1.toml");
+        std::fs::write(&latin1, b"# \xe4\n").unwrap();
+        for (path, why, next) in [
+            (dir.path().join("none.toml"), "no such file", "--config"),
+            (latin1, "not UTF-8", "save it"),
+            (dir.path().to_owned(), "is a directory", "name the file"),
+        ] {
+            let failure = read(&path).unwrap_err();
+            assert_eq!(failure.exit, Exit::ConfigErrors);
+            assert!(failure.message.contains(why), "{failure:?}");
+            assert!(failure.next.contains(next), "{failure:?}");
+        }
+    }
 
     #[test]
     fn the_socket_is_found_in_the_file() {

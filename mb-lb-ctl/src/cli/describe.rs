@@ -17,6 +17,7 @@ use crate::cli::state;
 use crate::cli::style::Style;
 use crate::command::line::quote;
 use crate::command::native::state_word;
+use crate::engine::advice;
 use crate::snapshot::{
     AdminState, CheckView, EventView, HealthState, JSON_VERSION, ServerView, ServiceView,
 };
@@ -279,13 +280,11 @@ fn next(name: &str, server: &ServerView) -> String {
         (AdminState::Drain | AdminState::Maint, _) => {
             format!("mb-lb-ctl ready {name} when it may take new flows again")
         }
-        (AdminState::Ready, HealthState::Down) => match &server.check {
-            Some(check) if server.mac.is_some() => format!(
-                "look at port {} of the server itself; mb-lb-ctl events -f shows when it comes back",
-                check.port
-            ),
-            _ => "see the reason above; mb-lb-ctl events -f shows when it comes back".to_owned(),
-        },
+        (AdminState::Ready, HealthState::Down) => advice::server(
+            &server.health_reason,
+            server.check.as_ref().map(|check| check.code.as_str()),
+            server.check.as_ref().map_or(0, |check| check.port),
+        ),
         (AdminState::Ready, HealthState::Unknown) => {
             "wait for the first checks: mb-lb-ctl list checks".to_owned()
         }

@@ -4,8 +4,12 @@ use crate::cli::args::{Detach, Global};
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{emit, say};
+use crate::cli::privilege;
 
 pub fn run(global: &Global, args: &Detach) -> Result<Exit, Failure> {
+    if !privilege::enough() {
+        return Err(privilege::refused("nothing was detached", "detach"));
+    }
     // Under a running daemon the program would be missed at once, and every flow with it.
     if !args.force
         && let Ok(snapshot) = Client::new(global).snapshot()
@@ -31,16 +35,30 @@ pub fn run(global: &Global, args: &Detach) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(Failure::failed(error.to_string())),
     };
+    // For the text only.
+    let interfaces = crate::dataplane::interfaces(&global.bpf_root).unwrap_or_default();
     let removed = crate::dataplane::detach(&global.bpf_root)
         .map_err(|error| Failure::failed(error.to_string()))?;
-    for line in &removed {
-        emit(&format!("{line}\n"))?;
-    }
     if removed.is_empty() {
         say(&format!(
             "nothing is attached or pinned under {}",
             global.bpf_root.display()
         ));
+        return Ok(Exit::Ok);
+    }
+    emit(&format!(
+        "XDP program removed from {}, and its maps from the kernel.\n\
+         Sessions through this director end; new connections to its VIPs reach the director itself.\n\
+         Start again: systemctl start mb-lb\n",
+        match interfaces.as_slice() {
+            [] => "the kernel (it was on no interface)".to_owned(),
+            names => names.join(", "),
+        }
+    ))?;
+    if args.verbose {
+        for path in &removed {
+            emit(&format!("removed {path}\n"))?;
+        }
     }
     Ok(Exit::Ok)
 }

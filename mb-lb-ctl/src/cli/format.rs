@@ -89,6 +89,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
+        _ if number.is_empty() => {
+            return Err(
+                "a time is a whole number and a unit, for example 30s, 5m or 1h".to_owned(),
+            );
+        }
         "" => return Err("a time needs a unit, for example 30s, 5m or 1h".to_owned()),
         _ => return Err("the unit is one of ms, s, m, h, d, for example 5m".to_owned()),
     };

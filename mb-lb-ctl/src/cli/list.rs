@@ -12,6 +12,7 @@ use crate::cli::args::{self, Form, Global, What};
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{emit, json as document, style_of_stdout};
+use crate::cli::state;
 use crate::cli::style::Style;
 use crate::command::line::quote;
 use crate::command::native::check_service;
@@ -86,12 +87,15 @@ pub fn render(snapshot: &Snapshot, flows: &[FlowView], view: &View) -> Result<St
         .iter()
         .filter(|service| view.service.is_none_or(|name| service.name == name))
         .collect();
+    let removed: Vec<_> = state::lingering(snapshot)
+        .filter(|server| view.service.is_none_or(|name| server.service == name))
+        .collect();
     if view.form == Form::Json {
-        return document(&as_json(&services, flows, view.what)?);
+        return document(&as_json(&services, &removed, flows, view.what)?);
     }
     let rows = match view.what {
         What::Services => rows::services(&services),
-        What::Servers => rows::servers(&services),
+        What::Servers => rows::servers(&services, &removed),
         What::Flows => rows::flows(flows),
         What::Vips => rows::vips(&services),
         What::Checks => rows::checks(&services),
@@ -105,6 +109,7 @@ pub fn render(snapshot: &Snapshot, flows: &[FlowView], view: &View) -> Result<St
 
 fn as_json(
     services: &[&crate::snapshot::ServiceView],
+    removed: &[&crate::snapshot::RemovedView],
     flows: &[FlowView],
     what: What,
 ) -> Result<Value, Failure> {
@@ -137,7 +142,7 @@ fn as_json(
             let rows: Vec<Value> = servers()
                 .map(|(service, server)| with_service(&service.name, json!(server)))
                 .collect();
-            ("servers", json!(rows))
+            return Ok(json!({ "version": JSON_VERSION, "servers": rows, "removed": removed }));
         }
         What::Checks => {
             let rows: Vec<Value> = servers()

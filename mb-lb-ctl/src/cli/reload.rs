@@ -7,6 +7,7 @@ use crate::cli::client::Client;
 use crate::cli::config_source::read;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{emit, say};
+use crate::command::line::quote;
 
 pub fn diff(global: &Global, args: &Diff) -> Result<Exit, Failure> {
     let client = Client::new(global);
@@ -19,7 +20,7 @@ pub fn diff(global: &Global, args: &Diff) -> Result<Exit, Failure> {
         },
     };
     // The daemon gets the text and not the name, so nobody reads with its permissions.
-    let request = diff_request(&read(&path)?);
+    let request = diff_request(&read(&path)?, &path.display().to_string());
     let (exit, lines): (Exit, Vec<String>) = client.ask(&request).map_err(|failure| {
         with_text(
             failure,
@@ -40,13 +41,17 @@ pub fn diff(global: &Global, args: &Diff) -> Result<Exit, Failure> {
 }
 
 pub fn reload(global: &Global) -> Result<Exit, Failure> {
-    let (_, lines): (Exit, Vec<String>) =
-        Client::new(global).ask("mb-lb reload").map_err(|failure| {
+    let (warnings, lines): (String, Vec<String>) = Client::changing(global)
+        .ask_and_hear("mb-lb reload")
+        .map_err(|failure| {
             with_text(
                 failure,
                 "not reloaded, the old configuration stays in force",
             )
         })?;
+    if !warnings.is_empty() {
+        say(warnings.trim_end());
+    }
     if lines.is_empty() {
         say("reloaded; nothing has changed");
     } else {
@@ -70,14 +75,14 @@ fn with_text(failure: Failure, meaning: &str) -> Failure {
 }
 
 /// The command and its payload, ended by a line that is not in `text`.
-fn diff_request(text: &str) -> String {
+fn diff_request(text: &str, name: &str) -> String {
     let mut end = "END".to_owned();
     let mut number = 0u64;
     while text.lines().any(|line| line == end) {
         number += 1;
         end = format!("END{number}");
     }
-    format!("mb-lb diff <<{end}\n{text}\n{end}")
+    format!("mb-lb diff {} <<{end}\n{text}\n{end}", quote(name))
 }
 
 #[cfg(test)]
@@ -86,10 +91,13 @@ mod tests {
 
     #[test]
     fn the_end_of_the_payload_is_not_in_it() {
-        assert_eq!(diff_request("a"), "mb-lb diff <<END\na\nEND");
         assert_eq!(
-            diff_request("END\n\nEND1"),
-            "mb-lb diff <<END2\nEND\n\nEND1\nEND2"
+            diff_request("a", "my file"),
+            "mb-lb diff my\\ file <<END\na\nEND"
+        );
+        assert_eq!(
+            diff_request("END\n\nEND1", "x"),
+            "mb-lb diff x <<END2\nEND\n\nEND1\nEND2"
         );
     }
 }

@@ -2,9 +2,14 @@
 
 use crate::cli::args::Global;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::privilege;
 use crate::run::RunOptions;
 
 pub fn run(global: &Global) -> Result<Exit, Failure> {
+    // Before anything is made that would stay.
+    if !privilege::enough() {
+        return Err(privilege::refused("not started", "run"));
+    }
     let options = RunOptions {
         config: global.config_path().to_owned(),
         socket: global.socket.clone(),

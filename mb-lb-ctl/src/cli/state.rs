@@ -3,7 +3,7 @@
 use crate::cli::format::{count, span};
 use crate::cli::style::Style;
 use crate::command::native::state_word;
-use crate::snapshot::{AdminState, HealthState, ServerView};
+use crate::snapshot::{AdminState, HealthState, RemovedView, ServerView, Snapshot};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tone {
@@ -67,6 +67,32 @@ pub fn note(server: &ServerView) -> String {
         parts.push(format!("drift {:+}", server.drift));
     }
     parts.join("; ")
+}
+
+/// ` (file 5)` where somebody has set another weight by hand.
+pub fn weight_mark(server: &ServerView) -> String {
+    match server.weight == server.initial_weight {
+        true => String::new(),
+        false => format!(" (file {})", server.initial_weight),
+    }
+}
+
+/// Servers that are in the file no more and still have flows.
+pub fn lingering(snapshot: &Snapshot) -> impl Iterator<Item = &RemovedView> {
+    snapshot.removed.iter().filter(|server| server.flows > 0)
+}
+
+/// `SERVICE/SERVER`, or only a number where the name is not known any more.
+pub fn full_name(service: &str, server: &str) -> String {
+    match service {
+        "" => server.to_owned(),
+        service => format!("{service}/{server}"),
+    }
+}
+
+/// What there is to say of a removed server.
+pub fn left(server: &RemovedView) -> String {
+    format!("{} left", count(server.flows, "flow"))
 }
 
 fn classify(server: &ServerView) -> (String, Tone) {

@@ -1,5 +1,6 @@
 //! `status`: one screen that says what is so, why, and what to do next.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,9 @@ use crate::cli::format::{count, grouped, grouped_signed, span, timestamp};
 use crate::cli::output::{emit, json, style_of_stdout};
 use crate::cli::state;
 use crate::cli::style::Style;
-use crate::snapshot::{AdminState, DataplaneView, ServerView, ServiceView, Severity, Snapshot};
+use crate::snapshot::{
+    AdminState, DataplaneView, RemovedView, ServerView, ServiceView, Severity, Snapshot,
+};
 
 /// A service with more servers than this shows only those that need attention, so that a screen stays a screen.
 const SHOWN: usize = 24;
@@ -51,8 +54,10 @@ pub fn render(snapshot: &Snapshot, view: View) -> String {
     let mut text = String::new();
     director(&mut text, snapshot, view);
     for service in &snapshot.services {
-        service_tree(&mut text, service, view.style);
+        let gone = state::lingering(snapshot).filter(|server| server.service == service.name);
+        service_tree(&mut text, service, &gone.collect::<Vec<_>>(), view.style);
     }
+    removed_services(&mut text, snapshot, view.style);
     alarms(&mut text, snapshot, view.style);
     text
 }
@@ -121,7 +126,41 @@ fn interfaces(dataplane: &DataplaneView, style: Style) -> String {
     words.join(", ")
 }
 
-fn service_tree(text: &mut String, service: &ServiceView, style: Style) {
+/// Services that are in the file no more and still have flows.
+fn removed_services(text: &mut String, snapshot: &Snapshot, style: Style) {
+    let mut gone: BTreeMap<&str, Vec<&RemovedView>> = BTreeMap::new();
+    for server in state::lingering(snapshot) {
+        if !snapshot
+            .services
+            .iter()
+            .any(|service| service.name == server.service)
+        {
+            gone.entry(&server.service).or_default().push(server);
+        }
+    }
+    for (name, servers) in gone {
+        let _ = match name {
+            "" => writeln!(text, "\nremoved servers whose names are not known any more"),
+            name => writeln!(text, "\n{} (removed)", style.strong(name)),
+        };
+        removed(text, &servers, style);
+    }
+}
+
+/// The last lines of a tree.
+fn removed(text: &mut String, gone: &[&RemovedView], style: Style) {
+    for (index, server) in gone.iter().enumerate() {
+        let branch = style.branch(index + 1 == gone.len());
+        let _ = writeln!(
+            text,
+            "  {branch}{} (removed, {})",
+            server.server,
+            state::left(server)
+        );
+    }
+}
+
+fn service_tree(text: &mut String, service: &ServiceView, gone: &[&RemovedView], style: Style) {
     let usable = service
         .servers
         .iter()
@@ -156,10 +195,12 @@ fn service_tree(text: &mut String, service: &ServiceView, style: Style) {
             }
         );
     }
-    servers(text, service, style);
+    servers(text, service, gone.is_empty(), style);
+    removed(text, gone, style);
 }
 
-fn servers(text: &mut String, service: &ServiceView, style: Style) {
+/// `ends`: nothing follows in this tree.
+fn servers(text: &mut String, service: &ServiceView, ends: bool, style: Style) {
     let all = service.servers.len();
     let shown: Vec<&ServerView> = service
         .servers
@@ -174,15 +215,17 @@ fn servers(text: &mut String, service: &ServiceView, style: Style) {
     let name_width = width(&|server| server.name.clone());
     let word_width = width(&|server| state::word(server));
     let weight_width = width(&|server| server.weight.to_string());
+    let mark_width = width(&state::weight_mark);
     let active_width = width(&|server| grouped_signed(server.active));
     let pending_width = width(&|server| grouped(server.pending));
     for (index, server) in shown.iter().enumerate() {
         let line = format!(
-            "  {}{:<name_width$}  {}  weight {:>weight_width$}  active {:>active_width$}  pending {:>pending_width$}  {}",
-            style.branch(index + 1 == all),
+            "  {}{:<name_width$}  {}  weight {:>weight_width$}{:<mark_width$}  active {:>active_width$}  pending {:>pending_width$}  {}",
+            style.branch(ends && index + 1 == all),
             server.name,
             state::painted(server, word_width, style),
             server.weight,
+            state::weight_mark(server),
             grouped_signed(server.active),
             grouped(server.pending),
             state::note(server),
@@ -210,7 +253,7 @@ fn servers(text: &mut String, service: &ServiceView, style: Style) {
         let _ = writeln!(
             text,
             "  {}{} more: {states}, active {}   (mb-lb-ctl list servers {})",
-            style.branch(true),
+            style.branch(ends),
             grouped(rest as u64),
             grouped_signed(active - shown_active),
             service.name,
@@ -230,22 +273,31 @@ fn alarms(text: &mut String, snapshot: &Snapshot, style: Style) {
             let _ = writeln!(text, "  next: {}", alarm.next);
         }
     }
-    let next = match snapshot.alarms.iter().find(|alarm| !alarm.next.is_empty()) {
-        // It stands on the line above.
-        Some(_) if snapshot.alarms.len() == 1 => return,
-        Some(worst) => worst.next.clone(),
-        None if snapshot.reload_error.is_some() => {
-            "mb-lb-ctl check, correct the file, mb-lb-ctl reload".to_owned()
+    if let Some(error) = &snapshot.reload_error
+        && error.trim_end().contains('\n')
+    {
+        let _ = writeln!(text, "\n{}", style.strong("What was wrong with the file:"));
+        for line in error.trim_end().lines() {
+            let _ = writeln!(text, "{}", format!("  {line}").trim_end());
         }
-        None if snapshot.dataplane.error.is_some() => "journalctl -u mb-lb -n 50".to_owned(),
-        None if snapshot.services.is_empty() => format!(
+    }
+    // Each has its own.
+    if snapshot.alarms.iter().any(|alarm| !alarm.next.is_empty()) {
+        return;
+    }
+    let next = if snapshot.reload_error.is_some() {
+        "mb-lb-ctl check, correct the file, mb-lb-ctl reload".to_owned()
+    } else if snapshot.dataplane.error.is_some() {
+        "journalctl -u mb-lb -n 50".to_owned()
+    } else if snapshot.services.is_empty() {
+        format!(
             "no service is configured: add a [service.NAME] to {}, then mb-lb-ctl reload",
             snapshot.config_path
-        ),
-        None => match set_aside(snapshot) {
-            Some(name) => format!("mb-lb-ctl ready {name} when it may take new flows again"),
-            None => "nothing to do; mb-lb-ctl events -f shows changes as they happen".to_owned(),
-        },
+        )
+    } else if let Some(name) = set_aside(snapshot) {
+        format!("mb-lb-ctl ready {name} when it may take new flows again")
+    } else {
+        "nothing to do; mb-lb-ctl events -f shows changes as they happen".to_owned()
     };
     let _ = writeln!(text, "{} {next}", style.strong("Next:"));
 }

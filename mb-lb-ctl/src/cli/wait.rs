@@ -17,17 +17,35 @@ use crate::snapshot::{AdminState, ServerView, Snapshot};
 const POLL: Duration = Duration::from_millis(250);
 /// The data plane is counted once a second, so a count says something about now only after so many seconds.
 const FRESH: u64 = 2;
+/// After so long a verdict is given on whatever counts there are.
+const JUDGED: Duration = Duration::from_secs(FRESH + 2);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// No flow, neither active nor pending, while this state is in force.
-    Empty(AdminState),
+    /// No flow, neither active nor pending, while it is drained.
+    Drained,
+    /// The same in maint, where `on_down` has flows reset at their next packet.
+    Reset,
+    /// The same in maint, where `on_down` has flows go on.
+    Kept,
     /// Takes new flows.
     Usable,
 }
 
-/// Waits for `goal`, at most `limit`.
+impl Goal {
+    /// The admin state that has to stay in force; `None`: it is no matter of flows.
+    const fn state(self) -> Option<AdminState> {
+        match self {
+            Self::Drained => Some(AdminState::Drain),
+            Self::Reset | Self::Kept => Some(AdminState::Maint),
+            Self::Usable => None,
+        }
+    }
+}
+
+/// Waits for `goal`, at most `limit`. Counts that are younger than the change are awaited even where `limit` is
+/// shorter: a server without flows is found to be so.
 pub fn wait(
     client: &Client,
     server: &ServerRef,
@@ -38,13 +56,14 @@ pub fn wait(
     let started = Instant::now();
     let mut progress = Progress::new(&name, goal);
     let mut freshness = Freshness::default();
+    let mut seen_fresh = false;
     let mut last = String::from("the daemon did not answer");
     loop {
         match client.snapshot() {
             Ok(snapshot) => {
                 let (_, view) = find(&snapshot, server)?;
                 last = describe(view, goal);
-                if let Goal::Empty(state) = goal
+                if let Some(state) = goal.state()
                     && view.admin != state
                 {
                     progress.end();
@@ -55,14 +74,15 @@ pub fn wait(
                     .next("mb-lb-ctl events"));
                 }
                 let fresh = freshness.see(&snapshot);
+                seen_fresh |= fresh;
                 progress.show(view, started.elapsed());
                 if fresh && reached(view, goal) {
                     progress.end();
                     say(&format!(
                         "{name}: {} after {}",
                         match goal {
-                            Goal::Empty(_) => "no flow left",
                             Goal::Usable => "takes new flows",
+                            _ => "no flow left",
                         },
                         span(started.elapsed().as_secs())
                     ));
@@ -76,28 +96,48 @@ pub fn wait(
                 return Err(failure);
             }
         }
-        let Some(left) = limit.checked_sub(started.elapsed()) else {
+        let left = limit.saturating_sub(started.elapsed());
+        let judged = seen_fresh || started.elapsed() > JUDGED;
+        if left.is_zero() && judged {
             progress.end();
             return Err(timed_out(&name, goal, &last, limit));
-        };
-        std::thread::sleep(POLL.min(left));
+        }
+        std::thread::sleep(if judged { POLL.min(left) } else { POLL });
     }
 }
 
 fn timed_out(name: &str, goal: Goal, last: &str, limit: Duration) -> Failure {
-    let limit = span(limit.as_secs());
-    match goal {
-        Goal::Empty(_) => Failure::new(
-            Exit::TimedOut,
-            format!("{name} is not empty after {limit}: {last}. The change stays in force and nothing was cut"),
-        )
-        .next(format!("wait longer, or mb-lb-ctl list flows {}", service_of(name))),
-        Goal::Usable => Failure::new(
-            Exit::TimedOut,
+    let limit = match limit.subsec_millis() {
+        0 => span(limit.as_secs()),
+        _ => format!("{}ms", limit.as_millis()),
+    };
+    let list = format!("mb-lb-ctl list flows {}", service_of(name));
+    let (message, next) = match goal {
+        Goal::Drained => (
+            format!(
+                "{name} is not empty after {limit}: {last}. It stays drained, and its flows go on"
+            ),
+            format!("{list} shows them; mb-lb-ctl maint {name} treats them as on_down says"),
+        ),
+        Goal::Reset => (
+            format!(
+                "{name} is not empty after {limit}: {last}. It stays in maint; each is reset at its next packet, and \
+                 silent ones are forgotten after director.flow_timeouts"
+            ),
+            list,
+        ),
+        Goal::Kept => (
+            format!(
+                "{name} is not empty after {limit}: {last}. It stays in maint; on_down = \"keep\" lets them go on"
+            ),
+            list,
+        ),
+        Goal::Usable => (
             format!("{name} takes no new flows after {limit}: {last}. It stays ready"),
-        )
-        .next(format!("mb-lb-ctl describe {name}")),
-    }
+            format!("mb-lb-ctl describe {name}"),
+        ),
+    };
+    Failure::new(Exit::TimedOut, message).next(next)
 }
 
 fn service_of(name: &str) -> &str {
@@ -106,14 +146,16 @@ fn service_of(name: &str) -> &str {
 
 fn reached(server: &ServerView, goal: Goal) -> bool {
     match goal {
-        Goal::Empty(_) => flows(server) == 0,
         Goal::Usable => server.usable,
+        _ => flows(server) == 0,
     }
 }
 
 fn describe(server: &ServerView, goal: Goal) -> String {
     match goal {
-        Goal::Empty(_) => format!("{} left", count(flows(server), "flow")),
+        Goal::Drained | Goal::Reset | Goal::Kept => {
+            format!("{} left", count(flows(server), "flow"))
+        }
         Goal::Usable => match state::note(server) {
             note if note.is_empty() => format!("it is {}", state::word(server)),
             note => format!("it is {}, {note}", state::word(server)),
@@ -156,7 +198,7 @@ struct Progress {
 
 impl Progress {
     fn new(name: &str, goal: Goal) -> Self {
-        let empty = matches!(goal, Goal::Empty(_));
+        let empty = goal != Goal::Usable;
         let terminal = std::io::stderr().is_terminal();
         if empty {
             say("waiting until no flow is left; Ctrl-C ends the waiting, not the change");

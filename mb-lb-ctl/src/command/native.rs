@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cli::format::count;
 use crate::command::{find_service, parse_admin_state};
 use crate::engine::{Change, Refusal, ServerRef, Weight};
 use crate::snapshot::{AdminState, JSON_VERSION, Snapshot};
@@ -100,8 +101,11 @@ pub enum Native {
     Snapshot,
     Change(Change),
     Reload,
-    /// With the configuration text.
-    Diff(String),
+    /// With the configuration text, and what to call it in messages.
+    Diff {
+        text: String,
+        name: String,
+    },
     /// The last so many.
     Events(usize),
     /// The last so many, and then all that come.
@@ -125,7 +129,7 @@ impl Native {
     }
 
     fn understand(words: &[&str], payload: Option<String>) -> Result<Self, &'static str> {
-        if payload.is_some() && words != ["diff"] {
+        if payload.is_some() && words.first() != Some(&"diff") {
             return Err("only mb-lb diff takes a payload");
         }
         match words {
@@ -140,16 +144,17 @@ impl Native {
             ["set", ..] => Err("usage: mb-lb set SERVICE/SERVER ready|drain|maint [REASON]"),
             ["weight", server, weight] => Ok(Self::Change(Change::Weight {
                 server: parse_server(server)?,
-                weight: weight
-                    .parse()
-                    .ok()
-                    .filter(|weight| *weight <= 256)
-                    .map(Weight::Absolute)
-                    .ok_or("a weight is a whole number from 0 to 256")?,
+                weight: parse_weight(weight)?,
             })),
             ["weight", ..] => Err("usage: mb-lb weight SERVICE/SERVER N"),
-            ["diff"] => payload
-                .map(Self::Diff)
+            ["diff", name @ ..] => payload
+                .map(|text| Self::Diff {
+                    text,
+                    name: match name {
+                        [] => "the new configuration".to_owned(),
+                        words => words.join(" "),
+                    },
+                })
                 .ok_or("usage: mb-lb diff << and the configuration on the lines that follow"),
             ["events"] => Ok(Self::Events(DEFAULT_EVENTS)),
             ["events", "follow"] => Ok(Self::Follow(0)),
@@ -188,6 +193,13 @@ pub fn parse_server(name: &str) -> Result<ServerRef, &'static str> {
     }
 }
 
+/// `5` or `50%`.
+pub fn parse_weight(text: &str) -> Result<Weight, &'static str> {
+    super::weight::parse(text).map_err(|_| {
+        "a weight is a whole number from 0 to 256, or percent of that in the file, for example 50%"
+    })
+}
+
 fn parse_count(word: &str) -> Result<usize, &'static str> {
     word.parse().map_err(|_| "a whole number is expected")
 }
@@ -220,7 +232,8 @@ pub fn check_server(snapshot: &Snapshot, server: &ServerRef) -> Result<(), Strin
 
 /// Whether there is such a service, and what to say if not.
 pub fn check_service(snapshot: &Snapshot, name: &str) -> Result<(), String> {
-    if find_service(snapshot, name).is_some() {
+    let removed = || snapshot.removed.iter().any(|server| server.service == name);
+    if find_service(snapshot, name).is_some() || removed() {
         return Ok(());
     }
     let names = snapshot.services.iter().map(|service| service.name.clone());
@@ -229,6 +242,18 @@ pub fn check_service(snapshot: &Snapshot, name: &str) -> Result<(), String> {
 
 fn not_found(snapshot: &Snapshot, wanted: &ServerRef) -> String {
     let full = format!("{}/{}", wanted.service, wanted.server);
+    let mut flows = snapshot
+        .removed
+        .iter()
+        .filter(|known| known.service == wanted.service && known.server == wanted.server)
+        .map(|known| known.flows)
+        .peekable();
+    if flows.peek().is_some() {
+        return format!(
+            "{full} was removed from the file; {} left",
+            count(flows.sum(), "flow")
+        );
+    }
     let service = snapshot
         .services
         .iter()

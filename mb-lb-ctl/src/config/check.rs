@@ -126,21 +126,26 @@ pub(super) fn check(
         *count = value.unwrap_or(*count);
     }
 
+    // The first failure comes up to `interval` after the fault; the others follow at `fast_interval`. No check starts
+    // before the one before it has ended.
+    let late = check.interval.max(check.timeout)
+        + check.fast_interval.max(check.timeout) * u32::from(check.fall - 1);
     if check.timeout > check.interval
         && let Some(culprit) = timeout.or(interval)
     {
         let message = format!(
-            "is {}, less than the timeout of {}: a check may still run when the next is due",
+            "is {}, less than the timeout of {}: checks of a server that does not answer follow each other every {}, \
+             and it is down only after about {}",
             values::show(check.interval),
-            values::show(check.timeout)
+            values::show(check.timeout),
+            values::show(check.timeout),
+            values::show(late)
         );
         let mut finding = field.finding(Code::TimeoutOverInterval, &message);
         finding.message = format!("`{}.interval` {message}", field.path);
         finding.span = culprit.span;
-        reporter.push(finding);
+        reporter.push(finding.help("raise `interval` to the timeout, or lower `timeout`"));
     }
-    // The first failure comes up to `interval` after the fault; the others follow at `fast_interval`.
-    let late = check.interval + check.fast_interval * u32::from(check.fall - 1);
     if late > SLOW {
         let phrase = format!(
             "finds a failed server down only after up to {}",
@@ -149,7 +154,7 @@ pub(super) fn check(
         reporter.push(
             field
                 .finding(Code::SlowToNotice, &phrase)
-                .help("lower `interval` or `fall`, or give a short `fast_interval`"),
+                .help("lower `interval`, `timeout` or `fall`, or give a short `fast_interval`"),
         );
     }
     Some(check)

@@ -213,6 +213,32 @@ pub fn attached(pins: &Path) -> BTreeMap<u32, Mode> {
     links
 }
 
+/// Names of the interfaces that pinned links below `root` put a program on, whichever layout it has.
+///
+/// # Errors
+/// The directory is there and cannot be read: only root can.
+pub fn interfaces(root: &Path) -> io::Result<Vec<String>> {
+    let versions = match fs::read_dir(root) {
+        Ok(versions) => versions,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for version in versions {
+        for index in attached(&version?.path()).into_keys() {
+            // One of another network namespace, or that has gone.
+            let unnamed = || format!("interface {index}");
+            let name = nix::net::if_::if_indextoname(index);
+            names.push(
+                name.ok()
+                    .and_then(|name| name.into_string().ok())
+                    .unwrap_or_else(unnamed),
+            );
+        }
+    }
+    Ok(names)
+}
+
 fn link_name(ifindex: u32, mode: Mode) -> String {
     format!("link-{ifindex}-{}", mode.name())
 }

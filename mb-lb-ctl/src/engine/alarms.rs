@@ -1,5 +1,6 @@
 //! What an operator has to know now, and what to do about it.
 
+use super::advice;
 use super::core::{Engine, ServiceState};
 use super::server::Standing;
 use crate::snapshot::{AdminState, Alarm, Severity};
@@ -20,7 +21,7 @@ impl Engine {
         let mut critical =
             |text: String, next: &str| alarms.push(alarm(Severity::Critical, text, next));
         if let Some(why) = &self.attach_error {
-            critical(why.clone(), "mb-lb-ctl check");
+            critical(why.clone(), advice::attach(why));
         } else if self.attach_known && self.attached.is_empty() {
             critical(
                 "the XDP program is on no interface: nothing is balanced".to_owned(),
@@ -41,15 +42,15 @@ impl Engine {
             warn(
                 format!(
                     "the last reload was refused, the configuration before it is in force: {}",
-                    first_line(why)
+                    summary(why)
                 ),
-                "mb-lb-ctl check",
+                "correct the file (mb-lb-ctl check shows where), then mb-lb-ctl reload",
             );
         }
         if self.table_is_full() {
             warn(
                 "the flow table was full within the last minute: new flows were steered without state".to_owned(),
-                "raise director.max_flows",
+                "raise director.max_flows, then in a maintenance window: stop, mb-lb-ctl detach, start (ends all flows)",
             );
         }
         let wanted = self.config.director.max_flows;
@@ -124,10 +125,12 @@ impl Engine {
             if let Standing::Down(why) | Standing::CutOff(why) = standing
                 && server.admin != AdminState::Maint
             {
+                let code = server.bad.as_ref().map(|bad| bad.code);
+                let port = service.config.check.as_ref().map_or(0, |check| check.port);
                 alarms.push(alarm(
                     Severity::Warning,
                     format!("{target} is down: {why}"),
-                    &format!("mb-lb-ctl describe {target}"),
+                    &advice::server(why, code, port),
                 ));
             }
             if server.drift != 0 {
@@ -149,6 +152,18 @@ fn alarm(severity: Severity, text: String, next: &str) -> Alarm {
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// What is wrong with a file, on one line: the first error with its place, and how many more there are.
+pub(super) fn summary(why: &str) -> String {
+    let mut lines = why.lines().map(str::trim);
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    if let Some(place) = lines.find_map(|line| line.strip_prefix("--> ")) {
+        text.push_str(&format!(" ({place})"));
+    }
+    let errors = why.lines().filter(|line| line.starts_with("error"));
+    match errors.count() {
+        0 | 1 => {}
+        2 => text.push_str(", and 1 more error"),
+        many => text.push_str(&format!(", and {} more errors", many - 1)),
+    }
+    text
 }

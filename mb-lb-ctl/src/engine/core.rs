@@ -1,13 +1,13 @@
 //! The turns: what each event does to the policy state, and what follows from it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 
 use super::indices::Indices;
-use super::server::{ServerState, Standing};
+use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
 use super::{
     Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
     SavedServer, SavedState, ServerRef, Weight,
@@ -50,6 +50,8 @@ pub struct Engine {
     pub(super) config_hash: String,
     pub(super) services: Vec<ServiceState>,
     pub(super) indices: Indices,
+    /// Full names by the hash that the kernel has of them, those of removed servers among them.
+    full_names: BTreeMap<u64, String>,
     /// Indices of services in what an earlier controller left, by hash of the name.
     adopted_services: BTreeMap<u32, u32>,
     /// What was last told of each next hop that is followed: only changes are, and a new server may share one.
@@ -98,6 +100,11 @@ impl Engine {
                 .values()
                 .map(|service| (service.name_hash, service.id))
                 .collect(),
+            full_names: saved
+                .known
+                .iter()
+                .map(|name| (name_hash(name), name.clone()))
+                .collect(),
             sent: Sent {
                 saved: Some(saved),
                 ..Sent::default()
@@ -138,7 +145,10 @@ impl Engine {
                     now,
                     "",
                     "reload-failed",
-                    format!("configuration not applied, the old one is in force: {why}"),
+                    format!(
+                        "configuration not applied, the old one is in force: {}",
+                        super::alarms::summary(&why)
+                    ),
                     &mut actions,
                 );
                 self.reload_error = Some(why);
@@ -195,7 +205,9 @@ impl Engine {
     }
 
     fn on_config(&mut self, config: Config, now: Now, actions: &mut Vec<Action>) {
-        let first = self.config_hash.is_empty();
+        // Nothing to tell, unless it ends a refusal. Still worth the rest: it has everything looked at again.
+        let unchanged =
+            config == self.config && !self.config_hash.is_empty() && self.reload_error.is_none();
         let mut old = std::mem::take(&mut self.services);
         // Indices of what goes are set free first, so that a server that only changed its place keeps its own.
         for service in &config.services {
@@ -224,14 +236,14 @@ impl Engine {
             }
         }
         self.give_service_ids();
+        let held = self.held();
+        self.full_names.retain(|hash, _| held.contains(hash));
         self.config_hash = config.hash();
         self.reload_error = None;
-        let text = if first {
-            format!("configuration {} in force", self.config_hash)
-        } else {
-            format!("configuration {} in force", config.hash())
-        };
-        self.record(now, "", "config", text, actions);
+        if !unchanged {
+            let text = format!("configuration {} in force", self.config_hash);
+            self.record(now, "", "config", text, actions);
+        }
         actions.push(Action::Attach(Box::new(config.clone())));
         self.config = config;
     }
@@ -262,7 +274,9 @@ impl Engine {
                 state.servers.push(known);
                 continue;
             }
-            let hash = super::server::name_hash(&service.name, server);
+            let full_name = full_name(&service.name, server);
+            let hash = name_hash(&full_name);
+            self.full_names.insert(hash, full_name);
             let Some((slot, earlier)) = self.indices.take(hash) else {
                 let text = format!(
                     "no room in the kernel for server {}: too many removed servers still have flows",
@@ -394,7 +408,7 @@ impl Engine {
         let told_other = state.trusted;
         state.trusted = false;
         state.was_alive = false;
-        state.result = Some(result);
+        state.judge(result);
         if let Some(transition) = transition.filter(|_| !slow_start.is_zero()) {
             state.ramp.on_transition(transition, now.since_start);
         }
@@ -531,6 +545,10 @@ impl Engine {
         let text = match change {
             Change::Admin { state, reason, .. } => {
                 let from = server.admin;
+                let same_reason = reason.is_empty() || *reason == server.reason;
+                if from == *state && (same_reason || from == AdminState::Ready) {
+                    return Ok(format!("{subject}: {} already", admin_word(from)));
+                }
                 if from != *state {
                     server.since = now.since_start;
                 }
@@ -543,8 +561,7 @@ impl Engine {
                 }
                 if from == AdminState::Maint && *state != AdminState::Maint {
                     // Nobody looked at it meanwhile.
-                    server.health.forget(now.since_start);
-                    server.result = None;
+                    server.forget(now);
                 }
                 if from != AdminState::Ready
                     && *state == AdminState::Ready
@@ -565,14 +582,18 @@ impl Engine {
             }
             Change::Weight { weight, .. } => {
                 let from = server.weight;
-                server.weight = match weight {
+                let to = match weight {
                     Weight::Absolute(weight) => (*weight).min(256),
                     Weight::Percent(percent) => {
                         let weight = u64::from(server.config.weight) * u64::from(*percent) / 100;
                         u16::try_from(weight.min(256)).unwrap_or(256)
                     }
                 };
-                format!("weight {from} -> {} by {by}", server.weight)
+                if to == from {
+                    return Ok(format!("{subject}: weight {from} already"));
+                }
+                server.weight = to;
+                format!("weight {from} -> {to} by {by}")
             }
         };
         let kind = match change {
@@ -595,7 +616,7 @@ impl Engine {
                     continue;
                 };
                 let opened = reading.opened.saturating_sub(server.reading.opened);
-                if self.counted_at.is_some() && seconds > 0.0 {
+                if std::mem::replace(&mut server.counted, true) && seconds > 0.0 {
                     server.rate = (opened as f64 / seconds).round() as u64;
                     server.rate_max = server.rate_max.max(server.rate);
                     if opened > 0 {
@@ -739,10 +760,31 @@ impl Engine {
                 servers.insert(name, saved);
             }
         }
+        let held = self.held();
+        let names = self.full_names.iter();
         SavedState {
             version: 1,
             servers,
+            known: names
+                .filter(|(hash, _)| held.contains(hash))
+                .map(|(_, name)| name.clone())
+                .collect(),
         }
+    }
+
+    /// Hashes of the names of all servers that the kernel is to hold.
+    fn held(&self) -> BTreeSet<u64> {
+        let servers = self.services.iter().flat_map(|service| &service.servers);
+        let retired = self.indices.retired();
+        servers
+            .map(|server| server.name_hash)
+            .chain(retired.map(|(_, record)| record.name_hash))
+            .collect()
+    }
+
+    /// What a removed server was called, where that is known.
+    pub(super) fn name_of(&self, record: &Record) -> Option<ServerRef> {
+        parse_full_name(self.full_names.get(&record.name_hash)?)
     }
 
     fn find_mut(&mut self, target: &ServerRef) -> Option<(config::Service, &mut ServerState)> {
@@ -808,6 +850,14 @@ impl Engine {
                     &self.services[service].servers[server],
                 );
                 if before[at] != after.0 {
+                    let after = match (before[at], after) {
+                        // No check has said so: the way to it is open again.
+                        (HealthState::Down, (HealthState::Up, _)) => (
+                            HealthState::Up,
+                            self.services[service].servers[server].way_open(),
+                        ),
+                        (_, after) => after,
+                    };
                     self.tell_change(service, server, &after, now, actions);
                 }
                 at += 1;

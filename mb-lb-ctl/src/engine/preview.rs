@@ -36,7 +36,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     differ("director.interfaces".into(), interfaces(a), interfaces(b));
     differ("director.xdp".into(), xdp(a.xdp), xdp(b.xdp));
     differ(
-        "director.max_flows".into(),
+        "director.max_flows (after stop, detach and start)".into(),
         a.max_flows.to_string(),
         b.max_flows.to_string(),
     );

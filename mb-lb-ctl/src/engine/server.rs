@@ -6,7 +6,7 @@ use std::time::Duration;
 use mb_lb_common::{SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server as Record};
 
 use super::indices::Slot;
-use super::{Attached, CheckResult, Neighbour, Now, SavedServer};
+use super::{Attached, CheckResult, Neighbour, Now, Outcome, SavedServer, ServerRef};
 use crate::config;
 use crate::dataplane::ServerReading;
 use crate::health::{Health, SlowStart};
@@ -28,6 +28,9 @@ pub struct ServerState {
     pub health: Health,
     pub ramp: SlowStart,
     pub result: Option<CheckResult>,
+    /// The last check that counted as good, and the last that counted as failed: why it is up, and why down.
+    pub good: Option<CheckResult>,
+    pub bad: Option<CheckResult>,
     /// What the kernel's neighbour table says; `None`: not known yet.
     pub neighbour: Option<Neighbour>,
     /// Next hop that was used last, which outlives the knowledge of it.
@@ -42,6 +45,8 @@ pub struct ServerState {
     /// When admin state or health last changed.
     pub since: Duration,
     pub reading: ServerReading,
+    /// A reading has come: the next one differs from it by what happened between the two.
+    pub counted: bool,
     pub active_max: i64,
     pub rate: u64,
     pub rate_max: u64,
@@ -77,7 +82,7 @@ impl ServerState {
             .map_or((1, 1), |check| (check.rise, check.fall));
         Self {
             slot,
-            name_hash: name_hash(&service.name, server),
+            name_hash: name_hash(&full_name(&service.name, server)),
             admin: AdminState::Ready,
             by: String::new(),
             reason: String::new(),
@@ -85,6 +90,8 @@ impl ServerState {
             health: Health::new(rise, fall, now.since_start),
             ramp: SlowStart::default(),
             result: None,
+            good: None,
+            bad: None,
             neighbour: None,
             mac: earlier.map_or([0; 6], |record| Record::mac_of(record.link)),
             ifindex: earlier.map_or(0, |record| record.ifindex),
@@ -96,6 +103,7 @@ impl ServerState {
                 .is_some_and(|record| Record::flags_of(record.link) & SERVER_RESET != 0),
             since: now.since_start,
             reading: ServerReading::default(),
+            counted: false,
             active_max: 0,
             rate: 0,
             rate_max: 0,
@@ -169,13 +177,49 @@ impl ServerState {
                 "as before the restart; first check under way".to_owned(),
             ),
             HealthState::Unknown => (HealthState::Unknown, "first check under way".to_owned()),
-            state => (
-                state,
-                self.result
+            HealthState::Up => (
+                HealthState::Up,
+                self.good
                     .as_ref()
-                    .map_or_else(String::new, |result| result.detail.clone()),
+                    .map_or("as before the restart", |good| good.detail.as_str())
+                    .to_owned(),
+            ),
+            HealthState::Down => (
+                HealthState::Down,
+                self.bad
+                    .as_ref()
+                    .map_or_else(String::new, |bad| bad.detail.clone()),
             ),
         }
+    }
+
+    /// What is so where the director could not reach it, and now can.
+    pub fn way_open(&self) -> String {
+        match &self.neighbour {
+            Some(Neighbour::Resolved { interface, .. }) => {
+                format!(
+                    "{} is reachable again through {interface}",
+                    self.config.address
+                )
+            }
+            _ => format!("{} is reachable again", self.config.address),
+        }
+    }
+
+    /// Takes in the result of a check that counts.
+    pub fn judge(&mut self, result: CheckResult) {
+        match result.outcome {
+            Outcome::Success => self.good = Some(result.clone()),
+            Outcome::Failure | Outcome::Refused => self.bad = Some(result.clone()),
+            Outcome::Inconclusive => {}
+        }
+        self.result = Some(result);
+    }
+
+    /// Nothing is known of its health any more.
+    pub fn forget(&mut self, now: Now) {
+        self.health.forget(now.since_start);
+        (self.result, self.good, self.bad) = (None, None, None);
     }
 
     /// The interface that leads to it does not carry the program.
@@ -235,8 +279,23 @@ impl ServerState {
 }
 
 /// A server is the same one as long as its service, name and address are.
-pub fn name_hash(service: &str, server: &config::Server) -> u64 {
-    stable_hash(format!("{service}/{}@{}", server.name, server.address).as_bytes())
+pub fn full_name(service: &str, server: &config::Server) -> String {
+    format!("{service}/{}@{}", server.name, server.address)
+}
+
+/// What the kernel's record has of the [`full_name`].
+pub fn name_hash(full_name: &str) -> u64 {
+    stable_hash(full_name.as_bytes())
+}
+
+/// Service and server of a [`full_name`]. Names have neither of the two signs.
+pub fn parse_full_name(full_name: &str) -> Option<ServerRef> {
+    let (service, rest) = full_name.split_once('/')?;
+    let (server, _) = rest.split_once('@')?;
+    Some(ServerRef {
+        service: service.to_owned(),
+        server: server.to_owned(),
+    })
 }
 
 /// What Maglev tables are built from: the address alone.

@@ -802,6 +802,20 @@ fn a_refused_reload_is_said_until_one_succeeds() {
         Some("error[E012]: no")
     );
     assert_eq!(bench.snapshot().alarms.len(), 1);
+    // The journal gets one line, status all of them.
+    let whole = "error[E003]: `x` is unknown\n --> a.toml:3:1\n  |\nerror[E001]: y\n --> a.toml:5:1\nwarning[W103]: z\n";
+    bench.handle(Event::ReloadFailed(whole.to_owned()));
+    assert_eq!(bench.snapshot().reload_error.as_deref(), Some(whole));
+    let line = "error[E003]: `x` is unknown (a.toml:3:1), and 1 more error";
+    let event = bench.records.last().expect("told");
+    assert_eq!(
+        (event.kind.as_str(), event.text.as_str()),
+        (
+            "reload-failed",
+            format!("configuration not applied, the old one is in force: {line}").as_str()
+        )
+    );
+    assert!(bench.snapshot().alarms[0].text.ends_with(line));
     bench.handle(Event::Config(Box::new(three(""))));
     assert_eq!(bench.snapshot().alarms, []);
 }
@@ -921,6 +935,146 @@ fn the_rate_is_of_the_last_second() {
         (server.rate, server.rate_max, server.last_flow),
         (0, 30, Some(1))
     );
+}
+
+#[test]
+fn a_server_that_comes_back_into_the_file_opened_nothing_in_that_second() {
+    let mut bench = Bench::up(&three(""));
+    let opened = |opened| ServerReading {
+        opened,
+        ..ServerReading::default()
+    };
+    bench.count(&[(0, opened(100))]);
+    let mut less = three("");
+    less.services[0].servers.remove(0);
+    bench.handle(Event::Config(Box::new(less)));
+    bench.handle(Event::Config(Box::new(three(""))));
+    bench.count(&[(0, opened(100))]);
+    let server = &bench.snapshot().services[0].servers[0];
+    assert_eq!(
+        (server.rate, server.rate_max, server.last_flow),
+        (0, 0, None)
+    );
+    bench.count(&[(0, opened(101))]);
+    let server = &bench.snapshot().services[0].servers[0];
+    assert_eq!((server.rate, server.last_flow), (1, Some(0)));
+}
+
+#[test]
+fn what_is_so_already_is_not_done_again() {
+    let mut bench = Bench::up(&three(""));
+    let admin = |bench: &mut Bench, state, reason: &str| {
+        let change = Change::Admin {
+            server: target("mb1"),
+            state,
+            reason: reason.to_owned(),
+        };
+        bench.change(change).expect("known")
+    };
+    let weight = |bench: &mut Bench, weight| {
+        let server = target("mb1");
+        bench.change(Change::Weight { server, weight })
+    };
+    admin(&mut bench, AdminState::Drain, "kernel upgrade");
+    let events = bench.records.len();
+    let reason = |bench: &Bench| bench.snapshot().services[0].servers[0].admin_reason.clone();
+    for reason in ["", "kernel upgrade"] {
+        let said = admin(&mut bench, AdminState::Drain, reason);
+        assert_eq!(said, "smtp/mb1: drain already");
+    }
+    assert_eq!(reason(&bench), "kernel upgrade");
+    for same in [Weight::Absolute(10), Weight::Percent(100)] {
+        let said = weight(&mut bench, same).expect("known");
+        assert_eq!(said, "smtp/mb1: weight 10 already");
+    }
+    bench.handle(Event::Config(Box::new(three(""))));
+    assert_eq!(bench.records.len(), events, "{:?}", bench.records);
+    // A new reason is something new.
+    admin(&mut bench, AdminState::Drain, "disk");
+    assert_eq!(
+        (reason(&bench).as_str(), bench.records.len()),
+        ("disk", events + 1)
+    );
+    admin(&mut bench, AdminState::Ready, "");
+    let said = admin(&mut bench, AdminState::Ready, "just so");
+    assert_eq!(said, "smtp/mb1: ready already");
+    assert_eq!(reason(&bench), "");
+}
+
+#[test]
+fn a_removed_server_keeps_its_name_over_restarts() {
+    let mut bench = Bench::up(&three(""));
+    let mut less = three("");
+    less.services[0].servers.remove(0);
+    bench.handle(Event::Config(Box::new(less.clone())));
+    bench.count(&[(
+        0,
+        ServerReading {
+            active: 3,
+            pending: 1,
+            ..ServerReading::default()
+        },
+    )]);
+    let removed = |bench: &Bench| -> Vec<(String, String, u64)> {
+        let removed = bench.snapshot().removed.into_iter();
+        removed
+            .map(|server| (server.service, server.server, server.flows))
+            .collect()
+    };
+    assert_eq!(removed(&bench), [("smtp".to_owned(), "mb1".to_owned(), 4)]);
+    // The kernel has a hash of the name only.
+    let restarted = |config: &Config| {
+        let adopted = Adopted {
+            image: bench.desired().image(&mut TableCache::default()),
+            ..Adopted::default()
+        };
+        let saved = bench.saved.clone().expect("saved");
+        let mut after = Bench::new(&adopted, saved, config);
+        after.handle(Event::Config(Box::new(config.clone())));
+        after
+    };
+    assert_eq!(removed(&restarted(&less))[0].1, "mb1");
+    // One that leaves the file while nobody runs.
+    less.services[0].servers.remove(0);
+    let after = restarted(&less);
+    let names: Vec<_> = removed(&after).into_iter().map(|server| server.1).collect();
+    assert_eq!(names, ["mb1", "mb2"]);
+    // And when it is back it is a server like others.
+    assert_eq!(removed(&restarted(&three(""))), []);
+}
+
+#[test]
+fn the_reason_of_a_state_is_what_made_it_so() {
+    let mut bench = Bench::up(&three(""));
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let reason = |bench: &Bench| {
+        bench.snapshot().services[0].servers[0]
+            .health_reason
+            .clone()
+    };
+    // One failure of three changes nothing.
+    bench.check("mb1", Outcome::Failure);
+    assert_eq!(reason(&bench), "220 hello");
+    bench.handle(Event::Neighbour {
+        address,
+        neighbour: Neighbour::Unreachable("eth0 is down".to_owned()),
+    });
+    assert_eq!(reason(&bench), "eth0 is down");
+    // The director cannot even try.
+    bench.check("mb1", Outcome::Inconclusive);
+    bench.resolve(1);
+    let event = bench.records.last().expect("told");
+    assert_eq!(
+        (event.kind.as_str(), event.text.as_str()),
+        ("up", "up: 192.0.2.1 is reachable again through eth0")
+    );
+    assert_eq!(reason(&bench), "220 hello");
+    // One success of two does not make a server that is down come up.
+    for _ in 0..3 {
+        bench.check("mb1", Outcome::Failure);
+    }
+    bench.check("mb1", Outcome::Success);
+    assert_eq!(reason(&bench), "connection refused");
 }
 
 #[derive(Clone, Debug)]

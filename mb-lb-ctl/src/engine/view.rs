@@ -1,5 +1,7 @@
 //! The snapshot: policy state and last counts, as plain values.
 
+use std::net::Ipv6Addr;
+
 use mb_lb_common::Reason;
 
 use super::core::{Engine, ServiceState};
@@ -7,8 +9,8 @@ use super::server::ServerState;
 use super::{Neighbour, Now};
 use crate::config::{CheckKind, Forward, OnDown};
 use crate::snapshot::{
-    CheckView, DataplaneView, InterfaceView, JSON_VERSION, ReasonCount, ServerView, ServiceView,
-    Snapshot,
+    CheckView, DataplaneView, InterfaceView, JSON_VERSION, ReasonCount, RemovedView, ServerView,
+    ServiceView, Snapshot,
 };
 
 impl Engine {
@@ -29,8 +31,34 @@ impl Engine {
                 .iter()
                 .map(|service| self.service_view(service, now))
                 .collect(),
+            removed: self.removed(),
             alarms: self.alarms(),
         }
+    }
+
+    /// Servers that are in the file no more and still in the kernel.
+    fn removed(&self) -> Vec<RemovedView> {
+        let mut removed: Vec<_> = self
+            .indices
+            .retired()
+            .map(|(index, record)| {
+                let name = self.name_of(record);
+                let reading = self.report.servers.get(&index);
+                RemovedView {
+                    service: name
+                        .as_ref()
+                        .map_or_else(String::new, |name| name.service.clone()),
+                    server: name.map_or_else(|| format!("#{index}"), |name| name.server),
+                    id: index,
+                    address: Some(Ipv6Addr::from(record.address).to_canonical()),
+                    flows: reading.map_or(0, |reading| {
+                        reading.active.max(0).unsigned_abs() + reading.pending
+                    }),
+                }
+            })
+            .collect();
+        removed.sort_by(|a, b| (&a.service, &a.server, a.id).cmp(&(&b.service, &b.server, b.id)));
+        removed
     }
 
     fn dataplane_view(&self) -> DataplaneView {

@@ -9,6 +9,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use super::Error;
 use super::kernel::{Address, Changes, Kernel, Link, Links, Route};
+use crate::config::Config;
 
 /// What a lost notification hid is found after this long.
 const READ_EVERY: Duration = Duration::from_secs(30);
@@ -59,6 +60,38 @@ pub async fn interfaces_for(vips: &[IpAddr]) -> Result<Vec<Interface>, Error> {
         found.insert(interface.index, interface);
     }
     Ok(found.into_values().collect())
+}
+
+/// The interfaces that the configuration names, or those that the VIPs' routes lead to; with it, what could not be had.
+pub async fn wanted_interfaces(config: &Config) -> (Vec<Interface>, Option<String>) {
+    let mut interfaces: Vec<Interface> = Vec::new();
+    let mut errors = Vec::new();
+    if config.director.interfaces.is_empty() {
+        let vips: Vec<_> = config
+            .services
+            .iter()
+            .flat_map(|service| service.listen.iter().map(std::net::SocketAddr::ip))
+            .collect();
+        // One by one: a VIP without a route must not take the others with it.
+        for vip in vips {
+            match interfaces_for(&[vip]).await {
+                Ok(found) => interfaces.extend(found),
+                Err(error) => errors.push(format!(
+                    "no interface for the VIP {vip}: {error}; set director.interfaces"
+                )),
+            }
+        }
+        interfaces.sort_by_key(|interface| interface.index);
+        interfaces.dedup_by_key(|interface| interface.index);
+        return (interfaces, (!errors.is_empty()).then(|| errors.join("; ")));
+    }
+    for name in &config.director.interfaces {
+        match interface(name).await {
+            Ok(interface) => interfaces.push(interface),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    (interfaces, (!errors.is_empty()).then(|| errors.join("; ")))
 }
 
 /// Follows the interfaces of these names. The map holds those that exist as Ethernet interfaces; it changes

@@ -19,7 +19,8 @@ use crate::engine::Event;
 
 mod table;
 
-use table::{Action, Facts, Table};
+pub use table::Segment;
+use table::{Action, Facts, Table, segment};
 
 /// From one reading of everything to the next.
 const READ_EVERY: Duration = Duration::from_secs(30);
@@ -66,6 +67,23 @@ pub fn spawn(
     };
     let task = tokio::spawn(follower.run(receiver));
     Ok((Neighbours { wanted }, task))
+}
+
+/// The segment that each address is on now, or in the words of an alarm why it is on none. Asks nobody but the kernel.
+///
+/// # Errors
+/// The kernel could not be asked.
+pub async fn segments(
+    addresses: &[IpAddr],
+) -> Result<BTreeMap<IpAddr, Result<Segment, String>>, Error> {
+    let kernel = Kernel::open()?;
+    let mut table = Table::default();
+    table.follow(addresses);
+    let facts = read(&kernel, &table).await?;
+    let routes = facts.routes.iter();
+    Ok(routes
+        .map(|(address, route)| (*address, segment(*address, *route, &facts)))
+        .collect())
 }
 
 struct Follower {

@@ -33,9 +33,9 @@ impl Director {
                     let _sent = reply.send(result);
                 });
             }
-            Request::Diff { text, reply } => {
-                let result = super::parse(&text, "the new configuration")
-                    .map(|config| self.engine.preview(&config, self.now()));
+            Request::Diff { text, name, reply } => {
+                let result = super::parse(&text, &name)
+                    .map(|(config, _)| self.engine.preview(&config, self.now()));
                 let _sent = reply.send(result);
             }
             Request::Events { after, reply } => {
@@ -121,30 +121,38 @@ impl Director {
     }
 }
 
-/// Index in the kernel to service and server.
-fn names(snapshot: &Snapshot) -> BTreeMap<u32, (String, String)> {
+/// Index in the kernel to service and server, and whether the file has it no more.
+type Names = BTreeMap<u32, ((String, String), bool)>;
+
+fn names(snapshot: &Snapshot) -> Names {
     snapshot
         .services
         .iter()
         .flat_map(|service| {
-            service
-                .servers
-                .iter()
-                .map(|server| (server.id, (service.name.clone(), server.name.clone())))
+            service.servers.iter().map(|server| {
+                let name = (service.name.clone(), server.name.clone());
+                (server.id, (name, false))
+            })
         })
+        .chain(snapshot.removed.iter().map(|server| {
+            let name = (server.service.clone(), server.server.clone());
+            (server.id, (name, true))
+        }))
         .collect()
 }
 
-fn view(flow: FlowEntry, names: &BTreeMap<u32, (String, String)>) -> FlowView {
-    let (service, server) = names.get(&flow.server).cloned().unwrap_or_else(|| {
-        // Removed from the configuration while it had flows.
-        (String::new(), format!("removed #{}", flow.server))
-    });
+fn view(flow: FlowEntry, names: &Names) -> FlowView {
+    let ((service, server), removed) = names
+        .get(&flow.server)
+        .cloned()
+        // Its record went between the reading of the two.
+        .unwrap_or_else(|| ((String::new(), format!("#{}", flow.server)), true));
     FlowView {
         client: flow.client,
         vip: flow.vip,
         service,
         server,
+        removed,
         state: flow.state.name().replace('-', "_"),
         idle_seconds: flow.idle.as_secs(),
         age_seconds: flow.age.as_secs(),

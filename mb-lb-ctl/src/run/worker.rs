@@ -184,7 +184,7 @@ async fn look_up(mut wanted: watch::Receiver<Option<(u64, Config)>>, jobs: block
             }
             continue;
         };
-        let (interfaces, error) = interfaces_of(&config).await;
+        let (interfaces, error) = net::wanted_interfaces(&config).await;
         let names: Vec<String> = interfaces
             .iter()
             .map(|interface| interface.name.clone())
@@ -229,36 +229,4 @@ async fn look_up(mut wanted: watch::Receiver<Option<(u64, Config)>>, jobs: block
             () = again => {}
         }
     }
-}
-
-/// The interfaces that the configuration names, or those that the VIPs' routes lead to.
-async fn interfaces_of(config: &Config) -> (Vec<Interface>, Option<String>) {
-    let mut interfaces: Vec<Interface> = Vec::new();
-    let mut errors = Vec::new();
-    if config.director.interfaces.is_empty() {
-        let vips: Vec<_> = config
-            .services
-            .iter()
-            .flat_map(|service| service.listen.iter().map(std::net::SocketAddr::ip))
-            .collect();
-        // One by one: a VIP without a route must not take the others with it.
-        for vip in vips {
-            match net::interfaces_for(&[vip]).await {
-                Ok(found) => interfaces.extend(found),
-                Err(error) => errors.push(format!(
-                    "no interface for the VIP {vip}: {error}; set director.interfaces"
-                )),
-            }
-        }
-        interfaces.sort_by_key(|interface| interface.index);
-        interfaces.dedup_by_key(|interface| interface.index);
-        return (interfaces, (!errors.is_empty()).then(|| errors.join("; ")));
-    }
-    for name in &config.director.interfaces {
-        match net::interface(name).await {
-            Ok(interface) => interfaces.push(interface),
-            Err(error) => errors.push(error.to_string()),
-        }
-    }
-    (interfaces, (!errors.is_empty()).then(|| errors.join("; ")))
 }

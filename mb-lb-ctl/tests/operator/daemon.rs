@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use mb_lb_ctl::admin::{AdminHandle, AdminSocket, Request, serve};
+use mb_lb_ctl::admin::{AdminHandle, AdminSocket, Reloaded, Request, serve};
 use mb_lb_ctl::engine::{Change, Refusal, ServerRef, Weight};
 use mb_lb_ctl::snapshot::{AdminState, EventView, HealthState, ServerView, Snapshot};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -121,12 +121,15 @@ impl Controller {
             Request::Change { change, by, reply } => drop(reply.send(self.change(&change, &by))),
             Request::Reload { reply } => {
                 drop(reply.send(match &self.snapshot.borrow().reload_error {
-                    None => Ok(vec!["+ smtp_backend/mb4 weight 10".to_owned()]),
+                    None => Ok(Reloaded {
+                        changes: vec!["+ smtp_backend/mb4 weight 10".to_owned()],
+                        warnings: "warning[W103]: one server only\n".to_owned(),
+                    }),
                     Some(error) => Err(error.clone()),
                 }))
             }
-            Request::Diff { text, reply } => drop(reply.send(match text.as_str() {
-                "bad\n\n" => Err("error[E001]: not TOML".to_owned()),
+            Request::Diff { text, name, reply } => drop(reply.send(match text.as_str() {
+                "bad\n\n" => Err(format!("error[E001]: not TOML\n --> {name}:1:1")),
                 "same\n\n" => Ok(vec![]),
                 text => Ok(vec![format!(
                     "~ {} bytes, {} lines",

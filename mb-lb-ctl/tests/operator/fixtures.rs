@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mb_lb_ctl::snapshot::{
     AdminState, Alarm, CheckView, DataplaneView, EventView, FlowView, HealthState, InterfaceView,
-    ServerView, ServiceView, Severity, Snapshot,
+    RemovedView, ServerView, ServiceView, Severity, Snapshot,
 };
 
 /// 2026-11-23 12:17:37.358 UTC.
@@ -103,6 +103,7 @@ pub fn well() -> Snapshot {
             downs: 0,
             servers: vec![server(1, 10, 420), server(2, 10, 420), server(3, 5, 210)],
         }],
+        removed: vec![],
         alarms: vec![],
     }
 }
@@ -153,7 +154,21 @@ pub fn drained() -> Snapshot {
 /// No server takes flows, and the reasons differ.
 pub fn none_up() -> Snapshot {
     let mut snapshot = one_down();
+    let gone = |service: &str, server: &str, flows| RemovedView {
+        service: service.into(),
+        server: server.into(),
+        id: 77,
+        address: Some("192.168.1.109".parse().unwrap()),
+        flows,
+    };
+    snapshot.removed = vec![
+        gone("", "#7", 1),
+        gone("imap", "mb1", 1200),
+        gone("smtp_backend", "mb8", 0),
+        gone("smtp_backend", "mb9", 4),
+    ];
     let service = &mut snapshot.services[0];
+    service.servers[1].weight = 7;
     service.since = 31;
     service.downs = 1;
     let maint = &mut service.servers[0];
@@ -183,7 +198,8 @@ pub fn none_up() -> Snapshot {
 /// Everything that the data plane can complain of, and every odd state that a server can be in.
 pub fn degraded() -> Snapshot {
     let mut snapshot = well();
-    snapshot.reload_error = Some("2 errors in /etc/mb-lb/mb-lb.toml".into());
+    snapshot.reload_error =
+        Some("error[E003]: `x` is unknown\n --> a.toml:3:1\n  |\n3 | x = 1\n".into());
     snapshot.dataplane.interfaces.push(InterfaceView {
         name: "eth1".into(),
         mode: "generic".into(),
@@ -250,11 +266,16 @@ pub fn flows() -> Vec<FlowView> {
         vip: "192.168.1.100:25".parse().unwrap(),
         service: "smtp_backend".into(),
         server: server.into(),
+        removed: server == "mb9",
         state: "established".into(),
         idle_seconds: idle,
         age_seconds: idle + 60,
     };
-    vec![flow(40_000, "mb1", 0), flow(40_001, "mb2", 252)]
+    vec![
+        flow(40_000, "mb1", 0),
+        flow(40_001, "mb2", 252),
+        flow(40_002, "mb9", 3),
+    ]
 }
 
 pub fn event(seq: u64, kind: &str, text: &str) -> EventView {

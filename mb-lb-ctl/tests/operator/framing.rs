@@ -320,7 +320,7 @@ fn own_commands_answer_with_one_line_of_json() {
     assert_eq!(numbers("mb-lb events"), [1, 2, 3]);
     assert_eq!(numbers("mb-lb events 2"), [2, 3]);
     assert!(numbers("mb-lb events 0").is_empty());
-    assert_eq!(reply("mb-lb flows")["data"].as_array().unwrap().len(), 2);
+    assert_eq!(reply("mb-lb flows")["data"].as_array().unwrap().len(), 3);
     assert_eq!(
         reply("mb-lb flows smtp_backend limit 1")["data"][0]["client"],
         "203.0.113.7:40000"

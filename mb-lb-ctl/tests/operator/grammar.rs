@@ -288,7 +288,7 @@ fn servers_state_is_haproxys_file() {
     let down = servers(crate::fixtures::none_up());
     let row = |position: usize| down.lines().nth(1 + position).unwrap().to_owned();
     assert!(row(1).starts_with("2 smtp_backend 1 mb1 192.168.1.101 0 1 10 10 3600 15 3 4 14 "));
-    assert!(row(2).starts_with("2 smtp_backend 2 mb2 192.168.1.102 0 8 10 10 31 15 3 4 6 "));
+    assert!(row(2).starts_with("2 smtp_backend 2 mb2 192.168.1.102 0 8 7 10 31 15 3 4 6 "));
     assert!(row(3).starts_with("2 smtp_backend 3 mb3 192.168.1.103 0 0 5 5 125 8 2 0 6 "));
     let odd = servers(crate::fixtures::degraded());
     assert!(
@@ -330,7 +330,20 @@ fn own_commands_are_understood() {
             "mb-lb weight smtp_backend/mb1 0",
             Native::Change(weight(1, Weight::Absolute(0))),
         ),
-        ("mb-lb diff <<", Native::Diff("payload\n".into())),
+        (
+            "mb-lb diff <<",
+            Native::Diff {
+                text: "payload\n".into(),
+                name: "the new configuration".into(),
+            },
+        ),
+        (
+            r"mb-lb diff my\ file <<",
+            Native::Diff {
+                text: "payload\n".into(),
+                name: "my file".into(),
+            },
+        ),
         ("mb-lb events", Native::Events(DEFAULT_EVENTS)),
         ("mb-lb events 5", Native::Events(5)),
         ("mb-lb events follow", Native::Follow(0)),
@@ -381,7 +394,7 @@ fn own_commands_say_how_they_are_used() {
             "a weight is a whole number from 0 to 256",
         ),
         (
-            "mb-lb weight smtp_backend/mb1 50%",
+            "mb-lb weight smtp_backend/mb1 half",
             "a weight is a whole number from 0 to 256",
         ),
         ("mb-lb events x", "a whole number is expected"),

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
-use mb_lb_ctl::snapshot::AdminState;
+use mb_lb_ctl::snapshot::{AdminState, RemovedView};
 use serde_json::Value;
 
 use crate::daemon::Daemon;
@@ -85,23 +85,45 @@ fn status_tells_health_by_its_exit_code() {
 fn no_daemon_is_said_to_be_none() {
     let mut daemon = Daemon::start(well());
     daemon.stop();
-    let commands: &[&[&str]] = &[
-        &["status"],
-        &["list", "servers"],
-        &["describe", "a/b"],
-        &["drain", "a/b"],
-        &["weight", "a/b", "1"],
-        &["events"],
-        &["events", "-f"],
-        &["reload"],
-        &["diff"],
+    let commands: &[(bool, &[&str])] = &[
+        (false, &["status"]),
+        (false, &["list", "servers"]),
+        (false, &["describe", "a/b"]),
+        (true, &["drain", "a/b"]),
+        (true, &["weight", "a/b", "1"]),
+        (false, &["events"]),
+        (false, &["events", "-f"]),
+        (true, &["reload"]),
+        (false, &["diff"]),
     ];
-    for arguments in commands {
-        let (code, out, err) = run(&daemon, arguments);
+    let pins = daemon.directory().join("pins");
+    let none = pins.to_str().unwrap();
+    for (changes, arguments) in commands {
+        let (code, out, err) = run(&daemon, &[*arguments, &["--bpf-root", none]].concat());
         assert_eq!((code, out.as_str()), (5, ""), "{arguments:?}");
-        assert!(err.contains("nothing was done"), "{err}");
+        assert_eq!(err.contains("nothing was changed"), *changes, "{err}");
+        assert!(err.contains("nothing is balanced"), "{err}");
         assert!(err.contains("  next: systemctl start mb-lb"), "{err}");
     }
+    // What is pinned goes on. The loopback has index 1.
+    std::fs::create_dir_all(pins.join("v1")).unwrap();
+    std::fs::write(pins.join("v1/link-1-native"), "").unwrap();
+    let (_, _, err) = run(&daemon, &["status", "--bpf-root", none]);
+    assert!(
+        err.contains("the XDP program is on lo and balances with what it knows"),
+        "{err}"
+    );
+    // The file may say another socket than when the daemon started.
+    let file = daemon.file("moved.toml", "[admin]\nsocket = \"/nonexistent/x.sock\"\n");
+    let output = command(&["status", "--config", file.to_str().unwrap()]).output();
+    let (code, _, err) = finish(output.unwrap());
+    assert_eq!(code, 5);
+    assert!(
+        err.contains(
+            "name the old one with --socket PATH: a new one takes effect at the next start"
+        ),
+        "{err}"
+    );
 }
 
 #[test]
@@ -165,8 +187,12 @@ fn arguments_that_make_no_sense_are_usage_errors() {
             &["drain", "smtp_backend/mb1", "--wait", "5w"],
             "the unit is one of",
         ),
-        (&["weight", "smtp_backend/mb1", "257"], "0..=256"),
-        (&["weight", "smtp_backend/mb1", "x"], "invalid digit"),
+        (&["weight", "smtp_backend/mb1", "257"], "from 0 to 256"),
+        (&["weight", "smtp_backend/mb1", "ten"], "for example 50%"),
+        (
+            &["drain", "smtp_backend/mb1", "--wait", "forever"],
+            "for example 30s, 5m or 1h",
+        ),
         (&["events", "-n", "x"], "invalid digit"),
         (
             &["status", "--color", "bogus"],
@@ -230,11 +256,17 @@ fn changes_say_what_they_do_and_how_to_undo_them() {
         "smtp_backend/mb2: drain -> maint\nNo new flows, no checks; 420 open flows will be reset at the next packet \
          (on_down = \"reset\").\nUndo: mb-lb-ctl drain smtp_backend/mb2 --reason 'kernel; it'\\''s \\ old'\n"
     );
-    let (_, out, _) = run(&daemon, &["maint", "smtp_backend/mb2"]);
-    assert!(
-        out.ends_with("Undo: mb-lb-ctl ready smtp_backend/mb2\n"),
-        "{out}"
+    let (code, out, _) = run(&daemon, &["maint", "smtp_backend/mb2"]);
+    assert_eq!(code, 0);
+    assert_eq!(
+        out,
+        "smtp_backend/mb2 is in maint already, by root\nNo new flows, no checks; 420 open flows will be reset at the \
+         next packet (on_down = \"reset\").\nUndo: mb-lb-ctl ready smtp_backend/mb2\n"
     );
+    let (_, out, _) = run(&daemon, &["ready", "smtp_backend/mb1"]);
+    assert_eq!(out, "smtp_backend/mb1 is ready already\n");
+    let (_, out, _) = run(&daemon, &["weight", "smtp_backend/mb3", "5"]);
+    assert_eq!(out, "mb3 weighs 5 now\n", "nothing to undo");
 
     let (code, out, _) = run(&daemon, &["weight", "smtp_backend/mb3", "7"]);
     assert_eq!(
@@ -245,6 +277,9 @@ fn changes_say_what_they_do_and_how_to_undo_them() {
         )
     );
     assert_eq!(daemon.server(3).weight, 7);
+    // Of the weight in the file.
+    run(&daemon, &["weight", "smtp_backend/mb3", "200%"]);
+    assert_eq!(daemon.server(3).weight, 10);
 
     let (_, _, err) = run(&daemon, &["drain", "smtp_backend/mb1"]);
     assert_eq!(err, "", "mb3 is left");
@@ -268,7 +303,14 @@ fn changes_say_what_they_do_and_how_to_undo_them() {
 
 #[test]
 fn names_that_do_not_exist_are_not_found_and_near_ones_are_offered() {
-    let daemon = Daemon::start(well());
+    let mut snapshot = well();
+    snapshot.removed = vec![RemovedView {
+        service: "smtp_backend".into(),
+        server: "mb8".into(),
+        flows: 4,
+        ..RemovedView::default()
+    }];
+    let daemon = Daemon::start(snapshot);
     let cases: &[(&[&str], &str)] = &[
         (&["drain", "smtp_backend/mb9"], "did you mean mb1?"),
         (
@@ -284,6 +326,10 @@ fn names_that_do_not_exist_are_not_found_and_near_ones_are_offered() {
             "did you mean smtp_backend?",
         ),
         (&["list", "flows", "web"], "there are: smtp_backend"),
+        (
+            &["ready", "smtp_backend/mb8"],
+            "smtp_backend/mb8 was removed from the file; 4 flows left",
+        ),
     ];
     for (arguments, expected) in cases {
         let (code, out, err) = run(&daemon, arguments);
@@ -338,7 +384,7 @@ fn waiting_has_an_end() {
         "{out}"
     );
     assert!(
-        err.contains("is not empty after 0s: 421 flows left. The change stays in force"),
+        err.contains("is not empty after 10ms: 421 flows left. It stays in maint; each is reset"),
         "{err}"
     );
     assert_eq!(daemon.server(1).admin, AdminState::Maint);
@@ -363,6 +409,26 @@ fn waiting_has_an_end() {
 }
 
 #[test]
+fn nothing_to_wait_for_is_found_to_be_so() {
+    let daemon = Daemon::start(one_down());
+    daemon.snapshot.send_modify(|snapshot| {
+        Arc::make_mut(snapshot).services[0].servers[2].pending = 0;
+    });
+    let (code, _, err) = run(&daemon, &["drain", "smtp_backend/mb3", "--wait", "0s"]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = run(&daemon, &["drain", "smtp_backend/mb1", "--wait", "0s"]);
+    assert_eq!(code, 7, "{err}");
+    assert!(
+        err.contains("It stays drained, and its flows go on"),
+        "{err}"
+    );
+    assert!(
+        err.contains("mb-lb-ctl maint smtp_backend/mb1 treats them as on_down says"),
+        "{err}"
+    );
+}
+
+#[test]
 fn ready_waits_until_the_server_takes_flows() {
     let daemon = Daemon::start(none_up());
     let (code, out, _) = run(&daemon, &["ready", "smtp_backend/mb1", "--wait", "60s"]);
@@ -374,7 +440,7 @@ fn ready_waits_until_the_server_takes_flows() {
         "{out}"
     );
     assert!(
-        err.contains("takes no new flows after 0s: it is DOWN, for 31s: no MAC address"),
+        err.contains("takes no new flows after 10ms: it is DOWN, for 31s: no MAC address"),
         "{err}"
     );
 }
@@ -397,8 +463,12 @@ fn diff_and_reload_say_what_changes() {
         err.contains("has errors, so there is nothing to compare:\nerror[E001]: not TOML\n"),
         "{err}"
     );
+    assert!(
+        err.contains(&format!("{}:1:1", file("bad.toml", "bad\n"))),
+        "{err}"
+    );
     let (code, _, err) = run(&daemon, &["diff", "/nonexistent/new.toml"]);
-    assert_eq!(code, 6);
+    assert_eq!(code, 3);
     assert!(err.contains("cannot read /nonexistent/new.toml"), "{err}");
     // Without a name: the file that the daemon itself reads.
     let own = file("own.toml", "same\n");
@@ -409,7 +479,10 @@ fn diff_and_reload_say_what_changes() {
 
     let (code, out, err) = run(&daemon, &["reload"]);
     assert_eq!((code, out.as_str()), (0, "+ smtp_backend/mb4 weight 10\n"));
-    assert_eq!(err, "reloaded; this has changed:\n");
+    assert_eq!(
+        err,
+        "warning[W103]: one server only\nreloaded; this has changed:\n"
+    );
     daemon.snapshot.send_modify(|snapshot| {
         Arc::make_mut(snapshot).reload_error = Some("error[E003]: unknown key".to_owned());
     });
@@ -514,6 +587,20 @@ fn events_are_shown_and_followed() {
 }
 
 #[test]
+fn a_log_level_that_is_none_does_not_silence_the_log() {
+    let output = command(&["run", "--config", "/nonexistent/mb-lb.toml"])
+        .env("MB_LB_LOG", "inof")
+        .output()
+        .unwrap();
+    let (code, _, err) = finish(output);
+    assert_eq!(code, 3, "{err}");
+    assert!(
+        err.contains("MB_LB_LOG cannot be understood: `inof` is not a level"),
+        "{err}"
+    );
+}
+
+#[test]
 fn output_that_nobody_reads_is_no_failure() {
     let daemon = Daemon::start(one_down());
     let (reader, writer) = std::io::pipe().unwrap();
@@ -542,8 +629,11 @@ fn a_running_daemon_is_not_detached() {
 fn a_file_that_is_not_there_is_not_checked() {
     let daemon = Daemon::start(well());
     let (code, out, err) = run(&daemon, &["check", "/nonexistent/mb-lb.toml"]);
-    assert_eq!((code, out.as_str()), (6, ""));
-    assert!(err.contains("cannot read /nonexistent/mb-lb.toml"), "{err}");
+    assert_eq!((code, out.as_str()), (3, ""));
+    assert!(
+        err.contains("cannot read /nonexistent/mb-lb.toml: there is no such file"),
+        "{err}"
+    );
 }
 
 #[test]

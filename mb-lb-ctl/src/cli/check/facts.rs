@@ -1,10 +1,13 @@
 //! Facts of this machine that a configuration needs. All are warnings: the file may be meant for another machine.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::engine::advice;
+use crate::net;
 
 /// Oldest kernel whose verifier accepts the program.
 const KERNEL: (u32, u32) = (5, 15);
@@ -30,7 +33,62 @@ pub fn missing(config: &Config, bpf_root: &Path) -> Vec<Fact> {
         .into_iter()
         .chain(bpffs(&mounts, bpf_root))
         .chain(interfaces)
+        .chain(network(config))
         .collect()
+}
+
+/// What the daemon would find in the way of packets, in its own words.
+fn network(config: &Config) -> Vec<Fact> {
+    let found = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(net::Error::from)
+        .and_then(|runtime| runtime.block_on(paths(config)));
+    found.unwrap_or_else(|error| {
+        let text = format!("interfaces and routes could not be looked at: {error}");
+        fact(text, "try again").into_iter().collect()
+    })
+}
+
+async fn paths(config: &Config) -> Result<Vec<Fact>, net::Error> {
+    let (interfaces, missing) = net::wanted_interfaces(config).await;
+    let mut facts: Vec<Fact> = missing
+        .into_iter()
+        .filter_map(|why| fact(why.clone(), advice::attach(&why)))
+        .collect();
+    let servers = || {
+        config
+            .services
+            .iter()
+            .flat_map(|service| service.servers.iter().map(move |server| (service, server)))
+    };
+    let addresses: Vec<IpAddr> = servers().map(|(_, server)| server.address).collect();
+    let segments = net::neighbours::segments(&addresses).await?;
+    for (service, server) in servers() {
+        let why = match segments.get(&server.address) {
+            None => continue,
+            Some(Err(why)) => why.clone(),
+            // Where no interface could be had, that has been said.
+            Some(Ok(segment))
+                if interfaces.is_empty()
+                    || interfaces
+                        .iter()
+                        .any(|interface| interface.index == segment.ifindex) =>
+            {
+                continue;
+            }
+            Some(Ok(segment)) => format!(
+                "{} is reached through {}, which the XDP program is not attached to",
+                server.address, segment.interface
+            ),
+        };
+        let next = advice::path(&why).unwrap_or_default();
+        facts.extend(fact(
+            format!("{}/{} would be down: {why}", service.name, server.name),
+            &next,
+        ));
+    }
+    Ok(facts)
 }
 
 fn fact(text: String, next: &str) -> Option<Fact> {
@@ -83,10 +141,8 @@ fn interface(name: &str, class: &Path) -> Option<Fact> {
             format!("interface {name} is {state}"),
             &format!("ip link set {name} up"),
         ),
-        Err(_) => fact(
-            format!("there is no interface {name} on this machine"),
-            "ip -br link shows those that are; correct director.interfaces",
-        ),
+        // One that is not there is told by those who look for all of them.
+        Err(_) => None,
     }
 }
 
@@ -130,11 +186,6 @@ mod tests {
             interface("eth1", class.path()).unwrap().text,
             "interface eth1 is down"
         );
-        assert!(
-            interface("eth9", class.path())
-                .unwrap()
-                .text
-                .starts_with("there is no")
-        );
+        assert_eq!(interface("eth9", class.path()), None);
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::table::{Cell, Rows, narrow, wide};
 use crate::cli::state;
-use crate::snapshot::{CheckView, FlowView, ServerView, ServiceView};
+use crate::snapshot::{CheckView, FlowView, RemovedView, ServerView, ServiceView};
 
 use Cell::{Bytes, Count, Seconds, Signed};
 
@@ -74,33 +74,48 @@ pub fn services(services: &[&ServiceView]) -> Rows {
     }
 }
 
-pub fn servers(services: &[&ServiceView]) -> Rows {
+pub fn servers(services: &[&ServiceView], removed: &[&RemovedView]) -> Rows {
+    let columns = vec![
+        narrow("server"),
+        narrow("address"),
+        narrow("state"),
+        narrow("weight"),
+        narrow("active"),
+        narrow("pending"),
+        narrow("rate"),
+        narrow("why"),
+        wide("since"),
+        wide("downtime"),
+        wide("initial_weight"),
+        wide("max_connections"),
+        wide("backup"),
+        wide("mac"),
+        wide("interface"),
+        wide("opened"),
+        wide("closed"),
+        wide("expired"),
+        wide("refused"),
+        wide("audited"),
+        wide("drift"),
+        wide("packets"),
+        wide("bytes"),
+    ];
+    let width = columns.len();
+    let gone = removed.iter().map(|server| {
+        let mut row = vec![
+            text(state::full_name(&server.service, &server.server)),
+            optional(server.address),
+            text("removed"),
+            text(""),
+            Count(server.flows),
+            text(""),
+            text(""),
+            text(state::left(server)),
+        ];
+        row.resize_with(width, || text(""));
+        row
+    });
     Rows {
-        columns: vec![
-            narrow("server"),
-            narrow("address"),
-            narrow("state"),
-            narrow("weight"),
-            narrow("active"),
-            narrow("pending"),
-            narrow("rate"),
-            narrow("why"),
-            wide("since"),
-            wide("downtime"),
-            wide("initial_weight"),
-            wide("max_connections"),
-            wide("backup"),
-            wide("mac"),
-            wide("interface"),
-            wide("opened"),
-            wide("closed"),
-            wide("expired"),
-            wide("refused"),
-            wide("audited"),
-            wide("drift"),
-            wide("packets"),
-            wide("bytes"),
-        ],
         rows: each_server(services)
             .map(|(service, server)| {
                 let address = server
@@ -114,7 +129,7 @@ pub fn servers(services: &[&ServiceView]) -> Rows {
                     Signed(server.active),
                     Count(server.pending),
                     Count(server.rate),
-                    text(state::note(server)),
+                    text(why(server)),
                     Seconds(server.since),
                     Seconds(server.downtime),
                     Count(u64::from(server.initial_weight)),
@@ -132,7 +147,9 @@ pub fn servers(services: &[&ServiceView]) -> Rows {
                     Bytes(server.bytes),
                 ]
             })
+            .chain(gone)
             .collect(),
+        columns,
     }
 }
 
@@ -152,7 +169,13 @@ pub fn flows(flows: &[FlowView]) -> Rows {
                 vec![
                     text(flow.client),
                     text(flow.vip),
-                    text(format!("{}/{}", flow.service, flow.server)),
+                    text(match flow.removed {
+                        false => format!("{}/{}", flow.service, flow.server),
+                        true => format!(
+                            "{} (removed)",
+                            state::full_name(&flow.service, &flow.server)
+                        ),
+                    }),
                     text(&flow.state),
                     Seconds(flow.idle_seconds),
                     Seconds(flow.age_seconds),
@@ -229,6 +252,20 @@ pub fn checks(services: &[&ServiceView]) -> Rows {
                 ])
             })
             .collect(),
+    }
+}
+
+/// The note of the state, and a weight that was set by hand.
+fn why(server: &ServerView) -> String {
+    let note = state::note(server);
+    match (server.weight == server.initial_weight, note.as_str()) {
+        (true, _) => note,
+        (false, "") => format!("weight {}{}", server.weight, state::weight_mark(server)),
+        (false, note) => format!(
+            "{note}; weight {}{}",
+            server.weight,
+            state::weight_mark(server)
+        ),
     }
 }
 

@@ -43,10 +43,11 @@ struct Followed {
     reported: Option<Neighbour>,
 }
 
+/// The segment that an address is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Segment {
-    ifindex: u32,
-    interface: String,
+pub struct Segment {
+    pub ifindex: u32,
+    pub interface: String,
 }
 
 impl Table {
@@ -249,7 +250,7 @@ fn no_answer(address: IpAddr, interface: &str) -> String {
 }
 
 /// The segment that an address is on, or why it is on none of ours.
-fn segment(address: IpAddr, route: Route, facts: &Facts) -> Result<Segment, String> {
+pub(super) fn segment(address: IpAddr, route: Route, facts: &Facts) -> Result<Segment, String> {
     let ifindex = match route {
         Route::Direct { ifindex } => ifindex,
         Route::Local => {

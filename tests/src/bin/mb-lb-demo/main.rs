@@ -51,7 +51,11 @@ fn clean_up(n: &mut Narrator, stage: Stage) -> Result<()> {
         sinks,
     } = stage;
     director.stop()?;
-    let pins = director.expect(&["detach"])?.lines().count();
+    let told = director.expect(&["detach", "--verbose"])?;
+    let pins = told
+        .lines()
+        .filter(|line| line.starts_with("removed "))
+        .count();
     ensure!(pins > 0, "detach found nothing to take away");
     n.proved(format!(
         "the controller stopped, and mb-lb-ctl detach took {pins} pins away: the link, and the maps"
