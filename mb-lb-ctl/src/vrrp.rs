@@ -3,6 +3,8 @@
 pub mod judge;
 pub mod machine;
 pub mod packet;
+pub mod router;
+pub mod socket;
 
 use std::net::IpAddr;
 use std::num::NonZeroU8;

@@ -45,6 +45,8 @@ fn wait_health(cluster: &Cluster, name: &str, to: HealthState) -> Result<ServerV
             HealthState::Unknown => {}
         }
         ensure!(server.health == to, "{server:?}");
+        let in_kernel = server.usable == (to == HealthState::Up);
+        ensure!(in_kernel, "not in the kernel yet: {server:?}");
         match to {
             // A refused connection weighs as two failures.
             HealthState::Down if check.code == "L4CON" => {
@@ -212,8 +214,9 @@ fn a_server_without_neighbour_is_down_and_says_why() -> Result<()> {
         ),
         ("smtp/lost", "no route to 198.51.100.5"),
     ] {
-        let server =
-            cluster.wait_server(name, SOON, |server| server.health == HealthState::Down)?;
+        let server = cluster.wait_server(name, SOON, |server| {
+            server.health == HealthState::Down && !server.usable
+        })?;
         assert!(server.health_reason.contains(why), "{server:?}");
         assert!(!server.usable);
         let described = cluster.director.expect(&["describe", name])?;
@@ -228,7 +231,7 @@ fn a_server_without_neighbour_is_down_and_says_why() -> Result<()> {
     // The cable of a server is pulled: nothing checks it but its neighbour entry.
     cluster.lab.machine("mb1").set_link(false)?;
     let down = cluster.wait_server("smtp/mb1", NEIGHBOURS, |server| {
-        server.health == HealthState::Down
+        server.health == HealthState::Down && !server.usable
     })?;
     assert!(
         down.health_reason

@@ -330,7 +330,7 @@ fn every_way_to_end_has_its_exit_code_and_says_why() -> Result<()> {
     // Something is not as it should be.
     cluster.sinks.get_mut("mb3").context("a sink")?.kill()?;
     cluster.wait_server("smtp/mb3", SOON, |server| {
-        server.health == HealthState::Down
+        server.health == HealthState::Down && !server.usable
     })?;
     let director = &cluster.director;
     expect_code(
@@ -522,14 +522,14 @@ fn a_server_that_listens_only_later_comes_into_use() -> Result<()> {
     let mut cluster = Cluster::start("later", 2, |lab| Service::smtp(lab, &[10, 10]).toml())?;
     drop(cluster.sinks.remove("mb2"));
     cluster.wait_server("smtp/mb2", SOON, |server| {
-        server.health == HealthState::Down
+        server.health == HealthState::Down && !server.usable
     })?;
     // The controller starts anew while the server is away: its first check decides, and says why.
     cluster.director.stop()?;
     cluster.director.expect(&["detach"])?;
     cluster.director.run()?;
     let down = cluster.wait_server("smtp/mb2", SOON, |server| {
-        server.health == HealthState::Down
+        server.health == HealthState::Down && !server.usable
     })?;
     assert!(down.health_reason.contains("refused"), "{down:?}");
     cluster.wait_server("smtp/mb1", SOON, |server| server.usable)?;

@@ -804,16 +804,13 @@ impl Engine {
         server.standing(service.config.check.is_some(), self.attached())
     }
 
-    /// The kernel gives it new flows, as far as it has said so.
-    pub(super) fn takes_flows(&self, service: &ServiceState, server: &ServerState) -> bool {
-        let in_kernel = self
-            .in_kernel
-            .get(&server.slot.index)
-            .is_some_and(|record| {
-                record.generation == server.slot.generation
-                    && Record::flags_of(record.link) & SERVER_ACCEPT != 0
-            });
-        in_kernel && self.standing(service, server) == Standing::Usable && !server.reading.full
+    /// The kernel gives it new flows, as far as it has said so: some milliseconds after its health has changed.
+    pub(super) fn takes_flows(&self, server: &ServerState) -> bool {
+        let accepts = |record: &Record| {
+            record.generation == server.slot.generation
+                && Record::flags_of(record.link) & SERVER_ACCEPT != 0
+        };
+        !server.reading.full && self.in_kernel.get(&server.slot.index).is_some_and(accepts)
     }
 
     pub(super) fn seen(

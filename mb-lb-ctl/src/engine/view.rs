@@ -164,7 +164,7 @@ impl Engine {
             admin_reason: server.reason.clone(),
             health,
             health_reason,
-            usable: self.takes_flows(service, server),
+            usable: self.takes_flows(server),
             since: elapsed(server.since),
             downtime: server.health.downtime(now.since_start).as_secs(),
             check: service.config.check.as_ref().map(|check| {

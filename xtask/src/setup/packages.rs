@@ -63,6 +63,16 @@ const TSHARK: Package = Package {
     binaries: &["tshark"],
     services: &[],
 };
+const ARPING: Package = Package {
+    name: "iputils-arping",
+    binaries: &["arping"],
+    services: &[],
+};
+const KEEPALIVED: Package = Package {
+    name: "keepalived",
+    binaries: &["keepalived"],
+    services: &["keepalived"],
+};
 const HAPROXY: Package = Package {
     name: "haproxy",
     binaries: &["haproxy"],
@@ -108,6 +118,8 @@ impl Purpose {
                 SOCAT,
                 BPFTOOL,
                 TSHARK,
+                KEEPALIVED,
+                ARPING,
                 MMDEBSTRAP,
                 BINUTILS,
                 DPKG_DEV,

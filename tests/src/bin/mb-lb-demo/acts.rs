@@ -239,7 +239,7 @@ pub fn events(n: &mut Narrator, stage: &Stage) -> Result<()> {
     let status = stage.wait_idle()?;
     for server in &service(&status)?.servers {
         ensure!(
-            server.health == HealthState::Up,
+            server.health == HealthState::Up && server.usable,
             "{} is not up",
             server.name
         );

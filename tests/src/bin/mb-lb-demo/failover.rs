@@ -59,7 +59,11 @@ fn freeze_and_thaw(
     let frozen = Instant::now();
     let down = stage.wait_status("mb2 to be found down", SOON, |status| {
         let mb2 = server(status, "mb2")?;
-        ensure!(mb2.health == HealthState::Down, "mb2 is {:?}", mb2.health);
+        ensure!(
+            mb2.health == HealthState::Down && !mb2.usable,
+            "mb2 is {:?}",
+            mb2.health
+        );
         Ok(())
     })?;
     let took = frozen.elapsed();

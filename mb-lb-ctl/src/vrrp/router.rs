@@ -1,0 +1,525 @@
+//! The task of one virtual router: the machine with its sockets, its addresses and its announcements.
+//!
+//! ```text
+//!   adverts (raw sockets) ------.
+//!   address changes (netlink) --+--> task: machine --> adverts, addresses (netlink), announcements (packet socket)
+//!   claims (guardian) ----------+                 \--> Report (mpsc)
+//!   link changes (watch) -------+
+//!   Command (mpsc) -------------'
+//! ```
+//!
+//! What was received is looked at before the deadline: after a freeze, news come first. The task can be cancelled at any
+//! point: the addresses then end with their lease.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::Instance;
+use super::judge::{Rejection, Rejections, judge};
+use super::machine::{self, Action, Cause, Machine, Role, Settings, Version};
+use super::packet::{Advert, Kind};
+use super::socket::{Received, Sockets};
+use crate::net::{
+    self, AddressBook, AddressChange, AddressChanges, Announcer, Claim, Guardian, Interface, Vip,
+};
+
+/// How often an interface that is missing or has no address is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Claims that may wait; the guardian drops and counts what is more.
+const CLAIMS: usize = 64;
+
+/// What the router is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Effective priority, 1 to 255, and what else keeps the addresses away from this director.
+    Policy {
+        priority: u8,
+        fault: Option<String>,
+        may_preempt: bool,
+    },
+    /// Hand over, and stand aside afterwards.
+    Resign { why: String },
+    /// Hand over, and end. Answered when that is done, whether a peer was heard or not.
+    Leave {
+        why: String,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    Turned {
+        from: Role,
+        to: Role,
+        cause: Cause,
+        /// For a take-over: since the last advert of another director.
+        silent: Option<Duration>,
+    },
+    /// A hand-over came to nothing.
+    Stayed,
+    /// Another director, or whoever it is, says that it has an address that is ours.
+    Claimed { address: IpAddr, mac: [u8; 6] },
+    /// Somebody took an address away; it is back.
+    Restored(IpAddr),
+    /// The first advert of its kind since the last good one.
+    Rejected {
+        rejection: Rejection,
+        source: IpAddr,
+    },
+    /// The kernel refused something; it is tried again.
+    Trouble(String),
+}
+
+/// Runs one virtual router until it is told to leave, or `commands` ends. In `Fault` until the first
+/// [`Command::Policy`].
+///
+/// # Errors
+/// Netlink cannot be opened, or has ended.
+pub async fn run(
+    instance: Instance,
+    commands: mpsc::Receiver<Command>,
+    reports: mpsc::Sender<Report>,
+) -> Result<(), net::Error> {
+    let (links, _link_task) = net::watch_interfaces(vec![instance.interface.clone()]).await?;
+    let book = AddressBook::open()?;
+    let changes = book.watch()?;
+    let (claim_sender, claims) = mpsc::channel(CLAIMS);
+    let router = Router {
+        machine: None,
+        attached: None,
+        broken: false,
+        rejections: Rejections::default(),
+        told: BTreeSet::new(),
+        heard_at: None,
+        policy: Err("not told yet".to_owned()),
+        priority: instance.priority,
+        may_preempt: true,
+        start: Instant::now(),
+        book,
+        reports,
+        claim_sender,
+        instance,
+    };
+    router.live(commands, links, changes, claims).await
+}
+
+/// What belongs to an interface as it is now.
+struct Attached {
+    interface: Interface,
+    source: IpAddr,
+    sockets: Sockets,
+    announcer: Announcer,
+    /// Ends when it is dropped.
+    _guardian: Guardian,
+}
+
+struct Router {
+    instance: Instance,
+    /// `None` until the interface was there once.
+    machine: Option<Machine>,
+    attached: Option<Attached>,
+    /// The sockets have failed: they are opened anew.
+    broken: bool,
+    rejections: Rejections,
+    /// Rejections that were reported since the last good advert.
+    told: BTreeSet<Rejection>,
+    heard_at: Option<Duration>,
+    /// The fault that the controller sees.
+    policy: Result<(), String>,
+    priority: u8,
+    may_preempt: bool,
+    start: Instant,
+    book: AddressBook,
+    reports: mpsc::Sender<Report>,
+    claim_sender: mpsc::Sender<Claim>,
+}
+
+type Links = tokio::sync::watch::Receiver<std::collections::BTreeMap<String, Interface>>;
+
+impl Router {
+    async fn live(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut links: Links,
+        mut changes: AddressChanges,
+        mut claims: mpsc::Receiver<Claim>,
+    ) -> Result<(), net::Error> {
+        let mut leaving: Option<oneshot::Sender<()>> = None;
+        let mut look_at = Instant::now();
+        loop {
+            if leaving.is_some() && self.role() == Role::Init {
+                if let Some(done) = leaving.take() {
+                    // Whoever asked may have gone.
+                    let _told = done.send(());
+                }
+                return Ok(());
+            }
+            let deadline = self.machine.as_ref().and_then(Machine::next_deadline);
+            let deadline = deadline.map(|at| self.start + at);
+            tokio::select! {
+                biased;
+                received = receive(self.attached.as_ref().filter(|_| !self.broken)) => match received {
+                    Ok(received) => self.on_packet(&received).await,
+                    // The interface has gone down, or away: the links tell.
+                    Err(error) => {
+                        tracing::debug!(%error, "adverts are not received");
+                        self.broken = true;
+                        look_at = Instant::now() + LOOK_AGAIN;
+                    }
+                },
+                change = changes.next() => self.on_address(change?).await,
+                Some(claim) = claims.recv() => self.on_claim(&claim).await,
+                changed = links.changed() => {
+                    if changed.is_err() {
+                        return Err(net::Error::Ended);
+                    }
+                    look_at = Instant::now();
+                }
+                () = sleep_until(look_at) => {
+                    let link = links.borrow_and_update().get(&self.instance.interface).cloned();
+                    look_at = self.look(link).await;
+                }
+                command = commands.recv() => match command {
+                    None => return Ok(()),
+                    Some(Command::Policy { priority, fault, may_preempt }) => {
+                        (self.priority, self.may_preempt) = (priority, may_preempt);
+                        self.policy = fault.map_or(Ok(()), Err);
+                        look_at = Instant::now();
+                    }
+                    Some(Command::Resign { why }) => {
+                        self.step(|machine, now| machine.resign(&why, now)).await;
+                    }
+                    Some(Command::Leave { why, done }) => {
+                        leaving = Some(done);
+                        self.step(|machine, now| machine.leave(&why, now)).await;
+                        if self.machine.is_none() {
+                            return Ok(());
+                        }
+                    }
+                },
+                () = wait(deadline) => self.step(Machine::on_deadline).await,
+            }
+        }
+    }
+
+    fn role(&self) -> Role {
+        self.machine.as_ref().map_or(Role::Fault, Machine::role)
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// One turn of the machine, and what follows from it.
+    async fn step(&mut self, turn: impl FnOnce(&mut Machine, Duration) -> Vec<Action>) {
+        let now = self.now();
+        let Some(machine) = &mut self.machine else {
+            return;
+        };
+        let actions = turn(machine, now);
+        self.perform(actions).await;
+    }
+
+    async fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Advertise { priority } => self.advertise(priority),
+                Action::Hold => self.hold().await,
+                Action::Announce { times } => self.announce(times),
+                Action::Release => self.release().await,
+                Action::Stayed => self.report(Report::Stayed),
+                Action::Turned { from, to, cause } => {
+                    let silent = self
+                        .heard_at
+                        .filter(|_| to == Role::Active)
+                        .map(|at| self.now().saturating_sub(at));
+                    self.report(Report::Turned {
+                        from,
+                        to,
+                        cause,
+                        silent,
+                    });
+                }
+            }
+        }
+    }
+
+    /// A reader that does not keep up misses reports, not the election.
+    fn report(&self, report: Report) {
+        if self.reports.try_send(report).is_err() {
+            tracing::warn!("a report of VRRP was lost: nobody reads them");
+        }
+    }
+
+    fn advertise(&self, priority: u8) {
+        let Some(attached) = &self.attached else {
+            return;
+        };
+        let advert = Advert {
+            kind: self.instance.kind,
+            vrid: self.instance.vrid,
+            priority,
+            interval: self.instance.interval,
+            addresses: self
+                .instance
+                .addresses
+                .iter()
+                .map(|&(address, _)| address)
+                .collect(),
+        };
+        // A last word is often said because the link is gone.
+        if let Err(error) = attached.sockets.send(&advert, self.instance.coverage)
+            && priority != 0
+        {
+            self.report(Report::Trouble(format!("advert not sent: {error}")));
+        }
+    }
+
+    fn vips(&self) -> Vec<Vip> {
+        let Some(attached) = &self.attached else {
+            return Vec::new();
+        };
+        let ifindex = attached.interface.index;
+        let vip = |&(address, prefix): &(IpAddr, u8)| Vip {
+            address,
+            prefix,
+            ifindex,
+        };
+        self.instance.addresses.iter().map(vip).collect()
+    }
+
+    async fn hold(&mut self) {
+        let lifetime = self
+            .instance
+            .lease
+            .then(|| machine::lease(self.instance.interval));
+        for vip in self.vips() {
+            if let Err(error) = self.book.hold(&vip, lifetime).await {
+                self.report(Report::Trouble(error.to_string()));
+            }
+        }
+    }
+
+    async fn release(&mut self) {
+        for vip in self.vips() {
+            if let Err(error) = self.book.release(&vip).await {
+                self.report(Report::Trouble(error.to_string()));
+            }
+        }
+    }
+
+    fn announce(&self, times: u8) {
+        let Some(attached) = &self.attached else {
+            return;
+        };
+        for _ in 0..times {
+            for &(address, _) in &self.instance.addresses {
+                if let Err(error) = attached.announcer.announce(address, attached.interface.mac) {
+                    self.report(Report::Trouble(format!("{address} not announced: {error}")));
+                }
+            }
+        }
+    }
+
+    async fn on_packet(&mut self, received: &Received) {
+        let Some(judgement) = judge(
+            &self.instance,
+            &received.message,
+            received.ends,
+            received.ttl,
+        ) else {
+            return;
+        };
+        let (now, source) = (self.now(), received.ends.source);
+        if let Some(rejection) = judgement.rejection {
+            self.rejections.count(rejection, source, now);
+            if self.told.insert(rejection) {
+                self.report(Report::Rejected { rejection, source });
+            }
+        } else {
+            self.told.clear();
+        }
+        if let Some(heard) = judgement.heard {
+            self.step(|machine, now| machine.on_advert(&heard, now))
+                .await;
+            self.heard_at = Some(now);
+        }
+    }
+
+    /// Whoever took an address of the active director away, is contradicted.
+    async fn on_address(&mut self, change: AddressChange) {
+        if self.role() != Role::Active {
+            return;
+        }
+        let vips = self.vips();
+        match change {
+            AddressChange::Removed(vip) if vips.contains(&vip) => {
+                self.hold().await;
+                self.announce(1);
+                self.report(Report::Restored(vip.address));
+            }
+            AddressChange::Resync => self.hold().await,
+            AddressChange::Added(_) | AddressChange::Removed(_) => {}
+        }
+    }
+
+    async fn on_claim(&mut self, claim: &Claim) {
+        // During a hand-over the peer is right.
+        let is_leaving = self.machine.as_ref().is_some_and(Machine::is_leaving);
+        if self.role() != Role::Active || is_leaving {
+            return;
+        }
+        self.announce(1);
+        self.report(Report::Claimed {
+            address: claim.address,
+            mac: claim.mac,
+        });
+    }
+
+    /// Looks at the interface and the policy again; when to do so next.
+    async fn look(&mut self, link: Option<Interface>) -> Instant {
+        let link = self.attach(link).await;
+        let far = Instant::now() + Duration::from_secs(3600);
+        let next = if link.is_ok() {
+            far
+        } else {
+            Instant::now() + LOOK_AGAIN
+        };
+        if self.machine.is_none() && self.attached.is_some() && self.policy.is_ok() && link.is_ok()
+        {
+            self.begin().await;
+        }
+        let fault = link.and(self.policy.clone()).err();
+        let (priority, may_preempt) = (self.priority, self.may_preempt);
+        self.step(|machine, now| {
+            machine.set_may_preempt(may_preempt);
+            let mut actions = machine.set_priority(priority, now);
+            actions.extend(machine.set_fault(fault.as_deref(), now));
+            actions
+        })
+        .await;
+        next
+    }
+
+    /// Sockets for the interface as it is now, or why there can be none.
+    async fn attach(&mut self, link: Option<Interface>) -> Result<(), String> {
+        let name = self.instance.interface.clone();
+        let link = link.ok_or_else(|| format!("there is no interface {name}"))?;
+        if !link.up {
+            return Err(format!("{name} is down"));
+        }
+        let source = self.source(&link).await?;
+        let same = |attached: &Attached| {
+            attached.interface.index == link.index
+                && attached.interface.mac == link.mac
+                && attached.source == source
+        };
+        if !self.broken && self.attached.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        let failed = |error: std::io::Error| format!("no VRRP on {name}: {error}");
+        let sockets = Sockets::open(&name, link.index, source, &self.instance.unicast_peers)
+            .map_err(failed)?;
+        let announcer = Announcer::open(link.index).map_err(failed)?;
+        let (guardian, _task) =
+            Guardian::open(link.index, self.claim_sender.clone()).map_err(failed)?;
+        let addresses = self.instance.addresses.iter().map(|&(address, _)| address);
+        guardian.set(link.mac, addresses.collect());
+        self.attached = Some(Attached {
+            interface: link,
+            source,
+            sockets,
+            announcer,
+            _guardian: guardian,
+        });
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Where adverts come from: what the configuration says, else the interface's first own address.
+    async fn source(&self, link: &Interface) -> Result<IpAddr, String> {
+        let held = self.book.list().await.map_err(|error| error.to_string())?;
+        let is_vip = |address| {
+            self.instance
+                .addresses
+                .iter()
+                .any(|&(vip, _)| vip == address)
+        };
+        let is_ipv6 = self.instance.is_ipv6();
+        let fits = |address: IpAddr| match address {
+            IpAddr::V4(_) => !is_ipv6,
+            IpAddr::V6(v6) => is_ipv6 && v6.is_unicast_link_local(),
+        };
+        let mut own = held
+            .iter()
+            .filter(|held| held.vip.ifindex == link.index && !held.tagged)
+            .map(|held| held.vip.address)
+            .filter(|&address| !is_vip(address));
+        let found = match self.instance.source {
+            Some(wanted) => own.find(|&address| address == wanted),
+            None => own.find(|&address| fits(address)),
+        };
+        found.ok_or_else(|| {
+            let wanted = match (self.instance.source, is_ipv6) {
+                (Some(address), _) => address.to_string(),
+                (None, false) => "IPv4 address".to_owned(),
+                (None, true) => "link-local IPv6 address".to_owned(),
+            };
+            format!("{} has no {wanted} to send adverts from", link.name)
+        })
+    }
+
+    /// The first time that all is there. What an earlier process left is its role: an address with a lease lives shorter
+    /// than any peer waits, as long as adverts are a second apart or more.
+    async fn begin(&mut self) {
+        let settings = Settings {
+            version: match self.instance.kind {
+                Kind::V2(_) => Version::V2,
+                Kind::V3 => Version::V3,
+            },
+            interval: self.instance.interval,
+            preempt: self.instance.preempt,
+            preempt_delay: self.instance.preempt_delay,
+            source: match &self.attached {
+                Some(attached) => attached.source,
+                None => return,
+            },
+        };
+        let vips = self.vips();
+        let held = self.book.list().await.unwrap_or_default();
+        let left: Vec<_> = held
+            .iter()
+            .filter(|held| vips.contains(&held.vip))
+            .collect();
+        let is_leased = left.iter().any(|held| held.valid.is_some());
+        let resume = is_leased && self.instance.interval >= Duration::from_secs(1);
+        if !resume && !left.is_empty() {
+            self.release().await;
+        }
+        self.machine = Some(Machine::new(settings, self.priority));
+        if resume {
+            self.step(Machine::resume).await;
+        } else {
+            self.step(Machine::start).await;
+        }
+    }
+}
+
+async fn receive(attached: Option<&Attached>) -> std::io::Result<Received> {
+    match attached {
+        Some(attached) => attached.sockets.receive().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
