@@ -330,7 +330,10 @@ fn an_active_one_hears() {
             machine.on_advert(&weaker, ms(10_100)),
             [answer.clone(), rebuke.clone()]
         );
-        assert_eq!(machine.on_advert(&weaker, ms(10_200)), std::slice::from_ref(&answer));
+        assert_eq!(
+            machine.on_advert(&weaker, ms(10_200)),
+            std::slice::from_ref(&answer)
+        );
         assert_eq!(machine.on_advert(&weaker, ms(11_100)), [answer, rebuke]);
     }
     // Priority 0 is answered at once.
