@@ -10,6 +10,7 @@ mod diagnostic;
 mod director;
 mod fields;
 mod hash;
+mod mask;
 mod model;
 mod render;
 pub mod schema;
@@ -18,6 +19,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod values;
+mod vrrp;
 
 pub use diagnostic::{Code, Diagnostic, Location, Related, Severity};
 pub use model::*;
@@ -59,7 +61,8 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
     let admin = director::admin(root.get("admin").as_ref(), &mut reporter);
     let section = root.get("service");
     let drafts = service::services(section.as_ref(), &director.name, &mut reporter);
-    crosscheck::crosscheck(&drafts, &mut reporter);
+    let vrrps = vrrp::vrrps(root.get("vrrp").as_ref(), &mut reporter);
+    crosscheck::crosscheck(&drafts, &vrrps, &mut reporter);
     let no_service = section.as_ref().is_none_or(|section| match section.value {
         DeValue::Table(table) => table.is_empty(),
         _ => false,
@@ -76,6 +79,7 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
         director,
         admin,
         services: drafts.into_iter().map(|draft| draft.service).collect(),
+        vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
     });
     Parsed {
         config,

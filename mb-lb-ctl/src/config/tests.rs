@@ -4,6 +4,7 @@ mod bad_values;
 mod good;
 mod properties;
 mod together;
+mod vrrp;
 
 use super::{Code, Config, Diagnostic, parse, render};
 
@@ -12,6 +13,14 @@ const SERVICE: &str = "\
 [service.smtp]
 listen = \"192.168.1.100:25\"
 servers = { mb1 = \"192.168.1.101\", mb2 = \"192.168.1.102\" }
+";
+
+/// The smallest VRRP instance.
+const VRRP: &str = "\
+[vrrp.VI_1]
+interface = \"eth0\"
+virtual_router_id = 51
+addresses = \"192.168.1.100/24\"
 ";
 
 fn diagnose(source: &str) -> Vec<Diagnostic> {

@@ -18,6 +18,22 @@ no_server = "421 4.3.2 Später"
 [service.smtp.servers]
 mb1 = { address = "192.168.1.101", weight = 10 }
 mb2 = "192.168.1.102"
+[vrrp.VI_1]
+interface = "eth0"
+virtual_router_id = 51
+auth_pass = "hunter2"
+addresses = ["192.168.1.100/24", "192.168.1.99"]
+unicast_peers = ["192.168.1.11"]
+sync_group = "mail"
+track_interfaces = { eth1 = { weight = -20 } }
+track_services = { smtp = { min_up = 1 } }
+track_scripts = { x = { command = "/bin/x 1", interval = "2s" } }
+[vrrp.VI_2]
+interface = "eth0"
+virtual_router_id = 51
+version = 3
+addresses = "fe80::100/64"
+sync_group = "mail"
 "#;
 
 fn holds(source: &str) -> Result<(), TestCaseError> {
@@ -79,6 +95,8 @@ fn piece() -> impl Strategy<Value = String> {
         "\"2s\"",
         "\"192.168.1.1\"",
         "\"192.168.1.1:25\"",
+        "\"192.168.1.1/24\"",
+        "\"fe80::1/64\"",
         "smtp",
         "mb1",
         "ä",

@@ -100,7 +100,7 @@ listen = "192.168.1.100:25"
     insta::assert_snapshot!("all_at_once", shown(source));
     let parsed = parse(source, "lb1");
     assert_eq!(parsed.config, None);
-    assert_eq!((parsed.errors(), parsed.warnings()), (18, 0));
+    assert_eq!((parsed.errors(), parsed.warnings()), (20, 0));
 }
 
 #[test]
