@@ -10,6 +10,7 @@ mod diagnostic;
 mod director;
 mod fields;
 mod hash;
+mod mask;
 mod model;
 mod render;
 pub mod schema;
@@ -18,6 +19,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod values;
+mod vrrp;
 
 pub use diagnostic::{Code, Diagnostic, Location, Related, Severity};
 pub use model::*;
@@ -50,8 +52,21 @@ impl Parsed {
     }
 }
 
-/// Reads a whole file. `host_name` is the name of the director where the file gives none.
+/// Sections whose keys are known and checked, but which this build does not run yet.
+const LATER: [&str; 1] = ["vrrp"];
+
+/// Reads a whole file. `host_name` is the name of the director where the file gives none. What this build does not run is
+/// refused, so that nobody relies on it.
 pub fn parse(source: &str, host_name: &str) -> Parsed {
+    read(source, host_name, &LATER)
+}
+
+/// As [`parse`], for tools: sections that this build does not run are read too.
+pub fn parse_ahead(source: &str, host_name: &str) -> Parsed {
+    read(source, host_name, &[])
+}
+
+fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
     let mut reporter = Reporter::new(source);
     let (table, damage) = syntax::read(source, &mut reporter);
     let root = Fields::open(&schema::ROOT, String::new(), &table, &mut reporter);
@@ -59,7 +74,8 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
     let admin = director::admin(root.get("admin").as_ref(), &mut reporter);
     let section = root.get("service");
     let drafts = service::services(section.as_ref(), &director.name, &mut reporter);
-    crosscheck::crosscheck(&drafts, &mut reporter);
+    let vrrps = vrrp::vrrps(root.get("vrrp").as_ref(), &mut reporter);
+    crosscheck::crosscheck(&drafts, &vrrps, &mut reporter);
     let no_service = section.as_ref().is_none_or(|section| match section.value {
         DeValue::Table(table) => table.is_empty(),
         _ => false,
@@ -70,12 +86,21 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
         let finding = Finding::new(Code::NoService, span, "there is no service");
         reporter.push(finding.help("add [service.NAME] with `listen` and `servers`"));
     }
+    for section in refused.iter().filter_map(|section| root.get(section)) {
+        let message = format!(
+            "`{}` is checked, but not in this build of mb-lb yet",
+            section.path
+        );
+        let finding = Finding::new(Code::NotInThisBuild, section.key_span, message);
+        reporter.push(finding.help("remove it; nothing in the file is ignored silently"));
+    }
     reporter.retain(|finding| !damage.explains(finding));
 
     let config = (!reporter.has_errors()).then(|| Config {
         director,
         admin,
         services: drafts.into_iter().map(|draft| draft.service).collect(),
+        vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
     });
     Parsed {
         config,

@@ -1,10 +1,35 @@
-//! Addresses from text: of a VIP with its port, and of a server. Names are not resolved: a fault of DNS must not
-//! move a VIP.
+//! Addresses from text: of a VIP with its port or its prefix, of a server and of a director. Names are not resolved: a
+//! fault of DNS must not move a VIP.
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::VirtualAddress;
 use super::diagnostic::{Code, quote};
 use super::values::Fault;
+
+/// Whose address it is, for the words of a refusal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Listen,
+    Server,
+    /// A VIP of `[vrrp.NAME]`. Its link-local addresses belong to the instance's interface.
+    Virtual,
+    /// One end of adverts. Link-local as well.
+    Director,
+}
+
+impl Whose {
+    /// What to write instead of an address that cannot be meant.
+    const fn meant(self) -> &'static str {
+        match self {
+            Self::Listen | Self::Virtual => "write the VIP that clients connect to",
+            Self::Server => {
+                "write the server's address on the segment that it shares with the director"
+            }
+            Self::Director => "write an address of the director itself",
+        }
+    }
+}
 
 /// Where a service listens: address and port.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
@@ -15,7 +40,7 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
             format!("has port 0: {}", quote(text)),
         )
         .help("ports are 1 to 65535")),
-        Ok(address) => usable(address.ip(), "listen").map(|()| address),
+        Ok(address) => usable(address.ip(), Whose::Listen).map(|()| address),
         Err(_) => Err(bad_listen(text)),
     }
 }
@@ -74,15 +99,7 @@ fn bad_listen(text: &str) -> Fault {
 /// Address of a server.
 pub(super) fn server_address(text: &str) -> Result<IpAddr, Fault> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return usable(address, "server").map(|()| address);
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Err(
-            Fault::new(Code::BadAddress, format!("has a port: {}", quote(text))).help(format!(
-                "write \"{}\"; with forward = \"dsr\" a server is reached at the port of `listen`",
-                address.ip()
-            )),
-        );
+        return usable(address, Whose::Server).map(|()| address);
     }
     if let Some(fault) = prefix(text, None) {
         return Err(fault);
@@ -90,18 +107,118 @@ pub(super) fn server_address(text: &str) -> Result<IpAddr, Fault> {
     if text.contains('%') {
         return Err(scoped(text));
     }
+    let port = "; with forward = \"dsr\" a server is reached at the port of `listen`";
+    let shape = "write an address such as \"192.168.1.101\" or \"2001:db8::101\"";
+    Err(bad_address(text, port).unwrap_or_else(|fault| fault.help(shape)))
+}
+
+/// Address of this director or of another one, where adverts come from or go to.
+pub(super) fn director_address(text: &str) -> Result<IpAddr, Fault> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return usable(address, Whose::Director).map(|()| address);
+    }
+    if let Some(fault) = prefix(text, None).or_else(|| on_interface(text, "")) {
+        return Err(fault);
+    }
+    let shape = "write an address such as \"192.168.1.11\" or \"fe80::11\"";
+    Err(bad_address(text, "; VRRP has no ports").unwrap_or_else(|fault| fault.help(shape)))
+}
+
+/// Address of `[vrrp.NAME]`, with the prefix of its network or without.
+pub(super) fn virtual_address(text: &str) -> Result<VirtualAddress, Fault> {
+    let at = text.find('/').unwrap_or(text.len());
+    let (host, rest) = text.split_at(at);
+    let Ok(address) = host.parse::<IpAddr>() else {
+        if let Some(fault) = on_interface(host, rest) {
+            return Err(fault);
+        }
+        let shape = "write an address such as \"192.168.1.100/24\" or \"2001:db8::100/64\"";
+        return Err(bad_address(host, "; ports belong to services")
+            .unwrap_or_else(|fault| fault.help(shape)));
+    };
+    usable(address, Whose::Virtual)?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match rest.strip_prefix('/') {
+        Some(length) => prefix_length(length, most).ok_or_else(|| {
+            let phrase = format!(
+                "has prefix length {}, allowed are 1 to {most}",
+                quote(length)
+            );
+            let usual = if address.is_ipv4() { 24 } else { 64 };
+            let first = length.split(' ').next().unwrap_or_default();
+            let length = prefix_length(first, most).unwrap_or(usual);
+            Fault::new(Code::BadAddress, phrase)
+                .help(format!("write such as \"{address}/{length}\""))
+        })?,
+        None => most,
+    };
+    let of_network = |kind: &str| {
+        let phrase = format!("is the {kind} of its network: {}", quote(text));
+        Err(Fault::new(Code::BadAddress, phrase).help(Whose::Virtual.meant()))
+    };
+    match host_part(address, prefix) {
+        Host::Zeros => of_network("address"),
+        Host::Ones => of_network("broadcast address"),
+        Host::Other => Ok(VirtualAddress { address, prefix }),
+    }
+}
+
+/// 1 to `most`, in digits.
+fn prefix_length(text: &str, most: u8) -> Option<u8> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let length = text.parse().ok().filter(|_| digits)?;
+    (1..=most).contains(&length).then_some(length)
+}
+
+enum Host {
+    Zeros,
+    /// Of IPv4: IPv6 has no broadcast.
+    Ones,
+    Other,
+}
+
+/// What the bits after the prefix are. One bit or none is no network with an address of its own (RFC 3021, RFC 6164).
+fn host_part(address: IpAddr, prefix: u8) -> Host {
+    let (bits, width) = match address {
+        IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
+        IpAddr::V6(v6) => (v6.to_bits(), 128),
+    };
+    let host = width - u32::from(prefix);
+    if host < 2 {
+        return Host::Other;
+    }
+    // From 2 to 127 bits.
+    let mask = (1 << host) - 1;
+    match bits & mask {
+        0 => Host::Zeros,
+        ones if ones == mask && address.is_ipv4() => Host::Ones,
+        _ => Host::Other,
+    }
+}
+
+/// The fault of an address with its interface behind a `%`. `rest` is what follows.
+fn on_interface(text: &str, rest: &str) -> Option<Fault> {
+    let (address, _) = text.split_once('%')?;
+    address.parse::<IpAddr>().ok()?;
+    let phrase = format!("has an interface in its address: {}", quote(text));
+    let help = format!("write \"{address}{rest}\"; `interface` says where it is");
+    Some(Fault::new(Code::BadAddress, phrase).help(help))
+}
+
+/// The fault of what is no address. `Err` where the caller is to say what one looks like; `port` is why none is needed.
+fn bad_address(text: &str, port: &str) -> Result<Fault, Fault> {
+    let fault = |phrase: String| Fault::new(Code::BadAddress, phrase);
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(fault(format!("has a port: {}", quote(text)))
+            .help(format!("write \"{}\"{port}", address.ip())));
+    }
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
-        let phrase = format!("has brackets: {}", quote(text));
-        return Err(Fault::new(Code::BadAddress, phrase).help(format!("write \"{address}\"")));
+        return Ok(
+            fault(format!("has brackets: {}", quote(text))).help(format!("write \"{address}\""))
+        );
     }
-    let generic = || {
-        let phrase = format!("is not an IP address: {}", quote(text));
-        Fault::new(Code::BadAddress, phrase)
-    };
-    Err(unresolved(text)
-        .unwrap_or_else(generic)
-        .help("write an address such as \"192.168.1.101\" or \"2001:db8::101\""))
+    Err(unresolved(text).unwrap_or_else(|| fault(format!("is not an IP address: {}", quote(text)))))
 }
 
 /// `port` is proposed where one is needed and none is given.
@@ -146,26 +263,24 @@ fn unresolved(text: &str) -> Option<Fault> {
 }
 
 /// Refuses addresses that no packet on a wire can have as its destination, or that mean two things.
-fn usable(address: IpAddr, what: &str) -> Result<(), Fault> {
-    let fault = |kind: &str, help: String| {
+fn usable(address: IpAddr, whose: Whose) -> Result<(), Fault> {
+    let fault = |kind: &str, help: &str| {
         let phrase = format!("is {kind}: `{address}`");
         Err(Fault::new(Code::BadAddress, phrase).help(help))
     };
-    let one = match what {
-        "listen" => "write the VIP that clients connect to",
-        _ => "write the server's address on the segment that it shares with the director",
-    };
+    let one = whose.meant();
+    let anywhere = matches!(whose, Whose::Listen | Whose::Server);
     match address {
-        _ if address.is_unspecified() => fault("the unspecified address", one.to_owned()),
-        _ if address.is_multicast() => fault("a multicast address", one.to_owned()),
-        _ if address.is_loopback() => fault("a loopback address", one.to_owned()),
-        IpAddr::V4(v4) if v4.is_broadcast() => fault("the broadcast address", one.to_owned()),
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => fault(
+        _ if address.is_unspecified() => fault("the unspecified address", one),
+        _ if address.is_multicast() => fault("a multicast address", one),
+        _ if address.is_loopback() => fault("a loopback address", one),
+        IpAddr::V4(v4) if v4.is_broadcast() => fault("the broadcast address", one),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() && anywhere => fault(
             "a link-local address",
-            "use an address that is the same on every interface".to_owned(),
+            "use an address that is the same on every interface",
         ),
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => fault("an IPv4 address in IPv6 form", format!("write {v4}")),
+            Some(v4) => fault("an IPv4 address in IPv6 form", &format!("write {v4}")),
             None => Ok(()),
         },
         IpAddr::V4(_) => Ok(()),
@@ -183,6 +298,29 @@ mod tests {
         }
         for text in ["192.168.1.101", "2001:db8::1", "169.254.1.1"] {
             assert_eq!(server_address(text), Ok(text.parse().expect("valid")));
+        }
+        for text in ["192.168.1.11", "2001:db8::11", "fe80::11"] {
+            assert_eq!(director_address(text), Ok(text.parse().expect("valid")));
+        }
+        for (text, address, prefix) in [
+            ("192.168.1.100", "192.168.1.100", 32),
+            ("192.168.1.100/32", "192.168.1.100", 32),
+            ("192.168.1.100/24", "192.168.1.100", 24),
+            ("192.168.1.0/31", "192.168.1.0", 31),
+            ("192.168.1.1/31", "192.168.1.1", 31),
+            ("192.168.1.0/16", "192.168.1.0", 16),
+            ("192.168.1.255/1", "192.168.1.255", 1),
+            ("2001:db8::100", "2001:db8::100", 128),
+            ("2001:db8::/127", "2001:db8::", 127),
+            ("2001:db8::ffff/112", "2001:db8::ffff", 112),
+            ("fe80::100/64", "fe80::100", 64),
+        ] {
+            let address = address.parse().expect("valid");
+            assert_eq!(
+                virtual_address(text),
+                Ok(VirtualAddress { address, prefix }),
+                "{text}"
+            );
         }
     }
 
@@ -241,6 +379,58 @@ mod tests {
             text += &format!(
                 "server {case:?} {}\n",
                 said(server_address(case).expect_err(case))
+            );
+        }
+        for case in [
+            "",
+            "lb2",
+            "192.168.1.11:112",
+            "192.168.1.11/24",
+            "fe80::11%eth0",
+            "[fe80::11]",
+            "224.0.0.18",
+            "127.0.0.1",
+            "::",
+        ] {
+            text += &format!(
+                "director {case:?} {}\n",
+                said(director_address(case).expect_err(case))
+            );
+        }
+        for case in [
+            "",
+            "/",
+            "/24",
+            "vip",
+            "vip/24",
+            "192.168.1.100/",
+            "192.168.1.100/0",
+            "192.168.1.100/33",
+            "192.168.1.100/+24",
+            "192.168.1.100/255.255.255.0",
+            "192.168.1.100/24 dev eth0",
+            "192.168.1.100/24/24",
+            "192.168.1.100:25",
+            "192.168.1.0/24",
+            "192.168.1.255/24",
+            "192.168.1.3/30",
+            "2001:db8::100/0",
+            "2001:db8::100/129",
+            "2001:db8::/64",
+            "[2001:db8::100]/64",
+            "fe80::100%eth0/64",
+            "0.0.0.0/24",
+            "224.0.0.18/24",
+            "127.0.0.1/8",
+            "255.255.255.255",
+            "::/64",
+            "ff02::12/64",
+            "::1",
+            "::ffff:10.0.0.1",
+        ] {
+            text += &format!(
+                "virtual {case:?} {}\n",
+                said(virtual_address(case).expect_err(case))
             );
         }
         insta::assert_snapshot!("refused_addresses", text);

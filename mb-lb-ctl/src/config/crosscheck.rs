@@ -1,4 +1,4 @@
-//! What can only be seen across services and servers.
+//! What can only be seen across services, servers and VRRP instances.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,16 +8,23 @@ use mb_lb_common::{MAX_LISTENS, MAX_SERVERS, MAX_SERVERS_PER_SERVICE, MAX_SERVIC
 
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::service::Draft;
+use super::vrrp;
 
-pub(super) fn crosscheck(drafts: &[Draft], reporter: &mut Reporter<'_>) {
+pub(super) fn crosscheck(drafts: &[Draft], vrrps: &[vrrp::Draft], reporter: &mut Reporter<'_>) {
     limits(drafts, reporter);
-    let vips = listens(drafts, reporter);
+    let mut vips = listens(drafts, reporter);
+    for draft in vrrps {
+        for (given, span) in draft.vrrp.addresses.iter().zip(&draft.addresses) {
+            vips.entry(given.address).or_insert_with(|| span.clone());
+        }
+    }
     for draft in drafts {
         addresses(draft, &vips, reporter);
         if draft.complete {
             usefulness(draft, reporter);
         }
     }
+    vrrp::together(vrrps, drafts, reporter);
 }
 
 fn limits(drafts: &[Draft], reporter: &mut Reporter<'_>) {

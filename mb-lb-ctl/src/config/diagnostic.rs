@@ -58,8 +58,17 @@ codes! {
     DuplicateListen = "E018", Error, "two services listen on one address and port";
     DuplicateInterface = "E019", Error, "an interface is listed twice";
     ServerIsVip = "E020", Error, "a server has the address of the service";
-    TooMany = "E021", Error, "more than one director can hold";
+    TooMany = "E021", Error, "more than there is room for";
     NoService = "E022", Error, "no service";
+    Exclusive = "E023", Error, "two keys that exclude each other";
+    MixedFamilies = "E024", Error, "IPv4 and IPv6 in one VRRP instance";
+    NeedsVersion3 = "E025", Error, "only version 3 of VRRP can say this";
+    NotLinkLocal = "E026", Error, "the first IPv6 address of a VRRP instance is not link-local";
+    DuplicateAddress = "E027", Error, "an address is given twice";
+    BadEnd = "E028", Error, "an address that adverts cannot come from or go to";
+    DuplicateRouter = "E029", Error, "two VRRP instances are one virtual router";
+    UnknownService = "E030", Error, "a service that does not exist";
+    TooFewServers = "E031", Error, "more servers are to be up than there are";
     AllWeightsZero = "W101", Warning, "no server takes new flows";
     OnlyBackups = "W102", Warning, "all servers are backups";
     SingleServer = "W103", Warning, "one server only";
@@ -68,6 +77,11 @@ codes! {
     DuplicateServer = "W106", Warning, "two servers of a service have one address";
     NoReplyCode = "W107", Warning, "a refusal without a refusing reply code";
     OpenSocket = "W108", Warning, "the admin socket is open to everybody on the machine";
+    LongPassword = "W109", Warning, "a password of which only the first 8 bytes count";
+    LonelyGroup = "W110", Warning, "a sync group with one member";
+    WeightWithoutPreempt = "W111", Warning, "weights that cannot move the addresses, for nobody preempts";
+    WeightOfOwner = "W112", Warning, "weights at priority 255, which nothing changes";
+    NoShell = "W113", Warning, "a command with words that only a shell would understand";
 }
 
 impl Serialize for Code {

@@ -74,7 +74,9 @@ impl<'t> Fields<'t> {
             format!("`{path}` is not a known {kind}"),
         );
         let elsewhere = schema::ALL.iter().find(|other| other.keys.contains(&key));
-        let help = if let Some(near) = self.section.nearest(key) {
+        let help = if let Some(advice) = self.section.advice(key) {
+            advice.to_owned()
+        } else if let Some(near) = self.section.nearest(key) {
             did_you_mean(&format!("`{near}`"), self.section.later.contains(&near))
         } else if let Some(other) = elsewhere {
             format!("`{key}` is a key of {}", other.title)
@@ -323,6 +325,25 @@ pub(super) fn in_order<'t>(path: &str, table: &'t DeTable<'t>) -> Vec<(&'t str, 
         .collect();
     entries.sort_by_key(|(_, field)| field.key_span.start);
     entries
+}
+
+/// Refuses what is no [`values::name`] as the name of `field`, a table in `parent`.
+pub(super) fn refuse_name(
+    name: &str,
+    field: &Field<'_>,
+    parent: &str,
+    reporter: &mut Reporter<'_>,
+) {
+    if let Err(fault) = values::name(name) {
+        let message = if name.is_empty() {
+            format!("a name in `{parent}` is empty")
+        } else {
+            format!("the name {} in `{parent}` {}", quote(name), fault.phrase)
+        };
+        let mut finding = Finding::new(fault.code, field.key_span.clone(), message);
+        finding.help = fault.help;
+        reporter.push(finding);
+    }
 }
 
 fn found(value: &DeValue<'_>) -> &'static str {

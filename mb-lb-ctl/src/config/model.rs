@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod vrrp;
+
+pub use vrrp::*;
+
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
@@ -13,6 +17,9 @@ pub struct Config {
     pub admin: Admin,
     /// In the order of the file.
     pub services: Vec<Service>,
+    /// In the order of the file. Left out where empty, so that the hash of a file without any stays what it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vrrps: Vec<Vrrp>,
 }
 
 /// `[director]`

@@ -7,20 +7,23 @@ use annotate_snippets::{
 };
 
 use super::diagnostic::{Diagnostic, Location, Severity};
+use super::mask::mask;
 
 /// Lines between two places up to which they are shown in one piece.
 const NEAR: usize = 20;
 
-/// All diagnostics with the lines that they are about, an empty line after each. `path` is shown, not read.
+/// All diagnostics with the lines that they are about, an empty line after each. `path` is shown, not read. Passwords
+/// are not shown.
 pub fn render(diagnostics: &[Diagnostic], source: &str, path: &str, color: bool) -> String {
     let renderer = if color {
         Renderer::styled()
     } else {
         Renderer::plain()
     };
+    let source = mask(source);
     let mut text = String::new();
     for diagnostic in diagnostics {
-        text += &one(diagnostic, source, path, &renderer);
+        text += &one(diagnostic, &source, path, &renderer);
         text += "\n\n";
     }
     text

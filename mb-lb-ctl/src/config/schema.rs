@@ -13,17 +13,35 @@ pub struct Section {
     pub later: &'static [&'static str],
     /// What other load balancers call a key of this section, and what it is called here.
     pub foreign: &'static [(&'static str, &'static str)],
+    /// What to do about other programs' keys that are no key here. A `*` at the end stands for any rest.
+    pub advice: &'static [(&'static str, &'static str)],
 }
 
 impl Section {
     /// The key that was probably meant by one that does not exist.
     pub fn nearest(&self, unknown: &str) -> Option<&'static str> {
-        let unknown = unknown.to_ascii_lowercase().replace('-', "_");
+        let unknown = folded(unknown);
         if let Some((_, key)) = self.foreign.iter().find(|(name, _)| *name == unknown) {
             return Some(key);
         }
         nearest(&unknown, self.keys.iter().chain(self.later).copied())
     }
+
+    /// What to do about a key of another program.
+    pub fn advice(&self, unknown: &str) -> Option<&'static str> {
+        let unknown = folded(unknown);
+        let is = |name: &str| match name.strip_suffix('*') {
+            Some(start) => unknown.starts_with(start),
+            None => unknown == name,
+        };
+        let found = self.advice.iter().find(|(name, _)| is(name));
+        found.map(|(_, advice)| *advice)
+    }
+}
+
+/// Small letters and underscores.
+pub fn folded(key: &str) -> String {
+    key.to_ascii_lowercase().replace('-', "_")
 }
 
 /// The candidate that is at most a third of the word's letters away, transpositions counted once.
@@ -40,7 +58,7 @@ pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 }
 
 /// Every section, for looking up where a misplaced key belongs.
-pub static ALL: [&Section; 7] = [
+pub static ALL: [&Section; 11] = [
     &ROOT,
     &DIRECTOR,
     &FLOW_TIMEOUTS,
@@ -48,13 +66,16 @@ pub static ALL: [&Section; 7] = [
     &SERVICE,
     &CHECK,
     &SERVER,
+    &VRRP,
+    &TRACK_INTERFACE,
+    &TRACK_SERVICE,
+    &TRACK_SCRIPT,
 ];
 
 pub static ROOT: Section = Section {
     title: "the file's top level",
-    keys: &["director", "admin", "service"],
+    keys: &["director", "admin", "service", "vrrp"],
     later: &[
-        "vrrp",
         "peer",
         "proxy",
         "galera",
@@ -69,7 +90,19 @@ pub static ROOT: Section = Section {
         ("frontend", "service"),
         ("listen", "service"),
         ("stats", "admin"),
+        ("global_defs", "director"),
+        ("virtual_server", "service"),
         ("vrrp_instance", "vrrp"),
+    ],
+    advice: &[
+        (
+            "vrrp_script",
+            "scripts belong to an instance: `track_scripts` in [vrrp.NAME]",
+        ),
+        (
+            "vrrp_sync_group",
+            "write sync_group = \"NAME\" in each [vrrp.NAME] of the group",
+        ),
     ],
 };
 
@@ -83,6 +116,7 @@ pub static DIRECTOR: Section = Section {
         ("timeouts", "flow_timeouts"),
         ("router_id", "name"),
     ],
+    advice: &[],
 };
 
 pub static FLOW_TIMEOUTS: Section = Section {
@@ -90,6 +124,7 @@ pub static FLOW_TIMEOUTS: Section = Section {
     keys: &["established", "half_closed", "closing", "reset"],
     later: &[],
     foreign: &[("fin", "half_closed"), ("client", "established")],
+    advice: &[],
 };
 
 pub static ADMIN: Section = Section {
@@ -97,6 +132,7 @@ pub static ADMIN: Section = Section {
     keys: &["socket", "socket_mode"],
     later: &["http", "user", "password", "password_file"],
     foreign: &[("mode", "socket_mode"), ("listen", "http")],
+    advice: &[],
 };
 
 pub static SERVICE: Section = Section {
@@ -126,6 +162,7 @@ pub static SERVICE: Section = Section {
         ("health_check", "check"),
         ("slowstart", "slow_start"),
     ],
+    advice: &[],
 };
 
 pub static CHECK: Section = Section {
@@ -150,6 +187,7 @@ pub static CHECK: Section = Section {
         ("connect_timeout", "timeout"),
         ("ehlo", "helo"),
     ],
+    advice: &[],
 };
 
 pub static SERVER: Section = Section {
@@ -161,4 +199,93 @@ pub static SERVER: Section = Section {
         ("host", "address"),
         ("maxconn", "max_connections"),
     ],
+    advice: &[],
+};
+
+pub static VRRP: Section = Section {
+    title: "[vrrp.NAME]",
+    keys: &[
+        "interface",
+        "virtual_router_id",
+        "priority",
+        "advert_interval",
+        "version",
+        "auth_pass",
+        "auth_pass_file",
+        "addresses",
+        "preempt",
+        "preempt_delay",
+        "unicast_peers",
+        "source_address",
+        "checksum",
+        "sync_group",
+        "lease",
+        "track_interfaces",
+        "track_services",
+        "track_scripts",
+        "notify",
+    ],
+    later: &[],
+    foreign: &[
+        ("advert_int", "advert_interval"),
+        ("vrid", "virtual_router_id"),
+        ("virtual_ipaddress", "addresses"),
+        ("virtual_ipaddress_excluded", "addresses"),
+        ("vip", "addresses"),
+        ("vrrp_version", "version"),
+        ("password", "auth_pass"),
+        ("unicast_peer", "unicast_peers"),
+        ("unicast_src_ip", "source_address"),
+        ("mcast_src_ip", "source_address"),
+        ("track_interface", "track_interfaces"),
+        ("track_script", "track_scripts"),
+        ("notify_master", "notify"),
+        ("notify_backup", "notify"),
+        ("notify_fault", "notify"),
+        ("notify_stop", "notify"),
+    ],
+    advice: &[
+        (
+            "auth_type",
+            "remove it: `auth_pass` says it all, type PASS is the only one",
+        ),
+        (
+            "authentication",
+            "write auth_pass = \"PASSWORD\" in [vrrp.NAME] itself",
+        ),
+        (
+            "state",
+            "remove it: nobody starts as active, `priority` decides",
+        ),
+        ("nopreempt", "write preempt = false"),
+        ("garp_*", "not needed: remove it"),
+        (
+            "dont_track_primary",
+            "not needed: give `track_interfaces` without `interface` in it",
+        ),
+    ],
+};
+
+pub static TRACK_INTERFACE: Section = Section {
+    title: "vrrp.NAME.track_interfaces.NAME",
+    keys: &["weight"],
+    later: &[],
+    foreign: &[],
+    advice: &[],
+};
+
+pub static TRACK_SERVICE: Section = Section {
+    title: "vrrp.NAME.track_services.NAME",
+    keys: &["min_up", "weight"],
+    later: &[],
+    foreign: &[("quorum", "min_up")],
+    advice: &[],
+};
+
+pub static TRACK_SCRIPT: Section = Section {
+    title: "vrrp.NAME.track_scripts.NAME",
+    keys: &["command", "interval", "timeout", "rise", "fall", "weight"],
+    later: &[],
+    foreign: &[("script", "command")],
+    advice: &[],
 };

@@ -7,8 +7,8 @@ use toml::de::DeValue;
 
 use super::check::{check, default_check};
 use super::diagnostic::{Code, Finding, Reporter, quote};
-use super::fields::{Field, Fields, Words, in_order};
-use super::values::{self, Fault};
+use super::fields::{Field, Fields, Words, in_order, refuse_name};
+use super::values::Fault;
 use super::{Forward, OnDown, Scheduler, Server, Service, address, schema};
 
 const FORWARD: Words<Forward> = Words {
@@ -101,19 +101,6 @@ pub(super) fn services(
         drafts.extend(service(name, &field, director, reporter));
     }
     drafts
-}
-
-fn refuse_name(name: &str, field: &Field<'_>, parent: &str, reporter: &mut Reporter<'_>) {
-    if let Err(fault) = values::name(name) {
-        let message = if name.is_empty() {
-            format!("a name in `{parent}` is empty")
-        } else {
-            format!("the name {} in `{parent}` {}", quote(name), fault.phrase)
-        };
-        let mut finding = Finding::new(fault.code, field.key_span.clone(), message);
-        finding.help = fault.help;
-        reporter.push(finding);
-    }
 }
 
 fn service(

@@ -6,6 +6,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::diagnostic::{Code, Finding, Reporter, Severity, quote};
+use super::mask::is_secret;
 
 /// What syntax errors have made unreadable.
 #[derive(Default)]
@@ -18,8 +19,15 @@ pub(super) struct Damage {
 impl Damage {
     /// Whether a finding may be there only because of a syntax error.
     pub fn explains(&self, finding: &Finding) -> bool {
-        let absence = matches!(finding.code, Code::MissingKey | Code::NoService)
-            || finding.code.severity() == Severity::Warning;
+        let absent = [
+            Code::MissingKey,
+            Code::NoService,
+            Code::NeedsVersion3,
+            Code::UnknownService,
+            Code::TooFewServers,
+        ];
+        let absence =
+            absent.contains(&finding.code) || finding.code.severity() == Severity::Warning;
         match finding.code {
             Code::Syntax | Code::DuplicateKey => false,
             _ if absence && self.lossy => true,
@@ -144,6 +152,9 @@ fn bad_value(source: &str, scalar: &Range<usize>, error: &Error) -> Finding {
     }
     if error.message().starts_with("unexpected key or value") {
         return finding(plain(error)).help("a line holds one key and its value");
+    }
+    if is_secret(source, scalar.start) && !raw.starts_with(['"', '\'']) {
+        return finding("a password is not in quotes".to_owned()).help("write quotes round it");
     }
     let triple = ["\"\"\"", "'''", "\"", "'"];
     if let Some(mark) = triple.iter().find(|mark| raw.starts_with(**mark)) {

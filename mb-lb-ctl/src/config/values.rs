@@ -2,6 +2,7 @@
 //! the name of the key.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::{Code, quote};
@@ -174,6 +175,34 @@ pub(super) fn helo(text: &str) -> Result<(), Fault> {
     }
 }
 
+/// Absolute path of a file. `PATH_MAX` of Linux has 4,096 bytes, the last one for NUL.
+pub(super) fn file(text: &str) -> Result<PathBuf, Fault> {
+    let fault = |phrase: String| Err(Fault::new(Code::BadPath, phrase));
+    if !text.starts_with('/') {
+        return fault(format!("is not an absolute path: {}", quote(text)));
+    }
+    if text.ends_with('/') {
+        return fault(format!("is a directory, not a file: {}", quote(text)));
+    }
+    if text.contains('\0') {
+        return fault("has a NUL byte".to_owned());
+    }
+    if text.len() > 4095 {
+        return fault(format!("has {} bytes, a path at most 4095", text.len()));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// File of a password: an absolute path, or a name in the credentials directory that systemd.exec(5) makes.
+pub(super) fn secret_file(text: &str) -> Result<PathBuf, Fault> {
+    if name(text).is_ok() && !text.starts_with('.') {
+        return Ok(PathBuf::from(text));
+    }
+    file(text).map_err(|fault| {
+        fault.help("write an absolute path, or the name of a file in $CREDENTIALS_DIRECTORY")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,5 +296,21 @@ mod tests {
         ] {
             assert_eq!(helo(text).expect_err(text).code, Code::BadText);
         }
+    }
+
+    #[test]
+    fn files() {
+        for text in ["/etc/mb-lb/notify.sh", "/x"] {
+            assert_eq!(file(text), Ok(PathBuf::from(text)));
+            assert_eq!(secret_file(text), Ok(PathBuf::from(text)));
+        }
+        assert_eq!(secret_file("vrrp.password"), Ok("vrrp.password".into()));
+        let long = format!("/{}", "x".repeat(4095));
+        for text in ["", "/", "/etc/", "./x", "a/b", "../x", "/a\0b", &long] {
+            assert_eq!(file(text).expect_err(text).code, Code::BadPath);
+            assert_eq!(secret_file(text).expect_err(text).code, Code::BadPath);
+        }
+        assert_eq!(file("vrrp.password").expect_err("x").code, Code::BadPath);
+        assert_eq!(secret_file("..").expect_err("x").code, Code::BadPath);
     }
 }

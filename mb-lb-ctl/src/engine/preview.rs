@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::config::{CheckKind, Config, Director, FlowTimeouts, OnDown, Service, XdpMode};
 use crate::plan::{self, TableCache};
 
+mod vrrp;
+
 impl Engine {
     /// One line per change: first what the operator wrote, then what would be done to the kernel. Empty: nothing.
     pub fn preview(&self, config: &Config, now: Now) -> Vec<String> {
@@ -66,6 +68,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
             None => lines.push(format!("+ {} with {}", service.name, names(service))),
         }
     }
+    vrrp::changes(&old.vrrps, &new.vrrps, &mut lines);
     lines
 }
 

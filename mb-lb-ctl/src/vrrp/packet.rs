@@ -79,7 +79,8 @@ impl std::fmt::Debug for Auth {
 }
 
 /// What the checksum of a version 3 advert over IPv4 covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Coverage {
     /// The message behind a pseudo-header, as most implementations do it; over IPv6 always.
     PseudoHeader,

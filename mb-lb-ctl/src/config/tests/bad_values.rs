@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::schema::{self, Section};
-use super::{SERVICE, diagnose};
+use super::{SERVICE, VRRP, diagnose};
 use crate::config::{Code, Severity, render};
+
+mod vrrp;
 
 /// A key and what a file says for it. Everything else in the file is right.
 type Case = (&'static str, &'static str);
@@ -20,7 +22,13 @@ const ROOT: &[Case] = &[
         "service",
         "[service.\"a b\"]\nlisten = \"192.168.1.90:25\"\nservers = { a = \"192.168.1.1\", b = \"192.168.1.2\" }",
     ),
-    ("vrrp", "[vrrp.VI_1]\ninterface = \"eth0\"\npriority = 101"),
+    ("vrrp", "vrrp = 51"),
+    ("vrrp", "[vrrp]\ninterface = \"eth0\"\npriority = 101"),
+    ("vrrp", "[[vrrp]]\ninterface = \"eth0\""),
+    (
+        "vrrp",
+        "[vrrp.\"a b\"]\ninterface = \"eth0\"\nvirtual_router_id = 51\naddresses = \"192.168.1.100\"",
+    ),
     ("peer", "[peer]\nlisten = \"192.168.1.10:8405\""),
     (
         "proxy",
@@ -200,7 +208,7 @@ const SERVER: &[Case] = &[
     ("backup", "backup = 1"),
 ];
 
-const ALL: [(&Section, &[Case]); 7] = [
+const ALL: [(&Section, &[Case]); 11] = [
     (&schema::ROOT, ROOT),
     (&schema::DIRECTOR, DIRECTOR),
     (&schema::FLOW_TIMEOUTS, FLOW_TIMEOUTS),
@@ -208,6 +216,10 @@ const ALL: [(&Section, &[Case]); 7] = [
     (&schema::SERVICE, SERVICE_KEYS),
     (&schema::CHECK, CHECK),
     (&schema::SERVER, SERVER),
+    (&schema::VRRP, vrrp::VRRP),
+    (&schema::TRACK_INTERFACE, vrrp::TRACK_INTERFACE),
+    (&schema::TRACK_SERVICE, vrrp::TRACK_SERVICE),
+    (&schema::TRACK_SCRIPT, vrrp::TRACK_SCRIPT),
 ];
 
 /// The file for a case, and where the case stands in it.
@@ -238,6 +250,30 @@ fn file(section: &Section, (key, text): Case) -> String {
                  servers.mb2 = \"192.168.1.102\"\n[service.smtp.servers.mb1]\n{address}{text}\n"
             )
         }
+        "[vrrp.NAME]" => {
+            let given = |name: &str| {
+                let given = format!("{name} =");
+                let mut own = text.lines().take_while(|line| !line.starts_with('['));
+                key == name || own.any(|line| line.starts_with(&given))
+            };
+            let mut lines: Vec<_> = VRRP.lines().collect();
+            lines.retain(|line| !given(line.split(' ').next().unwrap_or_default()));
+            format!("{SERVICE}{}\n{text}\n", lines.join("\n"))
+        }
+        "vrrp.NAME.track_interfaces.NAME" => {
+            format!("{SERVICE}{VRRP}[vrrp.VI_1.track_interfaces.eth1]\n{text}\n")
+        }
+        "vrrp.NAME.track_services.NAME" => {
+            format!("{SERVICE}{VRRP}[vrrp.VI_1.track_services.smtp]\n{text}\n")
+        }
+        "vrrp.NAME.track_scripts.NAME" => {
+            let command = if key == "command" {
+                ""
+            } else {
+                "command = \"/bin/x\"\n"
+            };
+            format!("{SERVICE}{VRRP}[vrrp.VI_1.track_scripts.x]\n{command}{text}\n")
+        }
         other => panic!("no file for a case of {other}"),
     }
 }
@@ -261,7 +297,11 @@ fn every_case_is_an_error_that_names_its_key() {
         for case in cases {
             let source = file(section, *case);
             // A VIP that is given twice, or is a server, is named by its address.
-            let by_address = [Code::DuplicateListen, Code::ServerIsVip];
+            let by_address = [
+                Code::DuplicateListen,
+                Code::ServerIsVip,
+                Code::DuplicateAddress,
+            ];
             let named = diagnose(&source).into_iter().any(|diagnostic| {
                 diagnostic.severity == Severity::Error
                     && (diagnostic.message.contains(case.0)
@@ -318,6 +358,20 @@ const MORE: &[(Code, &str)] = &[
     ),
     (Code::NoReplyCode, "[service.a]\nno_server = \"sorry\""),
     (Code::OpenSocket, "[admin]\nsocket_mode = \"666\""),
+    (Code::LongPassword, "[vrrp.a]\nauth_pass = \"123456789\""),
+    (Code::LonelyGroup, "[vrrp.a]\nsync_group = \"b\""),
+    (
+        Code::WeightWithoutPreempt,
+        "[vrrp.a]\npreempt = false\n[vrrp.a.track_interfaces.eth0]\nweight = 1",
+    ),
+    (
+        Code::WeightOfOwner,
+        "[vrrp.a]\npriority = 255\n[vrrp.a.track_interfaces.eth0]\nweight = 1",
+    ),
+    (
+        Code::NoShell,
+        "[vrrp.a.track_scripts.x]\ncommand = \"/bin/x | y\"",
+    ),
 ];
 
 #[test]

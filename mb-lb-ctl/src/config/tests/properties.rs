@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::SERVICE;
-use crate::config::{Severity, example, parse, render, schema};
+use crate::config::{Severity, example, parse_ahead, render, schema};
 
 const FULL: &str = r#"[director]
 name = "lb1"
@@ -18,10 +18,26 @@ no_server = "421 4.3.2 Später"
 [service.smtp.servers]
 mb1 = { address = "192.168.1.101", weight = 10 }
 mb2 = "192.168.1.102"
+[vrrp.VI_1]
+interface = "eth0"
+virtual_router_id = 51
+auth_pass = "hunter2"
+addresses = ["192.168.1.100/24", "192.168.1.99"]
+unicast_peers = ["192.168.1.11"]
+sync_group = "mail"
+track_interfaces = { eth1 = { weight = -20 } }
+track_services = { smtp = { min_up = 1 } }
+track_scripts = { x = { command = "/bin/x 1", interval = "2s" } }
+[vrrp.VI_2]
+interface = "eth0"
+virtual_router_id = 51
+version = 3
+addresses = "fe80::100/64"
+sync_group = "mail"
 "#;
 
 fn holds(source: &str) -> Result<(), TestCaseError> {
-    let parsed = parse(source, "lb1");
+    let parsed = parse_ahead(source, "lb1");
     prop_assert_eq!(parsed.config.is_some(), parsed.errors() == 0);
     for diagnostic in &parsed.diagnostics {
         let location = &diagnostic.location;
@@ -79,6 +95,8 @@ fn piece() -> impl Strategy<Value = String> {
         "\"2s\"",
         "\"192.168.1.1\"",
         "\"192.168.1.1:25\"",
+        "\"192.168.1.1/24\"",
+        "\"fe80::1/64\"",
         "smtp",
         "mb1",
         "ä",

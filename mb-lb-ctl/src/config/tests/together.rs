@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{SERVICE, accept, codes, diagnose, shown};
-use crate::config::{Code, Severity, parse, render};
+use crate::config::{Code, Severity, parse_ahead, render};
 
 #[test]
 fn typos() {
@@ -98,9 +98,9 @@ mb3 = "192.168.1.100"
 listen = "192.168.1.100:25"
 "#;
     insta::assert_snapshot!("all_at_once", shown(source));
-    let parsed = parse(source, "lb1");
+    let parsed = parse_ahead(source, "lb1");
     assert_eq!(parsed.config, None);
-    assert_eq!((parsed.errors(), parsed.warnings()), (18, 0));
+    assert_eq!((parsed.errors(), parsed.warnings()), (20, 0));
 }
 
 #[test]
@@ -129,7 +129,7 @@ servers = { mb1 = "192.168.1.100" }
 #[test]
 fn warnings_leave_a_config() {
     let source = SERVICE.replace(", mb2 = \"192.168.1.102\"", "");
-    let parsed = parse(&source, "lb1");
+    let parsed = parse_ahead(&source, "lb1");
     assert!(parsed.config.is_some());
     assert_eq!((parsed.errors(), parsed.warnings()), (0, 1));
     assert_eq!(codes(&source), [Code::SingleServer]);
