@@ -80,8 +80,13 @@ fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
         DeValue::Table(table) => table.is_empty(),
         _ => false,
     });
+    // Under a name that is nearly right there may be some.
+    let misnamed = table.iter().any(|(key, _)| {
+        let key = key.get_ref().as_ref();
+        section.is_none() && key != "service" && schema::ROOT.nearest(key) == Some("service")
+    });
     // A file that was cut off while it was written must not take every service away.
-    if no_service {
+    if no_service && !misnamed {
         let span = section.map_or(0..0, |section| section.key_span);
         let finding = Finding::new(Code::NoService, span, "there is no service");
         reporter.push(finding.help("add [service.NAME] with `listen` and `servers`"));

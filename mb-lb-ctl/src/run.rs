@@ -142,6 +142,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     }
     let identity = Identity {
         build: env!("CARGO_PKG_VERSION").to_owned(),
+        started_ms: now(Instant::now()).wall_ms,
         pid: std::process::id(),
         config_path: options.config.display().to_string(),
         pinned_at: dataplane.pins().display().to_string(),

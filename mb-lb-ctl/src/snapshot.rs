@@ -20,6 +20,9 @@ pub struct Snapshot {
     pub pid: u32,
     /// Seconds since the controller started.
     pub uptime: u64,
+    /// When that was: Unix time in milliseconds.
+    #[serde(default)]
+    pub started_ms: u64,
     /// Short hash of the configuration in force.
     pub config_hash: String,
     pub config_path: String,

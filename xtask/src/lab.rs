@@ -15,9 +15,14 @@ pub enum What {
     Up,
     /// Stop everything in the network and remove it
     Down,
-    /// Run a command in a machine: client, lb1, mb1, mb2, mb3
+    /// Run a command in a machine; on lb1, mb-lb-ctl is the one of this checkout
+    #[command(
+        after_help = "Examples:\n  cargo xtask lab exec lb1 mb-lb-ctl status\n  cargo xtask lab exec client smtp-source -c -m 100 -s 10 10.77.0.100:25\n  cargo xtask lab exec mb2 ip address"
+    )]
     Exec {
+        /// client, lb1, mb1, mb2 or mb3
         machine: String,
+        /// What to run there, with its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },

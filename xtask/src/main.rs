@@ -21,9 +21,16 @@ use clap::{Parser, Subcommand};
 
 use setup::Purpose;
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask demo
+  cargo xtask lab up
+  cargo xtask test --package mb-lb-tests --test operator
+  cargo xtask bench --quick";
+
 /// Build, try and test mb-lb
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -38,13 +45,22 @@ enum Task {
     /// Watch the director work: real SMTP, failover, restart, drain, in about a minute (root)
     Demo,
     /// Run every test, in the lab network too (root)
+    #[command(
+        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test drain\n  cargo xtask test --package mb-lb-tests --test operator"
+    )]
     Test(test::Arguments),
     /// A lab network that stays up: client, director and three mail servers (root)
+    #[command(
+        after_help = "Examples:\n  cargo xtask lab up\n  cargo xtask lab exec lb1 mb-lb-ctl run\n  cargo xtask lab exec lb1 mb-lb-ctl status\n  cargo xtask lab down"
+    )]
     Lab {
         #[command(subcommand)]
         what: lab::What,
     },
     /// Measure the director, beside HAProxy and the kernel's own means (root)
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --only wire --json wire.json"
+    )]
     Bench(bench::Arguments),
     /// Build the Debian package; prints what it holds and where it is
     Dist,
@@ -108,12 +124,23 @@ fn workspace_root() -> PathBuf {
 /// One line for who is not root.
 fn need_root(command: &str) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
+        let whole: Vec<String> = env::args().skip(1).map(|word| shell_word(&word)).collect();
         bail!(
             "`cargo xtask {command}` makes network namespaces and loads XDP programs: run it as root, \
-             e.g. `sudo -E env PATH=\"$PATH\" cargo xtask {command}`"
+             e.g. `sudo -E env PATH=\"$PATH\" cargo xtask {}`",
+            whole.join(" ")
         );
     }
     Ok(())
+}
+
+/// As one would type it.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// A cargo that sees the user's environment, not what the cargo that runs us has set for us.
@@ -146,4 +173,29 @@ fn finish(command: &mut Command) -> Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn words_are_typed_as_a_shell_takes_them() {
+        for (word, typed) in [
+            ("exec", "exec"),
+            ("--only=wire", "--only=wire"),
+            ("a b", "'a b'"),
+            ("it's", "'it'\\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(word), typed);
+        }
+    }
 }

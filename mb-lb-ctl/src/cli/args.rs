@@ -291,8 +291,15 @@ fn weight(text: &str) -> Result<engine::Weight, &'static str> {
     parse_weight(text)
 }
 
+/// A server; with an empty service where only its own name is given, which the daemon's answer is needed to judge.
 fn server(text: &str) -> Result<ServerRef, &'static str> {
-    parse_server(text)
+    match text {
+        bare if !bare.is_empty() && !bare.contains('/') => Ok(ServerRef {
+            service: String::new(),
+            server: bare.to_owned(),
+        }),
+        full => parse_server(full),
+    }
 }
 
 #[cfg(test)]

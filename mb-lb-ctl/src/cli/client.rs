@@ -12,7 +12,7 @@ use crate::cli::args::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::command::native::{Reply, check_server};
 use crate::engine::ServerRef;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ServiceView, Snapshot};
 
 /// A little longer than the daemon itself waits for its controller task.
 const TIMEOUT: Duration = Duration::from_secs(35);
@@ -51,11 +51,36 @@ impl Client {
 
     /// The snapshot, if there is such a server in it.
     pub fn snapshot_with(&self, server: &ServerRef) -> Result<Snapshot, Failure> {
+        if server.service.is_empty() {
+            return Err(self.without_service(&server.server));
+        }
         let snapshot = self.snapshot()?;
         match check_server(&snapshot, server) {
             Ok(()) => Ok(snapshot),
             Err(text) => Err(Failure::new(Exit::NotFound, text).next("mb-lb-ctl list servers")),
         }
+    }
+
+    /// A server was named without its service: which may have been meant.
+    fn without_service(&self, name: &str) -> Failure {
+        let services = self
+            .snapshot()
+            .map_or_else(|_| Vec::new(), |found| found.services);
+        let of = |service: &ServiceView| service.servers.iter().any(|server| server.name == name);
+        let full: Vec<String> = services
+            .iter()
+            .filter(|service| of(service) || services.len() == 1)
+            .map(|service| format!("{}/{name}", service.name))
+            .collect();
+        let meant = match full.as_slice() {
+            [] => "for example smtp_backend/mb1".to_owned(),
+            names => format!("did you mean {}?", names.join(" or ")),
+        };
+        Failure::new(
+            Exit::Usage,
+            format!("`{name}` names no service: a server is named SERVICE/SERVER; {meant}"),
+        )
+        .next("mb-lb-ctl list servers")
     }
 
     /// Sends one command (with its payload, if any) and understands the one line that answers it. Codes other than ok

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::cli::args::{self, Form, Global, What};
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::{emit, json as document, style_of_stdout};
+use crate::cli::format::{count, grouped};
+use crate::cli::output::{emit, json as document, say, style_of_stdout};
 use crate::cli::state;
 use crate::cli::style::Style;
 use crate::command::line::quote;
@@ -46,13 +47,19 @@ pub fn run(global: &Global, args: &args::List) -> Result<Exit, Failure> {
                 Failure::new(Exit::NotFound, text).next("mb-lb-ctl list services")
             })?;
         }
-        let flows = match view.what {
-            What::Flows => fetch_flows(&client, view.service, args.limit)?,
+        let mut flows = match view.what {
+            // One more than asked for tells whether there are more.
+            What::Flows => fetch_flows(&client, view.service, args.limit.saturating_add(1))?,
             _ => Vec::new(),
         };
+        let cut = flows.len() > args.limit;
+        flows.truncate(args.limit);
         let text = render(&snapshot, &flows, &view)?;
         let Some(seconds) = args.watch else {
             emit(&text)?;
+            if cut {
+                say(&cut_off(args.limit, view.service, &snapshot));
+            }
             return Ok(Exit::Ok);
         };
         if terminal {
@@ -62,6 +69,19 @@ pub fn run(global: &Global, args: &args::List) -> Result<Exit, Failure> {
             emit(&format!("{text}\n"))?;
         }
         std::thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
+/// What is not shown.
+fn cut_off(limit: usize, service: Option<&str>, snapshot: &Snapshot) -> String {
+    let shown = count(limit as u64, "flow");
+    let more = "--limit N shows more";
+    match service {
+        Some(service) => format!("only {shown} of {service} shown, there are more; {more}"),
+        None => format!(
+            "only {shown} of about {} shown; {more}",
+            grouped(snapshot.dataplane.flows)
+        ),
     }
 }
 

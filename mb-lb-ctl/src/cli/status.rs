@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::args::{self, Global, TextOrJson};
 use crate::cli::client::Client;
@@ -18,23 +17,10 @@ use crate::snapshot::{
 /// A service with more servers than this shows only those that need attention, so that a screen stays a screen.
 const SHOWN: usize = 24;
 
-/// What the rendering depends on besides the snapshot.
-#[derive(Clone, Copy, Debug)]
-pub struct View {
-    pub style: Style,
-    /// Unix time in milliseconds.
-    pub now_ms: u64,
-}
-
 pub fn run(global: &Global, args: &args::Status) -> Result<Exit, Failure> {
     let snapshot = Client::new(global).snapshot()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let view = View {
-        style: style_of_stdout(global.color),
-        now_ms: now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
-    };
     emit(&match args.output {
-        TextOrJson::Text => render(&snapshot, view),
+        TextOrJson::Text => render(&snapshot, style_of_stdout(global.color)),
         TextOrJson::Json => json(&snapshot)?,
     })?;
     Ok(match degraded(&snapshot) {
@@ -50,32 +36,30 @@ pub fn degraded(snapshot: &Snapshot) -> bool {
         || snapshot.dataplane.error.is_some()
 }
 
-pub fn render(snapshot: &Snapshot, view: View) -> String {
+pub fn render(snapshot: &Snapshot, style: Style) -> String {
     let mut text = String::new();
-    director(&mut text, snapshot, view);
+    director(&mut text, snapshot, style);
     for service in &snapshot.services {
         let gone = state::lingering(snapshot).filter(|server| server.service == service.name);
-        service_tree(&mut text, service, &gone.collect::<Vec<_>>(), view.style);
+        service_tree(&mut text, service, &gone.collect::<Vec<_>>(), style);
     }
-    removed_services(&mut text, snapshot, view.style);
-    alarms(&mut text, snapshot, view.style);
+    removed_services(&mut text, snapshot, style);
+    alarms(&mut text, snapshot, style);
     text
 }
 
-fn director(text: &mut String, snapshot: &Snapshot, view: View) {
-    let style = view.style;
+fn director(text: &mut String, snapshot: &Snapshot, style: Style) {
     let (bullet, word) = match degraded(snapshot) {
         false => (style.good(style.bullet()), style.good("all well")),
         true => (style.bad(style.bullet()), style.bad("DEGRADED")),
     };
-    let since = view.now_ms.saturating_sub(snapshot.uptime * 1000);
     // Writing into a String cannot fail, here and below.
     let _ = writeln!(
         text,
         "{bullet} {}  {word}   since {} ({})   config {}   mb-lb {}",
         style.strong(&snapshot.director),
         span(snapshot.uptime),
-        timestamp(since),
+        timestamp(snapshot.started_ms),
         snapshot.config_hash,
         snapshot.build,
     );

@@ -1,7 +1,7 @@
 //! Addresses from text: of a VIP with its port or its prefix, of a server and of a director. Names are not resolved: a
 //! fault of DNS must not move a VIP.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::VirtualAddress;
 use super::diagnostic::{Code, quote};
@@ -48,8 +48,32 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
 fn bad_listen(text: &str) -> Fault {
     let fault = |phrase: String| Fault::new(Code::BadAddress, phrase);
     let shape = "write address and port: \"192.168.1.100:25\", or \"[2001:db8::100]:25\" for IPv6";
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let help = match listen(rest) {
+            Ok(address) => format!("a service is TCP; write \"{address}\""),
+            Err(_) => format!("a service is TCP; {shape}"),
+        };
+        return fault(format!("has a scheme: {}", quote(&format!("{scheme}://")))).help(help);
+    }
     if let Some(fault) = prefix(text, Some(":25")) {
         return fault;
+    }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && let (Ok(host), Ok(port), Ok(whole)) = (
+            host.parse::<Ipv6Addr>(),
+            port.parse::<u16>(),
+            text.parse::<Ipv6Addr>(),
+        )
+        && port != 0
+    {
+        // It is an address without a port, and an address with one; most likely the second was meant.
+        return fault(format!(
+            "needs brackets round its IPv6 address: {}",
+            quote(text)
+        ))
+        .help(format!(
+            "write \"[{host}]:{port}\", or \"[{whole}]:25\" if all of it is the address"
+        ));
     }
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
@@ -357,6 +381,9 @@ mod tests {
             "300.1.1.1:25",
             "192.168.1.100:25 ",
             "net/24",
+            "udp://10.0.0.100:25",
+            "smtp://mail",
+            "2001:db8::100:25",
         ] {
             text += &format!("listen {case:?} {}\n", said(listen(case).expect_err(case)));
         }

@@ -223,6 +223,14 @@ fn spoken(text: &str) -> Result<&str, Fault> {
         let fault = Fault::new(Code::Empty, "is empty");
         return Err(fault.help("write \"reset\" to answer with a TCP reset"));
     }
+    if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
+        let phrase = format!(
+            "has a character that is not ASCII: {}",
+            quote(&c.to_string())
+        );
+        let help = "a reply of SMTP is ASCII (RFC 5321, section 4.2); write it without";
+        return Err(Fault::new(Code::BadText, phrase).help(help));
+    }
     if let Some(c) = text.chars().find(|c| c.is_control()) {
         let phrase = format!("has a control character: {}", quote(&c.to_string()));
         let help = "write one line; its end is sent without being written";
@@ -249,11 +257,32 @@ fn servers(field: &Field<'_>, reporter: &mut Reporter<'_>) -> (Vec<(Server, Rang
     }
     let mut servers = Vec::new();
     for (name, entry) in in_order(&field.path, table) {
+        if let Some(finding) = misplaced(name, &entry, &field.path) {
+            reporter.push(finding);
+            continue;
+        }
         refuse_name(name, &entry, &field.path, reporter);
         servers.extend(server(name, &entry, reporter));
     }
     let complete = !table.is_empty() && servers.len() == table.len();
     (servers, complete)
+}
+
+/// A key of the service that stands below the header of its servers, where TOML takes it for one of them.
+fn misplaced(name: &str, field: &Field<'_>, path: &str) -> Option<Finding> {
+    let address = |text: &str| address::server_address(text).is_ok();
+    let looks_like_a_server = match field.value {
+        DeValue::String(text) => address(text),
+        DeValue::Table(table) => table.iter().any(|(key, _)| key.get_ref() == "address"),
+        _ => false,
+    };
+    if looks_like_a_server || !schema::SERVICE.keys.contains(&name) {
+        return None;
+    }
+    let service = path.strip_suffix(".servers").unwrap_or(path);
+    let message = format!("`{name}` is a key of [{service}], and stands among its servers");
+    let finding = Finding::new(Code::UnknownKey, field.key_span.clone(), message);
+    Some(finding.help(format!("move it above the line [{path}]")))
 }
 
 fn server(

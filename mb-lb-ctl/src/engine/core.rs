@@ -21,6 +21,8 @@ use crate::snapshot::{AdminState, EventView, HealthState};
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     pub build: String,
+    /// Unix time in milliseconds.
+    pub started_ms: u64,
     pub pid: u32,
     pub config_path: String,
     pub pinned_at: String,

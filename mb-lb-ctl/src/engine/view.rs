@@ -22,6 +22,7 @@ impl Engine {
             build: self.identity.build.clone(),
             pid: self.identity.pid,
             uptime: now.since_start.as_secs(),
+            started_ms: self.identity.started_ms,
             config_hash: self.config_hash.clone(),
             config_path: self.identity.config_path.clone(),
             reload_error: self.reload_error.clone(),

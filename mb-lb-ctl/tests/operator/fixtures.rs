@@ -74,6 +74,7 @@ pub fn well() -> Snapshot {
         build: "0.1.0".into(),
         pid: 4711,
         uptime: 12 * 86_400 + 4 * 3600,
+        started_ms: NOW_MS - (12 * 86_400 + 4 * 3600) * 1000,
         config_hash: "7f3a9c".into(),
         config_path: "/etc/mb-lb/mb-lb.toml".into(),
         reload_error: None,

@@ -174,7 +174,8 @@ fn arguments_that_make_no_sense_are_usage_errors() {
         ),
         (&["list", "servers", "--watch=0"], "1..=3600"),
         (&["list", "flows", "--limit", "x"], "invalid digit"),
-        (&["describe", "mb1"], "a server is named SERVICE/SERVER"),
+        (&["describe", "mb1"], "did you mean smtp_backend/mb1?"),
+        (&["drain", "mb1"], "did you mean smtp_backend/mb1?"),
         (
             &["drain", "smtp_backend/"],
             "a server is named SERVICE/SERVER",
@@ -506,7 +507,11 @@ fn lists_and_descriptions_come_from_the_daemon() {
     let (code, out, _) = run(&daemon, &["list", "servers", "smtp_backend"]);
     assert_eq!(code, 0);
     assert!(out.contains("by alice 4m 12s ago: kernel upgrade"), "{out}");
-    let (_, out, _) = run(&daemon, &["ls", "flows", "--limit", "1", "-o", "csv"]);
+    let (_, out, err) = run(&daemon, &["ls", "flows", "--limit", "1", "-o", "csv"]);
+    assert_eq!(
+        err,
+        "only 1 flow of about 1,052 shown; --limit N shows more\n"
+    );
     assert_eq!(
         out,
         "client,vip,server,state,idle,age\n203.0.113.7:40000,192.168.1.100:25,smtp_backend/mb1,established,0,60\n"

@@ -3,11 +3,11 @@
 use mb_lb_ctl::cli::describe::{self, Subject};
 use mb_lb_ctl::cli::events;
 use mb_lb_ctl::cli::list::{self, ListForm, ListWhat};
-use mb_lb_ctl::cli::status::{self, View};
+use mb_lb_ctl::cli::status;
 use mb_lb_ctl::cli::style::Style;
 use mb_lb_ctl::snapshot::Snapshot;
 
-use crate::fixtures::{self, NOW_MS};
+use crate::fixtures;
 
 const PLAIN: Style = Style {
     color: false,
@@ -15,13 +15,7 @@ const PLAIN: Style = Style {
 };
 
 fn status_of(snapshot: &Snapshot, style: Style) -> String {
-    status::render(
-        snapshot,
-        View {
-            style,
-            now_ms: NOW_MS,
-        },
-    )
+    status::render(snapshot, style)
 }
 
 #[test]

@@ -26,7 +26,9 @@ enum What {
     Down,
     /// Run a command in a machine
     Exec {
+        /// client, lb1, mb1, mb2 or mb3
         machine: String,
+        /// What to run there, with its arguments
         #[arg(required = true, last = true)]
         command: Vec<OsString>,
     },
@@ -90,7 +92,15 @@ fn up() -> Result<()> {
 
 fn down() -> Result<()> {
     match running()? {
-        Some(lab) => lab.down()?,
+        Some(lab) => {
+            let names = lab.names().join(", ");
+            let directory = lab.dir();
+            lab.down()?;
+            eprintln!(
+                "lab: stopped all that ran on {names}; namespaces and {} are gone",
+                directory.display()
+            );
+        }
         None => eprintln!("lab: it is not up"),
     }
     match fs::remove_file(state_file()?) {

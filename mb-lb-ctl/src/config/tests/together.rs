@@ -267,6 +267,23 @@ fn limits() {
     }
 }
 
+/// What newcomers write, and what they are told first.
+#[test]
+fn mistakes_of_the_first_hour() {
+    let mut text = String::new();
+    for source in [
+        "[services.smtp]\nlisten = \"192.0.2.100:25\"\n[services.smtp.servers]\nmb1 = \"192.0.2.1\"\n",
+        "[service.smtp]\nlisten = \"192.0.2.100:25\"\n[service.smtp.servers]\nmb1 = \"192.0.2.1\"\n\
+         mb2 = \"192.0.2.2\"\nscheduler = \"leastconn\"\ncheck = { type = \"tcp\" }\n",
+        "[service.smtp]\nlisten = \"192.0.2.100:25\"\nno_server = \"421 später\"\n\
+         [service.smtp.servers]\nmb1 = \"192.0.2.1\"\nmb2 = \"192.0.2.2\"\n",
+    ] {
+        text += &shown(source);
+        text.push('\n');
+    }
+    insta::assert_snapshot!("first_hour", text);
+}
+
 #[test]
 fn diagnostics_as_json() {
     let source = format!("{SERVICE}weather = 1\nlisten = \"ä\"\n");
