@@ -202,13 +202,13 @@ fn each_warning_and_what_is_just_short_of_it() {
 
 #[test]
 fn the_host_name_must_do_as_a_name() {
-    let parsed = parse(SERVICE, "(none)");
+    let parsed = parse_ahead(SERVICE, "(none)");
     insta::assert_snapshot!(
         "host_name",
         render(&parsed.diagnostics, SERVICE, "mb-lb.toml", false)
     );
     let named = format!("[director]\nname = \"lb1\"\n{SERVICE}");
-    assert!(parse(&named, "(none)").config.is_some());
+    assert!(parse_ahead(&named, "(none)").config.is_some());
 }
 
 #[test]
