@@ -70,6 +70,8 @@ pub enum Event {
     },
     /// Addresses on which the `no_server` text cannot be said, and why. RST is answered there instead.
     RepliesFailed(Vec<(SocketAddr, String)>),
+    /// All addresses of this host.
+    Addresses(std::collections::BTreeSet<IpAddr>),
     /// [`Engine::next_deadline`] has come.
     Deadline,
 }

@@ -7,6 +7,7 @@
 //!                     Applied,           |                | | '-----Follow: broadcast----> admin connections
 //!                     Interfaces         |                | '-------Save-------> state file
 //!   admin tasks ----- requests (mpsc 64) '                '---------Checks, Neighbours, Replies (handles)
+//!   address task ----Addresses: which VIPs this host has
 //!   interface watch - asks for Attach again when a MAC address or an index changes
 //!   logger task ----- lines of the XDP program -> tracing
 //! ```
@@ -24,7 +25,7 @@ mod notify;
 mod state;
 mod worker;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -41,7 +42,7 @@ use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
 use crate::dataplane::{self, Dataplane};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Refusal};
-use crate::net::{self, Neighbours, Replies};
+use crate::net::{self, AddressBook, Neighbours, Replies};
 use crate::prober::Prober;
 use crate::snapshot::{EventView, Snapshot};
 use notify::Manager;
@@ -158,6 +159,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (neighbours, _following) =
         net::spawn(events.clone()).context("cannot follow the neighbour table")?;
 
+    tokio::spawn(follow_addresses(events.clone()));
     let socket_path = options
         .socket
         .clone()
@@ -208,6 +210,36 @@ fn now(start: Instant) -> Now {
     Now {
         since_start: start.elapsed(),
         wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Tells the engine which addresses this host has, at the start and whenever that changes.
+async fn follow_addresses(events: mpsc::Sender<Event>) {
+    let mut known = None;
+    loop {
+        let followed = async {
+            let book = AddressBook::open()?;
+            let mut changes = book.watch()?;
+            loop {
+                let held = book.list().await?;
+                let now: BTreeSet<_> = held.iter().map(|held| held.vip.address).collect();
+                if known.as_ref() != Some(&now) {
+                    known = Some(now.clone());
+                    if events.send(Event::Addresses(now)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                changes.next().await?;
+            }
+        };
+        match followed.await {
+            Ok(()) => return,
+            Err(error @ net::Error::Ended) => {
+                tracing::debug!(%error, "addresses are asked for anew")
+            }
+            Err(error) => tracing::warn!(%error, "addresses of this host are not followed"),
+        }
+        tokio::time::sleep(TICK).await;
     }
 }
 

@@ -364,6 +364,32 @@ fn a_link_of_the_director_that_flaps_ends_no_session() -> Result<()> {
 }
 
 #[test]
+fn a_vip_that_somebody_took_away_is_told() -> Result<()> {
+    let cluster = Cluster::start("missing", 3, |lab| Service::smtp(lab, &[10, 10, 10]).toml())?;
+    assert_eq!(cluster.director.ctl(&["status"])?.code, 0);
+    let (lb1, vip) = (cluster.director.machine(), cluster.lab.vip4());
+    lb1.run(
+        "ip",
+        &["address", "del", &format!("{vip}/32"), "dev", "eth0"],
+    )?;
+    let add = format!("ip address add {vip}/32 dev eth0");
+    try_wait_until("the missing VIP to be told", SOON, || {
+        let status = cluster.director.ctl(&["status"])?;
+        ensure!(
+            status.code == 10 && status.stdout.contains(&add),
+            "{status:?}"
+        );
+        Ok(())
+    })?;
+    lb1.add_addresses("eth0", [(vip.into(), 32)])?;
+    try_wait_until("all to be well again", SOON, || {
+        let status = cluster.director.ctl(&["status"])?;
+        ensure!(status.code == 0, "{status:?}");
+        Ok(())
+    })
+}
+
+#[test]
 fn maps_that_somebody_damaged_are_repaired_and_that_is_counted() -> Result<()> {
     let cluster = Cluster::start("damage", 3, |lab| Service::smtp(lab, &[10, 10, 10]).toml())?;
     let root = cluster.director.bpf_root().to_owned();

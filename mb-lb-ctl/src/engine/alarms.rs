@@ -1,5 +1,8 @@
 //! What an operator has to know now, and what to do about it.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use super::advice;
 use super::core::{Engine, ServiceState};
 use super::server::Standing;
@@ -78,6 +81,19 @@ impl Engine {
                 );
             }
         }
+        for vip in self.missing_vips() {
+            let length = if vip.is_ipv4() { 32 } else { 128 };
+            let interface = self
+                .attached
+                .first()
+                .map_or("INTERFACE", |interface| &interface.name);
+            warn(
+                format!(
+                    "the VIP {vip} is not on this director: who does not know its MAC address finds nobody there"
+                ),
+                &format!("ip address add {vip}/{length} dev {interface}"),
+            );
+        }
         for (listen, why) in &self.mute {
             warn(
                 format!(
@@ -87,6 +103,21 @@ impl Engine {
             );
         }
         alarms
+    }
+
+    /// VIPs that this host does not have; none before its addresses are known.
+    fn missing_vips(&self) -> BTreeSet<IpAddr> {
+        let Some(addresses) = &self.addresses else {
+            return BTreeSet::new();
+        };
+        let listens = self
+            .services
+            .iter()
+            .flat_map(|service| &service.config.listen);
+        listens
+            .map(std::net::SocketAddr::ip)
+            .filter(|vip| !addresses.contains(vip))
+            .collect()
     }
 
     fn service_alarms(&self, service: &ServiceState, alarms: &mut Vec<Alarm>) {

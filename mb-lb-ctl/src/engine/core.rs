@@ -66,6 +66,8 @@ pub struct Engine {
     pub(super) reload_error: Option<String>,
     /// Addresses on which the `no_server` text cannot be said.
     pub(super) mute: BTreeMap<SocketAddr, String>,
+    /// Of this host; `None` before that is known.
+    pub(super) addresses: Option<BTreeSet<IpAddr>>,
     pub(super) report: Report,
     counted_at: Option<Duration>,
     table_full_at: Option<Duration>,
@@ -128,6 +130,7 @@ impl Engine {
             apply_error: None,
             reload_error: None,
             mute: BTreeMap::new(),
+            addresses: None,
             in_flight: VecDeque::new(),
             in_kernel: adopted.image.servers.clone(),
             report: Report::default(),
@@ -186,6 +189,7 @@ impl Engine {
                 attached, error, ..
             } => self.on_interfaces(attached, error, now, &mut actions),
             Event::RepliesFailed(failed) => self.mute = failed.into_iter().collect(),
+            Event::Addresses(addresses) => self.addresses = Some(addresses),
             Event::Deadline => {}
         }
         self.settle(now, &mut actions);

@@ -604,6 +604,21 @@ fn what_status_calls_usable_the_kernel_has() {
 }
 
 #[test]
+fn a_vip_that_is_not_here_is_told() {
+    let mut bench = Bench::up(&three(""));
+    assert_eq!(bench.snapshot().alarms, []);
+    bench.handle(Event::Addresses([IpAddr::from([192, 0, 2, 5])].into()));
+    let alarm = bench.snapshot().alarms[0].clone();
+    assert_eq!(
+        alarm.text,
+        "the VIP 192.0.2.100 is not on this director: who does not know its MAC address finds nobody there"
+    );
+    assert_eq!(alarm.next, "ip address add 192.0.2.100/32 dev eth0");
+    bench.handle(Event::Addresses([IpAddr::from([192, 0, 2, 100])].into()));
+    assert_eq!(bench.snapshot().alarms, []);
+}
+
+#[test]
 fn the_directors_own_trouble_ends_no_flow() {
     let mut bench = Bench::up(&three(""));
     bench.handle(Event::Neighbour {
