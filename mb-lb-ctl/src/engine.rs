@@ -4,9 +4,11 @@
 
 pub mod advice;
 mod alarms;
+mod change;
 mod core;
 mod desired;
 mod indices;
+mod paths;
 mod preview;
 mod server;
 mod view;

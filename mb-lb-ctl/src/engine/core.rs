@@ -9,8 +9,8 @@ use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 use super::indices::Indices;
 use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
 use super::{
-    Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
-    SavedServer, SavedState, ServerRef, Weight,
+    Action, Attached, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, SavedServer,
+    SavedState, ServerRef,
 };
 use crate::config::{self, Config};
 use crate::dataplane::{Adopted, Report};
@@ -57,7 +57,7 @@ pub struct Engine {
     /// Indices of services in what an earlier controller left, by hash of the name.
     adopted_services: BTreeMap<u32, u32>,
     /// What was last told of each next hop that is followed: only changes are, and a new server may share one.
-    neighbours: BTreeMap<IpAddr, Neighbour>,
+    pub(super) neighbours: BTreeMap<IpAddr, Neighbour>,
     pub(super) attached: Vec<Attached>,
     /// The first [`Event::Interfaces`] has come.
     pub(super) attach_known: bool,
@@ -430,187 +430,6 @@ impl Engine {
         transition.is_some() || !same_rhythm || told_other || after.0 != before
     }
 
-    fn on_neighbour(
-        &mut self,
-        address: IpAddr,
-        neighbour: &Neighbour,
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) {
-        let before = self.standings();
-        self.neighbours.insert(address, neighbour.clone());
-        let mut moved = Vec::new();
-        for service in &mut self.services {
-            for server in &mut service.servers {
-                if server.config.address != address {
-                    continue;
-                }
-                let old = server.mac;
-                server.on_neighbour(neighbour.clone());
-                if old != [0; 6] && old != server.mac {
-                    moved.push(format!("{}/{}", service.config.name, server.config.name));
-                }
-            }
-        }
-        if let Neighbour::Resolved { mac, ifindex, .. } = neighbour {
-            self.indices.follow(address, *mac, *ifindex);
-            for subject in moved {
-                let text = format!("{address} is now at {}", super::view::mac(*mac));
-                self.record(now, &subject, "mac", text, actions);
-            }
-        }
-        self.tell_changes(&before, now, actions);
-    }
-
-    fn on_interfaces(
-        &mut self,
-        mut attached: Vec<Attached>,
-        error: Option<String>,
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) {
-        let before = self.standings();
-        if error.is_some() {
-            // What could not be looked up or attached anew still carries the program: only a look without error
-            // takes an interface away.
-            for known in &self.attached {
-                if !attached.iter().any(|now| now.ifindex == known.ifindex) {
-                    attached.push(known.clone());
-                }
-            }
-        }
-        let error = self.refuse_collisions(&mut attached).or(error);
-        for interface in &attached {
-            if !self
-                .attached
-                .iter()
-                .any(|known| known.ifindex == interface.ifindex && known.mode == interface.mode)
-            {
-                let text = format!("XDP program on {} ({})", interface.name, interface.mode);
-                self.record(now, "", "attach", text, actions);
-            }
-        }
-        if let Some(why) = error.as_ref().filter(|_| self.attach_error != error) {
-            self.record(now, "", "attach-failed", why.clone(), actions);
-        }
-        self.attached = attached;
-        self.attach_known = true;
-        self.attach_error = error;
-        self.tell_changes(&before, now, actions);
-    }
-
-    /// The kernel finds an interface by the last bits of its index. Of two that share them, the one that was there stays.
-    fn refuse_collisions(&self, attached: &mut Vec<Attached>) -> Option<String> {
-        let slot = |interface: &Attached| interface.ifindex % mb_lb_common::MAX_PORTS;
-        let known = |interface: &Attached| {
-            self.attached
-                .iter()
-                .any(|known| known.ifindex == interface.ifindex)
-        };
-        attached.sort_by_key(|interface| (!known(interface), interface.ifindex));
-        let mut kept: Vec<Attached> = Vec::new();
-        let mut refused = None;
-        for interface in attached.drain(..) {
-            match kept.iter().find(|other| slot(other) == slot(&interface)) {
-                Some(other) => {
-                    refused = Some(format!(
-                        "{} (index {}) cannot be used beside {} (index {}): their indices are equal modulo {}; \
-                         recreate one of them",
-                        interface.name,
-                        interface.ifindex,
-                        other.name,
-                        other.ifindex,
-                        mb_lb_common::MAX_PORTS
-                    ));
-                }
-                None => kept.push(interface),
-            }
-        }
-        kept.sort_by_key(|interface| interface.ifindex);
-        *attached = kept;
-        refused
-    }
-
-    fn on_change(
-        &mut self,
-        change: &Change,
-        by: &str,
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) -> Result<String, Refusal> {
-        let (Change::Admin { server: target, .. } | Change::Weight { server: target, .. }) = change;
-        if !self
-            .services
-            .iter()
-            .any(|service| service.config.name == target.service)
-        {
-            return Err(Refusal::NoSuchService);
-        }
-        let subject = format!("{}/{}", target.service, target.server);
-        let (service, server) = self.find_mut(target).ok_or(Refusal::NoSuchServer)?;
-        let text = match change {
-            Change::Admin { state, reason, .. } => {
-                let from = server.admin;
-                let same_reason = reason.is_empty() || *reason == server.reason;
-                if from == *state && (same_reason || from == AdminState::Ready) {
-                    return Ok(format!("{subject}: {} already", admin_word(from)));
-                }
-                if from != *state {
-                    server.since = now.since_start;
-                }
-                server.admin = *state;
-                server.by = by.to_owned();
-                server.reason.clone_from(reason);
-                if *state == AdminState::Ready {
-                    server.by.clear();
-                    server.reason.clear();
-                }
-                if from == AdminState::Maint && *state != AdminState::Maint {
-                    // Nobody looked at it meanwhile.
-                    server.forget(now);
-                }
-                if from != AdminState::Ready
-                    && *state == AdminState::Ready
-                    && !service.slow_start.is_zero()
-                {
-                    server.ramp.start(now.since_start);
-                }
-                let why = if reason.is_empty() {
-                    String::new()
-                } else {
-                    format!(": {reason}")
-                };
-                format!(
-                    "{} -> {} by {by}{why}",
-                    admin_word(from),
-                    admin_word(*state)
-                )
-            }
-            Change::Weight { weight, .. } => {
-                let from = server.weight;
-                let to = match weight {
-                    Weight::Absolute(weight) => (*weight).min(256),
-                    Weight::Percent(percent) => {
-                        let weight = u64::from(server.config.weight) * u64::from(*percent) / 100;
-                        u16::try_from(weight.min(256)).unwrap_or(256)
-                    }
-                };
-                if to == from {
-                    return Ok(format!("{subject}: weight {from} already"));
-                }
-                server.weight = to;
-                format!("weight {from} -> {to} by {by}")
-            }
-        };
-        let kind = match change {
-            Change::Admin { state, .. } => admin_word(*state),
-            Change::Weight { .. } => "weight",
-        };
-        self.record(now, &subject, kind, text.clone(), actions);
-        self.tell_usable(now, actions);
-        Ok(format!("{subject}: {text}"))
-    }
-
     fn on_counted(&mut self, report: Report, now: Now, actions: &mut Vec<Action>) {
         let seconds = self
             .counted_at
@@ -793,7 +612,10 @@ impl Engine {
         parse_full_name(self.full_names.get(&record.name_hash)?)
     }
 
-    fn find_mut(&mut self, target: &ServerRef) -> Option<(config::Service, &mut ServerState)> {
+    pub(super) fn find_mut(
+        &mut self,
+        target: &ServerRef,
+    ) -> Option<(config::Service, &mut ServerState)> {
         let service = self
             .services
             .iter_mut()
@@ -831,7 +653,7 @@ impl Engine {
         self.attach_known.then_some(self.attached.as_slice())
     }
 
-    fn standings(&self) -> Vec<HealthState> {
+    pub(super) fn standings(&self) -> Vec<HealthState> {
         self.services
             .iter()
             .flat_map(|service| {
@@ -844,7 +666,12 @@ impl Engine {
     }
 
     /// Records which servers came up or went down in this turn. `before` is of the same servers in the same order.
-    fn tell_changes(&mut self, before: &[HealthState], now: Now, actions: &mut Vec<Action>) {
+    pub(super) fn tell_changes(
+        &mut self,
+        before: &[HealthState],
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
         let mut at = 0;
         for service in 0..self.services.len() {
             for server in 0..self.services[service].servers.len() {
@@ -891,7 +718,7 @@ impl Engine {
     }
 
     /// Records which services lost their last server, or have one again.
-    fn tell_usable(&mut self, now: Now, actions: &mut Vec<Action>) {
+    pub(super) fn tell_usable(&mut self, now: Now, actions: &mut Vec<Action>) {
         let usable: Vec<bool> = self
             .services
             .iter()
@@ -934,7 +761,7 @@ impl Engine {
         }
     }
 
-    fn record(
+    pub(super) fn record(
         &mut self,
         now: Now,
         subject: &str,
@@ -951,14 +778,6 @@ impl Engine {
             text,
             fields: BTreeMap::new(),
         }));
-    }
-}
-
-pub(super) const fn admin_word(state: AdminState) -> &'static str {
-    match state {
-        AdminState::Ready => "ready",
-        AdminState::Drain => "drain",
-        AdminState::Maint => "maint",
     }
 }
 

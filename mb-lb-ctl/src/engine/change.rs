@@ -1,0 +1,95 @@
+//! What an operator asks for at run time.
+
+use super::core::Engine;
+use super::{Action, Change, Now, Refusal, Weight};
+use crate::snapshot::AdminState;
+
+impl Engine {
+    pub(super) fn on_change(
+        &mut self,
+        change: &Change,
+        by: &str,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) -> Result<String, Refusal> {
+        let (Change::Admin { server: target, .. } | Change::Weight { server: target, .. }) = change;
+        if !self
+            .services
+            .iter()
+            .any(|service| service.config.name == target.service)
+        {
+            return Err(Refusal::NoSuchService);
+        }
+        let subject = format!("{}/{}", target.service, target.server);
+        let (service, server) = self.find_mut(target).ok_or(Refusal::NoSuchServer)?;
+        let text = match change {
+            Change::Admin { state, reason, .. } => {
+                let from = server.admin;
+                let same_reason = reason.is_empty() || *reason == server.reason;
+                if from == *state && (same_reason || from == AdminState::Ready) {
+                    return Ok(format!("{subject}: {} already", admin_word(from)));
+                }
+                if from != *state {
+                    server.since = now.since_start;
+                }
+                server.admin = *state;
+                server.by = by.to_owned();
+                server.reason.clone_from(reason);
+                if *state == AdminState::Ready {
+                    server.by.clear();
+                    server.reason.clear();
+                }
+                if from == AdminState::Maint && *state != AdminState::Maint {
+                    // Nobody looked at it meanwhile.
+                    server.forget(now);
+                }
+                if from != AdminState::Ready
+                    && *state == AdminState::Ready
+                    && !service.slow_start.is_zero()
+                {
+                    server.ramp.start(now.since_start);
+                }
+                let why = if reason.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {reason}")
+                };
+                format!(
+                    "{} -> {} by {by}{why}",
+                    admin_word(from),
+                    admin_word(*state)
+                )
+            }
+            Change::Weight { weight, .. } => {
+                let from = server.weight;
+                let to = match weight {
+                    Weight::Absolute(weight) => (*weight).min(256),
+                    Weight::Percent(percent) => {
+                        let weight = u64::from(server.config.weight) * u64::from(*percent) / 100;
+                        u16::try_from(weight.min(256)).unwrap_or(256)
+                    }
+                };
+                if to == from {
+                    return Ok(format!("{subject}: weight {from} already"));
+                }
+                server.weight = to;
+                format!("weight {from} -> {to} by {by}")
+            }
+        };
+        let kind = match change {
+            Change::Admin { state, .. } => admin_word(*state),
+            Change::Weight { .. } => "weight",
+        };
+        self.record(now, &subject, kind, text.clone(), actions);
+        self.tell_usable(now, actions);
+        Ok(format!("{subject}: {text}"))
+    }
+}
+
+pub(super) const fn admin_word(state: AdminState) -> &'static str {
+    match state {
+        AdminState::Ready => "ready",
+        AdminState::Drain => "drain",
+        AdminState::Maint => "maint",
+    }
+}
