@@ -22,6 +22,7 @@
 mod answer;
 mod log;
 mod notify;
+mod owed;
 mod state;
 mod worker;
 
@@ -46,6 +47,7 @@ use crate::net::{self, AddressBook, Neighbours, Replies};
 use crate::prober::Prober;
 use crate::snapshot::{EventView, Snapshot};
 use notify::Manager;
+use owed::Owed;
 use worker::{Job, Worker};
 
 /// Events that may wait for the engine.
@@ -185,7 +187,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         kept: VecDeque::new(),
         waiting: Vec::new(),
         next_id: 0,
-        applies: Applies::default(),
+        owed: Owed::default(),
         manager: Manager::from_environment(),
     };
     // Before anybody is answered: "no such service" would be wrong.
@@ -272,32 +274,9 @@ struct Director {
     /// Changes whose answer waits for this turn's actions.
     waiting: Vec<(u64, answer::ChangeReply)>,
     next_id: u64,
-    applies: Applies,
+    owed: Owed,
     manager: Manager,
 }
-
-/// Plans on their way to the kernel.
-#[derive(Default)]
-struct Applies {
-    sent: u64,
-    done: u64,
-    /// What the kernel refused of the last one.
-    refused: Option<String>,
-    /// The same of interfaces to attach to, each of which may be followed by a plan.
-    attaches_sent: u64,
-    attaches_done: u64,
-    owed: VecDeque<Owed>,
-}
-
-/// An answer that waits until the kernel has what was asked for.
-struct Owed {
-    attaches: u64,
-    plans: u64,
-    answer: Answer,
-}
-
-/// Gives an answer, with what the kernel refused.
-type Answer = Box<dyn FnOnce(Option<&str>) + Send>;
 
 impl Director {
     async fn live(
@@ -367,11 +346,7 @@ impl Director {
 
     /// Has an answer given when the kernel has all that was sent to it by now.
     fn owe(&mut self, answer: impl FnOnce(Option<&str>) + Send + 'static) {
-        self.applies.owed.push_back(Owed {
-            attaches: self.applies.attaches_sent,
-            plans: self.applies.sent,
-            answer: Box::new(answer),
-        });
+        self.owed.push(Box::new(answer));
         self.answer_owed();
     }
 
@@ -383,26 +358,16 @@ impl Director {
 
     /// Gives the answers that are due. Whoever gets one may look at once whether it is so.
     fn answer_owed(&mut self) {
-        let Applies {
-            done,
-            attaches_done,
-            ..
-        } = self.applies;
-        let is_due = |owed: &Owed| owed.plans <= done && owed.attaches <= attaches_done;
-        if !self.applies.owed.front().is_some_and(is_due) {
-            return;
-        }
-        self.publish();
-        while let Some(owed) = self.applies.owed.pop_front_if(|owed| is_due(owed)) {
-            (owed.answer)(self.applies.refused.as_deref());
+        if self.owed.is_due() {
+            self.publish();
+            self.owed.give();
         }
     }
 
     /// One turn of the engine, and what follows from it.
     fn turn(&mut self, event: Event) {
         if let Event::Applied(refused) = &event {
-            self.applies.done += 1;
-            self.applies.refused.clone_from(refused);
+            self.owed.plan_done(refused.as_deref());
         }
         let attached = match &event {
             Event::Interfaces { number, .. } => Some(*number),
@@ -414,12 +379,12 @@ impl Director {
         for action in actions {
             match action {
                 Action::Apply(desired) => {
-                    self.applies.sent += 1;
+                    self.owed.plan_sent();
                     self.worker.send(Job::Apply(desired));
                 }
                 Action::Attach(config) => {
-                    self.applies.attaches_sent += 1;
-                    self.worker.attach(self.applies.attaches_sent, *config);
+                    let number = self.owed.attach_sent();
+                    self.worker.attach(number, *config);
                 }
                 Action::Checks(tasks) => self.prober.set(tasks),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
@@ -434,12 +399,7 @@ impl Director {
             }
         }
         if let Some(number) = attached {
-            self.applies.attaches_done = self.applies.attaches_done.max(number);
-            // The plan that follows from the interfaces belongs to what was asked for.
-            let sent = self.applies.sent;
-            for owed in &mut self.applies.owed {
-                owed.plans = owed.plans.max(sent);
-            }
+            self.owed.attach_done(number);
         }
         // Only when the rest is saved and queued: who is told that a server is drained may kill us the next moment.
         for (id, result) in answers {

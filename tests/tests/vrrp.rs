@@ -451,15 +451,13 @@ fn version_3_with_keepalived_over_ipv6() -> Result<()> {
 fn unicast_peers_elect_too() -> Result<()> {
     let lab = lab("unicast")?;
     let (lb1, lb2) = (lab.machine("lb1"), lab.machine("lb2"));
-    let mut other = Keepalived::start(
-        lb2,
-        &format!(
-            " version 2\n priority 150\n advert_int 1\n unicast_src_ip {}\n unicast_peer {{\n  {}\n }}\n \
-             virtual_ipaddress {{\n  {VIP4}/32 dev eth0\n }}",
-            lb2.ipv4(),
-            lb1.ipv4()
-        ),
-    )?;
+    let settings = format!(
+        " version 2\n priority 150\n advert_int 1\n unicast_src_ip {}\n unicast_peer {{\n  {}\n }}\n \
+         virtual_ipaddress {{\n  {VIP4}/32 dev eth0\n }}",
+        lb2.ipv4(),
+        lb1.ipv4()
+    );
+    let mut other = Keepalived::start(lb2, &settings)?;
     wait_holders(&lab, [false, true])?;
     let instance = Instance {
         kind: Kind::V2(Auth::None),
@@ -471,15 +469,7 @@ fn unicast_peers_elect_too() -> Result<()> {
     other.stop()?;
     let cause = ours.wait_role(Role::Active)?;
     assert!(matches!(cause, Cause::PeerLeft(_)), "{cause:?}");
-    let _other = Keepalived::start(
-        lb2,
-        &format!(
-            " version 2\n priority 150\n advert_int 1\n unicast_src_ip {}\n unicast_peer {{\n  {}\n }}\n \
-             virtual_ipaddress {{\n  {VIP4}/32 dev eth0\n }}",
-            lb2.ipv4(),
-            lb1.ipv4()
-        ),
-    )?;
+    let _other = Keepalived::start(lb2, &settings)?;
     ours.wait_role(Role::Backup)?;
     wait_holders(&lab, [false, true])
 }
