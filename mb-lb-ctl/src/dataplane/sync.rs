@@ -22,7 +22,6 @@ use super::flows::{ends4, ends6};
 use super::sys::{self, Cursor, Table};
 use super::{LoadError, load, syscall};
 use crate::peer::{FlowChange, FlowKind};
-use crate::plan::service_key;
 
 /// How often the kernel's servers are read again because a flow names one that is not known.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
