@@ -1,10 +1,13 @@
 //! Who of the directors has the VIPs: the Virtual Router Redundancy Protocol, with what keepalived adds to it.
 
+pub mod clock;
 pub mod judge;
 pub mod machine;
 pub mod packet;
+pub mod resume;
 pub mod router;
 pub mod socket;
+pub mod view;
 
 use std::net::IpAddr;
 use std::num::NonZeroU8;

@@ -12,13 +12,15 @@ use mb_lb_ctl::vrrp::Instance;
 use mb_lb_ctl::vrrp::judge::Rejection;
 use mb_lb_ctl::vrrp::machine::{Cause, Role};
 use mb_lb_ctl::vrrp::packet::{Auth, Coverage, Kind};
+use mb_lb_ctl::vrrp::resume::Resume;
 use mb_lb_ctl::vrrp::router::{self, Command, Report};
+use mb_lb_ctl::vrrp::view::RouterView;
 use mb_lb_tests::lab::{Lab, Topology};
 use mb_lb_tests::machine::Machine;
 use mb_lb_tests::process::Process;
 use mb_lb_tests::try_wait_until;
 use nix::sys::signal::Signal;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// For an election, and a machine that has other things to do.
 const SOON: Duration = Duration::from_secs(30);
@@ -59,14 +61,20 @@ fn v2(priority: u8) -> Instance {
 struct Router {
     commands: mpsc::Sender<Command>,
     reports: blocking::Receiver<Report>,
+    view: watch::Receiver<RouterView>,
     crash: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Router {
     fn start(machine: &Machine, instance: &Instance) -> Result<Self> {
+        Self::start_after(machine, instance, None)
+    }
+
+    fn start_after(machine: &Machine, instance: &Instance, resume: Option<Resume>) -> Result<Self> {
         let (commands, command_queue) = mpsc::channel(8);
         let (reports, mut report_queue) = mpsc::channel(256);
+        let (publish, view) = watch::channel(RouterView::new(instance));
         let (crash, crashed) = oneshot::channel::<()>();
         let (told, seen) = blocking::channel();
         let (machine, instance) = (machine.clone(), instance.clone());
@@ -86,7 +94,7 @@ impl Router {
                         }
                     };
                     tokio::select! {
-                        ended = router::run(instance, command_queue, reports) => ended.expect("netlink lives"),
+                        ended = router::run(instance, resume, command_queue, reports, publish) => ended.expect("netlink lives"),
                         () = follow => {}
                         _ = crashed => {}
                     }
@@ -96,6 +104,7 @@ impl Router {
         Ok(Self {
             commands,
             reports: seen,
+            view,
             crash: Some(crash),
             thread: Some(thread),
         })
@@ -127,6 +136,15 @@ impl Router {
         self.wait(role.name(), |report| match report {
             Report::Turned { to, cause, .. } if *to == role => Some(cause.clone()),
             _ => None,
+        })
+    }
+
+    /// Waits until its view is as wanted.
+    fn wait_view(&self, what: &str, wanted: impl Fn(&RouterView) -> bool) -> Result<RouterView> {
+        try_wait_until(what, SOON, || {
+            let view = self.view.borrow().clone();
+            ensure!(wanted(&view), "{view:?}");
+            Ok(view)
         })
     }
 
@@ -322,6 +340,75 @@ fn crash_leaves_no_second_owner_and_a_restart_in_time_gives_nothing_away() -> Re
 }
 
 #[test]
+fn told_by_others_it_takes_over_and_steps_down_and_shows_what_it_does() -> Result<()> {
+    let lab = lab("told")?;
+    let other = lab.machine("lb2");
+    let _other = Keepalived::v2(other, 150)?;
+    wait_holders(&lab, [false, true])?;
+    let ours = Router::start(lab.machine("lb1"), &v2(100))?;
+    let view = ours.wait_view("the active director", |view| view.master.is_some())?;
+    let (heard, _) = view.master.context("it was heard")?;
+    assert_eq!((heard.source, heard.priority), (other.ipv4().into(), 150));
+    assert_eq!(view.role, Role::Backup);
+    assert_eq!(view.priority, 100);
+    assert_eq!(view.source, Some(lab.machine("lb1").ipv4().into()));
+    assert_eq!(view.rejections, []);
+    let why = || "the sync group goes together".to_owned();
+    ours.tell(Command::TakeOver { why: why() })?;
+    assert_eq!(ours.wait_role(Role::Active)?, Cause::Told(why()));
+    // The stronger one says at once that it is there.
+    let cause = ours.wait_role(Role::Backup)?;
+    assert!(
+        matches!(cause, Cause::Stronger { priority: 150, .. }),
+        "{cause:?}"
+    );
+    // As strong as that, it keeps them, until it is told to go.
+    ours.tell(policy(200))?;
+    ours.wait_role(Role::Active)?;
+    wait_holders(&lab, [true, false])?;
+    let view = ours.wait_view("its own role", |view| view.role == Role::Active)?;
+    assert_eq!((view.master, view.priority), (None, 200));
+    ours.tell(Command::StepDown { why: why() })?;
+    assert_eq!(ours.wait_role(Role::Backup)?, Cause::Told(why()));
+    // Else it would preempt.
+    ours.tell(policy(100))?;
+    wait_holders(&lab, [false, true])?;
+    ours.leave()
+}
+
+/// Adverts so fast that the lease does not tell whether a peer has taken over.
+#[test]
+fn fast_adverts_resume_on_the_word_of_the_earlier_process() -> Result<()> {
+    let lab = lab("resume")?;
+    let lb1 = lab.machine("lb1");
+    let fast = Instance {
+        kind: Kind::V3,
+        interval: Duration::from_millis(900),
+        ..v2(101)
+    };
+    let ours = Router::start(lb1, &fast)?;
+    ours.wait_role(Role::Active)?;
+    ours.crash();
+    let earlier = Resume {
+        ago: Duration::ZERO,
+    };
+    let ours = Router::start_after(lb1, &fast, Some(earlier))?;
+    assert_eq!(ours.wait_role(Role::Active)?, Cause::Resumed);
+    ours.crash();
+    // It says nothing, or it was too long ago: what is left is taken away, and the peers are listened to.
+    let long_ago = Resume {
+        ago: fast.interval * 2,
+    };
+    for earlier in [None, Some(long_ago)] {
+        let ours = Router::start_after(lb1, &fast, earlier)?;
+        assert_eq!(ours.wait_role(Role::Backup)?, Cause::Started);
+        ours.wait_role(Role::Active)?;
+        ours.crash();
+    }
+    Ok(())
+}
+
+#[test]
 fn address_that_is_taken_away_or_claimed_is_defended() -> Result<()> {
     let lab = lab("defend")?;
     let lb1 = lab.machine("lb1");
@@ -363,6 +450,14 @@ fn wrong_password_is_named() -> Result<()> {
         _ => None,
     })?;
     assert_eq!(source, IpAddr::from(lab.machine("lb2").ipv4()));
+    // Told once, counted each time.
+    let view = ours.wait_view("a second one", |view| {
+        view.rejections
+            .iter()
+            .any(|rejected| rejected.rejection == Rejection::Password && rejected.count >= 2)
+    })?;
+    assert_eq!(view.rejections[0].source, source);
+    assert_eq!(view.master, None);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Instance;
 use super::machine::Heard;
@@ -179,28 +180,35 @@ fn same(theirs: &[IpAddr], instance: &Instance) -> bool {
     theirs == ours
 }
 
-/// Adverts of our VRID that were not as they should be.
-#[derive(Clone, Debug, Default)]
-pub struct Rejections {
-    counts: BTreeMap<Rejection, u64>,
-    /// The last one: why, from whom, when.
-    last: Option<(Rejection, IpAddr, std::time::Duration)>,
+/// Adverts of our VRID that were not as they should be, of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    pub rejection: Rejection,
+    pub count: u64,
+    /// From whom the last one was, and when it came.
+    pub source: IpAddr,
+    pub at: Duration,
 }
 
+/// All adverts of our VRID that were not as they should be.
+#[derive(Clone, Debug, Default)]
+pub struct Rejections(BTreeMap<Rejection, Rejected>);
+
 impl Rejections {
-    pub fn count(&mut self, rejection: Rejection, source: IpAddr, now: std::time::Duration) {
-        *self.counts.entry(rejection).or_default() += 1;
-        self.last = Some((rejection, source, now));
+    pub fn count(&mut self, rejection: Rejection, source: IpAddr, at: Duration) {
+        let before = self.0.get(&rejection).map_or(0, |rejected| rejected.count);
+        let rejected = Rejected {
+            rejection,
+            count: before + 1,
+            source,
+            at,
+        };
+        self.0.insert(rejection, rejected);
     }
 
-    pub const fn last(&self) -> Option<(Rejection, IpAddr, std::time::Duration)> {
-        self.last
-    }
-
-    pub fn counts(&self) -> impl Iterator<Item = (Rejection, u64)> + '_ {
-        self.counts
-            .iter()
-            .map(|(&rejection, &count)| (rejection, count))
+    /// In a fixed order.
+    pub fn all(&self) -> impl Iterator<Item = Rejected> + '_ {
+        self.0.values().copied()
     }
 }
 
@@ -208,7 +216,6 @@ impl Rejections {
 mod tests {
     use super::*;
     use std::num::NonZeroU8;
-    use std::time::Duration;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
@@ -381,19 +388,24 @@ mod tests {
     #[test]
     fn rejections_are_counted_by_reason() {
         let mut rejections = Rejections::default();
-        for at in 0..3 {
-            rejections.count(
-                Rejection::Password,
-                ip("192.0.2.2"),
-                Duration::from_secs(at),
-            );
-        }
-        rejections.count(Rejection::Ttl, ip("192.0.2.3"), Duration::from_secs(9));
-        let counts: Vec<_> = rejections.counts().collect();
-        assert_eq!(counts, [(Rejection::Ttl, 1), (Rejection::Password, 3)]);
+        let (first, second) = (ip("192.0.2.2"), ip("192.0.2.3"));
+        let at = Duration::from_secs;
+        rejections.count(Rejection::Password, first, at(1));
+        rejections.count(Rejection::Ttl, first, at(2));
+        rejections.count(Rejection::Password, second, at(3));
+        let all: Vec<_> = rejections.all().collect();
+        let of = |rejection, count, source, at| Rejected {
+            rejection,
+            count,
+            source,
+            at,
+        };
         assert_eq!(
-            rejections.last(),
-            Some((Rejection::Ttl, ip("192.0.2.3"), Duration::from_secs(9)))
+            all,
+            [
+                of(Rejection::Ttl, 1, first, at(2)),
+                of(Rejection::Password, 2, second, at(3))
+            ]
         );
     }
 }

@@ -3,26 +3,31 @@
 //! ```text
 //!   adverts (raw sockets) ------.
 //!   address changes (netlink) --+--> task: machine --> adverts, addresses (netlink), announcements (packet socket)
-//!   claims (guardian) ----------+                 \--> Report (mpsc)
-//!   link changes (watch) -------+
+//!   claims (guardian) ----------+                 \--> Report (mpsc): what happened
+//!   link changes (watch) -------+                  \-> RouterView (watch): what is
 //!   Command (mpsc) -------------'
 //! ```
 //!
 //! What was received is looked at before the deadline: after a freeze, news come first. The task can be cancelled at any
 //! point: the addresses then end with their lease.
+//!
+//! The machine's clock is [`clock`], which also runs while the host sleeps: a peer takes over meanwhile.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Instance;
+use super::clock::clock;
 use super::judge::{Rejection, Rejections, judge};
-use super::machine::{self, Action, Cause, Machine, Role, Settings, Version};
+use super::machine::{self, Action, Cause, Heard, Machine, Role, Settings, Version};
 use super::packet::{Advert, Kind};
+use super::resume::{Resume, resumes};
 use super::socket::{Received, Sockets};
+use super::view::RouterView;
 use crate::net::{
     self, AddressBook, AddressChange, AddressChanges, Announcer, Claim, Guardian, Interface, Vip,
 };
@@ -43,6 +48,11 @@ pub enum Command {
     },
     /// Hand over, and stand aside afterwards.
     Resign { why: String },
+    /// Take the addresses at once, if they can be had: the peer has asked for it by another way, or the sync group goes
+    /// together.
+    TakeOver { why: String },
+    /// Give the addresses up at once: the sync group goes together, or two were active and this is the one to go.
+    StepDown { why: String },
     /// Hand over, and end. Answered when that is done, whether a peer was heard or not.
     Leave {
         why: String,
@@ -76,14 +86,17 @@ pub enum Report {
 }
 
 /// Runs one virtual router until it is told to leave, or `commands` ends. In `Fault` until the first
-/// [`Command::Policy`].
+/// [`Command::Policy`]. `resume` is what is known of an earlier process; `view` begins with [`RouterView::new`], and its
+/// readers are woken when more than a count or a time of it has changed.
 ///
 /// # Errors
 /// Netlink cannot be opened, or has ended.
 pub async fn run(
     instance: Instance,
+    resume: Option<Resume>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Sender<Report>,
+    view: watch::Sender<RouterView>,
 ) -> Result<(), net::Error> {
     let (links, _link_task) = net::watch_interfaces(vec![instance.interface.clone()]).await?;
     let book = AddressBook::open()?;
@@ -95,11 +108,14 @@ pub async fn run(
         broken: false,
         rejections: Rejections::default(),
         told: BTreeSet::new(),
-        heard_at: None,
+        heard: None,
         policy: Err("not told yet".to_owned()),
         priority: instance.priority,
         may_preempt: true,
-        start: Instant::now(),
+        start: clock(),
+        since: clock(),
+        resume,
+        view,
         book,
         reports,
         claim_sender,
@@ -128,18 +144,23 @@ struct Router {
     rejections: Rejections,
     /// Rejections that were reported since the last good advert.
     told: BTreeSet<Rejection>,
-    heard_at: Option<Duration>,
+    /// The last good advert, and when it came; `None` where this one has become active since.
+    heard: Option<(Heard, Duration)>,
     /// The fault that the controller sees.
     policy: Result<(), String>,
     priority: u8,
     may_preempt: bool,
-    start: Instant,
+    start: Duration,
+    /// When the role began.
+    since: Duration,
+    resume: Option<Resume>,
+    view: watch::Sender<RouterView>,
     book: AddressBook,
     reports: mpsc::Sender<Report>,
     claim_sender: mpsc::Sender<Claim>,
 }
 
-type Links = tokio::sync::watch::Receiver<std::collections::BTreeMap<String, Interface>>;
+type Links = watch::Receiver<std::collections::BTreeMap<String, Interface>>;
 
 impl Router {
     async fn live(
@@ -152,15 +173,18 @@ impl Router {
         let mut leaving: Option<oneshot::Sender<()>> = None;
         let mut look_at = Instant::now();
         loop {
-            if leaving.is_some() && self.role() == Role::Init {
-                if let Some(done) = leaving.take() {
-                    // Whoever asked may have gone.
-                    let _told = done.send(());
-                }
+            self.publish();
+            let has_left = self
+                .machine
+                .as_ref()
+                .is_none_or(|machine| machine.role() == Role::Init);
+            if has_left && let Some(done) = leaving.take() {
+                // Whoever asked may have gone.
+                let _told = done.send(());
                 return Ok(());
             }
             let deadline = self.machine.as_ref().and_then(Machine::next_deadline);
-            let deadline = deadline.map(|at| self.start + at);
+            let due_in = deadline.map(|at| at.saturating_sub(clock()));
             tokio::select! {
                 biased;
                 received = receive(self.attached.as_ref().filter(|_| !self.broken)) => match received {
@@ -194,15 +218,18 @@ impl Router {
                     Some(Command::Resign { why }) => {
                         self.step(|machine, now| machine.resign(&why, now)).await;
                     }
+                    Some(Command::TakeOver { why }) => {
+                        self.step(|machine, now| machine.take_over(&why, now)).await;
+                    }
+                    Some(Command::StepDown { why }) => {
+                        self.step(|machine, now| machine.step_down(&why, now)).await;
+                    }
                     Some(Command::Leave { why, done }) => {
                         leaving = Some(done);
                         self.step(|machine, now| machine.leave(&why, now)).await;
-                        if self.machine.is_none() {
-                            return Ok(());
-                        }
                     }
                 },
-                () = wait(deadline) => self.step(Machine::on_deadline).await,
+                () = wait(due_in) => self.step(Machine::on_deadline).await,
             }
         }
     }
@@ -211,17 +238,35 @@ impl Router {
         self.machine.as_ref().map_or(Role::Fault, Machine::role)
     }
 
-    fn now(&self) -> Duration {
-        self.start.elapsed()
+    fn publish(&self) {
+        let view = RouterView {
+            role: self.role(),
+            since: self.since,
+            priority: self
+                .machine
+                .as_ref()
+                .map_or(self.priority, Machine::priority),
+            source: self.attached.as_ref().map(|attached| attached.source),
+            master: self
+                .heard
+                .filter(|(heard, _)| self.role() != Role::Active && heard.priority != 0),
+            rejections: self.rejections.all().collect(),
+            is_leaving: self.machine.as_ref().is_some_and(Machine::is_leaving),
+            stands_aside: self.machine.as_ref().is_some_and(Machine::stands_aside),
+        };
+        self.view.send_if_modified(|old| {
+            let is_news = old.differs(&view);
+            *old = view;
+            is_news
+        });
     }
 
     /// One turn of the machine, and what follows from it.
     async fn step(&mut self, turn: impl FnOnce(&mut Machine, Duration) -> Vec<Action>) {
-        let now = self.now();
         let Some(machine) = &mut self.machine else {
             return;
         };
-        let actions = turn(machine, now);
+        let actions = turn(machine, clock());
         self.perform(actions).await;
     }
 
@@ -234,10 +279,10 @@ impl Router {
                 Action::Release => self.release().await,
                 Action::Stayed => self.report(Report::Stayed),
                 Action::Turned { from, to, cause } => {
-                    let silent = self
-                        .heard_at
-                        .filter(|_| to == Role::Active)
-                        .map(|at| self.now().saturating_sub(at));
+                    let now = clock();
+                    self.since = now;
+                    let heard = self.heard.take_if(|_| to == Role::Active);
+                    let silent = heard.map(|(_, at)| now.saturating_sub(at));
                     self.report(Report::Turned {
                         from,
                         to,
@@ -335,7 +380,7 @@ impl Router {
         ) else {
             return;
         };
-        let (now, source) = (self.now(), received.ends.source);
+        let (now, source) = (clock(), received.ends.source);
         if let Some(rejection) = judgement.rejection {
             self.rejections.count(rejection, source, now);
             if self.told.insert(rejection) {
@@ -347,7 +392,7 @@ impl Router {
         if let Some(heard) = judgement.heard {
             self.step(|machine, now| machine.on_advert(&heard, now))
                 .await;
-            self.heard_at = Some(now);
+            self.heard = Some((heard, now));
         }
     }
 
@@ -474,8 +519,7 @@ impl Router {
         })
     }
 
-    /// The first time that all is there. What an earlier process left is its role: an address with a lease lives shorter
-    /// than any peer waits, as long as adverts are a second apart or more.
+    /// The first time that all is there. What an earlier process left may be its role.
     async fn begin(&mut self) {
         let settings = Settings {
             version: match self.instance.kind {
@@ -493,11 +537,14 @@ impl Router {
         let vips = self.vips();
         let held = self.book.list().await.unwrap_or_default();
         let left: Vec<_> = held
-            .iter()
+            .into_iter()
             .filter(|held| vips.contains(&held.vip))
             .collect();
-        let is_leased = left.iter().any(|held| held.valid.is_some());
-        let resume = is_leased && self.instance.interval >= Duration::from_secs(1);
+        let waited = clock().saturating_sub(self.start);
+        let earlier = self.resume.take().map(|earlier| Resume {
+            ago: earlier.ago + waited,
+        });
+        let resume = resumes(&self.instance, earlier, &left);
         if !resume && !left.is_empty() {
             self.release().await;
         }
@@ -517,9 +564,9 @@ async fn receive(attached: Option<&Attached>) -> std::io::Result<Received> {
     }
 }
 
-async fn wait(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => sleep_until(at).await,
+async fn wait(due_in: Option<Duration>) {
+    match due_in {
+        Some(time) => sleep(time).await,
         None => std::future::pending().await,
     }
 }
