@@ -230,6 +230,8 @@ struct Leaving {
     until: Duration,
     /// The process ends afterwards.
     for_good: bool,
+    /// See [`Backup::aside`].
+    aside: bool,
 }
 
 /// One virtual router.
@@ -242,6 +244,8 @@ pub struct Machine {
     active_interval: Duration,
     /// False: a weaker active director is left alone, because this one is not ready to replace it.
     may_preempt: bool,
+    /// The peer says by another way that it is active: silence is no reason to take over.
+    withheld: bool,
     state: State,
 }
 
@@ -253,6 +257,7 @@ impl Machine {
             settings,
             priority,
             may_preempt: true,
+            withheld: false,
             state: State::Init,
         }
     }
@@ -480,6 +485,7 @@ impl Machine {
         if heard.priority == 0 {
             return Vec::new();
         }
+        let aside = leaving.aside;
         let cause = Cause::HandedOver {
             to: heard.source,
             why: leaving.why.clone(),
@@ -491,7 +497,7 @@ impl Machine {
         let actions = self.become_backup(now, cause, self.down_interval());
         if let State::Backup(backup) = &mut self.state {
             backup.heard = Some((*heard, now));
-            backup.aside = true;
+            backup.aside = aside;
         }
         actions
     }
@@ -514,7 +520,12 @@ impl Machine {
     /// The time of [`Machine::next_deadline`] has come. What was received meanwhile is to be given in first: it may be
     /// news from after a freeze.
     pub fn on_deadline(&mut self, now: Duration) -> Vec<Action> {
-        match &self.state {
+        let again_at = now + self.down_interval();
+        match &mut self.state {
+            State::Backup(backup) if now >= backup.down_at && self.withheld => {
+                backup.down_at = again_at;
+                Vec::new()
+            }
             State::Backup(backup) if now >= backup.down_at => {
                 let cause = self.cause_of_take_over(now);
                 self.become_active(now, cause)
@@ -621,9 +632,9 @@ impl Machine {
     }
 
     /// Hands over: says priority 0, and goes on serving until a peer is heard. If none is, it stays active, and says so
-    /// by [`Action::Stayed`]. Afterwards it stands aside: a weaker peer keeps the addresses.
-    pub fn resign(&mut self, why: &str, now: Duration) -> Vec<Action> {
-        self.hand_over(why, false, now)
+    /// by [`Action::Stayed`]. With `aside`, a weaker peer keeps the addresses afterwards.
+    pub fn resign(&mut self, why: &str, aside: bool, now: Duration) -> Vec<Action> {
+        self.hand_over(why, false, aside, now)
     }
 
     /// As [`Machine::resign`], and ends in [`Role::Init`] whether a peer was heard or not: the process ends.
@@ -631,17 +642,18 @@ impl Machine {
         match self.role() {
             Role::Init => Vec::new(),
             Role::Backup | Role::Fault => self.end(Cause::Left),
-            Role::Active => self.hand_over(why, true, now),
+            Role::Active => self.hand_over(why, true, false, now),
         }
     }
 
-    fn hand_over(&mut self, why: &str, for_good: bool, now: Duration) -> Vec<Action> {
+    fn hand_over(&mut self, why: &str, for_good: bool, aside: bool, now: Duration) -> Vec<Action> {
         let until = now + longest_skew(&self.settings) * 2 + Duration::from_secs(1);
         let State::Active(active) = &mut self.state else {
             return Vec::new();
         };
         if let Some(leaving) = &mut active.leaving {
             leaving.for_good |= for_good;
+            leaving.aside |= aside;
             return Vec::new();
         }
         active.leaving = Some(Leaving {
@@ -650,6 +662,7 @@ impl Machine {
             words: 1,
             until,
             for_good,
+            aside,
         });
         active.advert_at = now + self.settings.interval;
         active.renewed_at = now;
@@ -717,6 +730,12 @@ impl Machine {
     /// False: a weaker active director is left alone. One that is gone is replaced all the same.
     pub const fn set_may_preempt(&mut self, may: bool) {
         self.may_preempt = may;
+    }
+
+    /// True: the peer says by another way that it is active, and this director gave way to it once already. Its adverts are
+    /// lost, so silence is no reason to take over.
+    pub const fn set_withheld(&mut self, withheld: bool) {
+        self.withheld = withheld;
     }
 
     /// Other settings, with the role kept.

@@ -349,11 +349,11 @@ fn an_active_one_hears() {
 fn a_hand_over_serves_until_the_peer_is_heard() {
     let mut machine = active();
     assert_eq!(
-        machine.resign("maintenance", ms(20_000)),
+        machine.resign("maintenance", true, ms(20_000)),
         [Action::Advertise { priority: 0 }, Action::Hold]
     );
     assert!(machine.is_leaving());
-    assert_eq!(machine.resign("again", ms(20_001)), []);
+    assert_eq!(machine.resign("again", true, ms(20_001)), []);
     let mut said = Vec::new();
     while let Some(at) = machine.next_deadline().filter(|at| *at < ms(20_600)) {
         said.push((at.as_millis(), machine.on_deadline(at)));
@@ -389,7 +389,7 @@ fn a_hand_over_serves_until_the_peer_is_heard() {
 #[test]
 fn a_hand_over_to_nobody_comes_to_nothing() {
     let mut machine = active();
-    machine.resign("maintenance", ms(20_000));
+    machine.resign("maintenance", true, ms(20_000));
     let (mut holds, mut words) = (0, 0);
     loop {
         let at = machine.next_deadline().expect("one");
@@ -442,7 +442,7 @@ fn a_process_that_ends_leaves_either_way() {
     assert_eq!(idle.leave("stopping", ms(2)), []);
     // A hand-over that was for a moment becomes one for good.
     let mut twice = active();
-    twice.resign("rehearsal", ms(20_000));
+    twice.resign("rehearsal", true, ms(20_000));
     assert_eq!(twice.leave("stopping", ms(20_100)), []);
     twice.on_advert(&heard(50), ms(20_600));
     assert_eq!(twice.role(), Role::Init);
@@ -529,7 +529,7 @@ fn priorities_and_orders() {
         ]
     );
     assert_eq!(machine.step_down("again", ms(10_300)), []);
-    assert_eq!(machine.resign("not active", ms(10_300)), []);
+    assert_eq!(machine.resign("not active", true, ms(10_300)), []);
     assert_eq!(machine.set_priority(100, ms(10_300)), []);
     assert_eq!(
         machine.take_over("the peer goes", ms(10_400)),
@@ -538,7 +538,7 @@ fn priorities_and_orders() {
     assert_eq!(machine.start(ms(11_000)), []);
     assert_eq!(machine.resume(ms(11_000)), []);
     // During a hand-over the priority is 0, whatever changes.
-    machine.resign("maintenance", ms(10_500));
+    machine.resign("maintenance", true, ms(10_500));
     assert_eq!(machine.set_priority(90, ms(10_600)), []);
 }
 
@@ -703,7 +703,7 @@ proptest! {
                 Blow::Freeze(at, time) => link.frozen[at] = link.now + ms(time),
                 Blow::Cut(at, cut) => link.cut[at] = cut,
                 Blow::Resign(at) => {
-                    let actions = link.machines[at].resign("blow", link.now);
+                    let actions = link.machines[at].resign("blow", true, link.now);
                     link.perform(at, actions);
                 }
                 Blow::Fault(at, fault) => {
