@@ -76,6 +76,15 @@ pub enum Request {
         /// What would change, a line each; or what is wrong with the text.
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },
+    PeerDiff {
+        /// How the peer's configuration differs, a line each.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
+    PeerPush {
+        by: String,
+        /// What has changed on the peer, a line each.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
     Events {
         /// Only those with a higher number.
         after: u64,

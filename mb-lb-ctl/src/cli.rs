@@ -12,9 +12,11 @@ pub mod describe;
 mod detach;
 pub mod events;
 mod exit;
+mod failover;
 pub mod format;
 pub mod list;
 mod output;
+mod peer;
 mod privilege;
 mod reload;
 mod run;
@@ -65,6 +67,8 @@ pub fn main() -> ExitCode {
             args.wait,
         ),
         Command::Weight(args) => change::weight(&cli.global, args),
+        Command::Failover(args) => failover::run(&cli.global, args),
+        Command::Peer(args) => peer::run(&cli.global, args),
         Command::Events(args) => events::run(&cli.global, args),
         Command::Detach(args) => detach::run(&cli.global, args),
     };

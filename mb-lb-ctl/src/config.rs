@@ -4,6 +4,7 @@
 //! the place of what it refused and goes on; a [`Config`] is given only when nothing was refused.
 
 mod address;
+mod adopt;
 mod check;
 mod crosscheck;
 mod diagnostic;
@@ -21,6 +22,7 @@ mod tests;
 mod values;
 mod vrrp;
 
+pub use adopt::{AdoptError, adopt};
 pub use diagnostic::{Code, Diagnostic, Location, Related, Severity};
 pub use model::*;
 pub use render::render;
@@ -53,7 +55,7 @@ impl Parsed {
 }
 
 /// Sections whose keys are known and checked, but which this build does not run yet.
-const LATER: [&str; 1] = ["vrrp"];
+const LATER: [&str; 0] = [];
 
 /// Reads a whole file. `host_name` is the name of the director where the file gives none. What this build does not run is
 /// refused, so that nobody relies on it.

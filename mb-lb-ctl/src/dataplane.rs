@@ -24,7 +24,7 @@ use mb_lb_common::{
 pub use flows::{FlowEntry, HalfEntry};
 pub use sync::{Applied, FlowSync, Seen, Walk};
 
-pub use load::{LoadError, Mode, detach, interfaces, lock_root, object, pin_dir};
+pub use load::{LoadError, Mode, detach, interfaces, is_attached, lock_root, object, pin_dir};
 
 use crate::config::{FlowTimeouts, XdpMode};
 use crate::plan::{self, Desired, Image, Op, TableCache};

@@ -9,8 +9,11 @@ mod core;
 mod desired;
 mod indices;
 mod paths;
+mod peering;
 mod preview;
+mod routers;
 mod server;
+mod tracking;
 mod view;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +23,7 @@ use crate::config::Config;
 use crate::snapshot::{AdminState, EventView};
 
 pub use self::core::{Engine, Identity};
+pub use self::preview::changes;
 pub use self::view::mac;
 
 /// The time of a turn, as the caller's clocks have it.
@@ -74,8 +78,31 @@ pub enum Event {
     RepliesFailed(Vec<(SocketAddr, String)>),
     /// All addresses of this host.
     Addresses(std::collections::BTreeSet<IpAddr>),
+    /// What a virtual router has done.
+    Router {
+        name: String,
+        report: crate::vrrp::router::Report,
+    },
+    /// What a virtual router is; `at` is the time of its clock.
+    RouterView {
+        name: String,
+        view: Box<crate::vrrp::view::RouterView>,
+        at: Duration,
+    },
+    /// A virtual router does not run.
+    RouterFailed { name: String, why: String },
+    /// Tracked interfaces: which of them are up.
+    Links(std::collections::BTreeMap<String, bool>),
+    /// A tracked script came to another end than before: why it failed, or `None`.
+    Script {
+        instance: String,
+        script: String,
+        failed: Option<String>,
+    },
     /// On the link to the other director.
     Peer(crate::peer::PeerEvent),
+    /// The process is about to end for good.
+    Leaving,
     /// [`Engine::next_deadline`] has come.
     Deadline,
 }
@@ -138,6 +165,8 @@ pub enum Change {
     },
     /// 0 to 256.
     Weight { server: ServerRef, weight: Weight },
+    /// Hand the addresses of one virtual router, or of all, over to the peer.
+    Failover { instance: Option<String> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,9 +183,58 @@ pub enum Refusal {
     NoSuchService,
     #[error("No such server.")]
     NoSuchServer,
+    /// Empty: none at all.
+    #[error("{}", no_instance(.0))]
+    NoInstance(String),
+    /// There is nothing to hand over, or nobody who ought to get it.
+    #[error("not handed over: {0}")]
+    NotActive(String),
+    #[error("{0}: nobody took over, the addresses stay here")]
+    Stayed(String),
+    #[error("not handed over: {0}")]
+    NotHandedOver(String),
     /// It is remembered, and tried again every second.
     #[error("the kernel did not take it yet: {0}")]
     NotApplied(String),
+}
+
+fn no_instance(name: &str) -> String {
+    match name {
+        "" => "no [vrrp.NAME] is configured".to_owned(),
+        name => format!("no VRRP instance {name}"),
+    }
+}
+
+/// What a virtual router is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// See [`crate::vrrp::router::Command::Policy`].
+    Policy {
+        priority: u8,
+        fault: Option<String>,
+        may_preempt: bool,
+        withheld: bool,
+    },
+    Resign {
+        why: String,
+        aside: bool,
+    },
+    TakeOver {
+        why: String,
+    },
+    StepDown {
+        why: String,
+    },
+}
+
+/// A change of role for a program of the operator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookCall {
+    pub path: std::path::PathBuf,
+    pub instance: String,
+    pub from: &'static str,
+    pub to: &'static str,
+    pub priority: u8,
 }
 
 /// What the edges are to do.
@@ -180,6 +258,22 @@ pub enum Action {
     Record(EventView),
     /// Keep what must survive a restart.
     Save(SavedState),
+    /// Run exactly these virtual routers.
+    Routers(Vec<crate::config::Vrrp>),
+    Router {
+        name: String,
+        order: Order,
+    },
+    /// Tell whether these interfaces are up.
+    Links(Vec<String>),
+    /// Run exactly these scripts, each of the instance of that name.
+    Scripts(Vec<(String, crate::config::TrackScript)>),
+    Hook(HookCall),
+    /// Keep this link to the peer, or none. With the time that a silent flow lives.
+    PeerLink(Option<Box<crate::config::Peer>>, Duration),
+    PeerSend(crate::peer::Message),
+    /// The VIPs of services that are on this host.
+    Carry(std::collections::BTreeSet<IpAddr>),
 }
 
 /// One check to be run for one server.
@@ -202,6 +296,9 @@ pub struct SavedState {
     /// that were removed from the file while they had flows are in no file any more.
     #[serde(default)]
     pub known: std::collections::BTreeSet<String>,
+    /// When an operator last changed a server, in milliseconds of Unix time, so that the later word holds on both directors.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub changed: std::collections::BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

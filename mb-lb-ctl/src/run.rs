@@ -9,6 +9,9 @@
 //!   admin tasks ----- requests (mpsc 64) '                '---------Checks, Neighbours, Replies (handles)
 //!   address task ----Addresses: which VIPs this host has
 //!   interface watch - asks for Attach again when a MAC address or an index changes
+//!   vrrp thread ----- Router, RouterView, Links; takes orders (routers.rs, vrrp/router.rs)
+//!   peer thread ----- Peer: flow sync and the link (peering.rs, peer/sync.rs); takes messages
+//!   script tasks ---- Script                     '---------Hook--> hooks task, one program after the other
 //!   logger task ----- lines of the XDP program -> tracing
 //! ```
 //!
@@ -20,9 +23,15 @@
 //! whatever way, the kernel goes on with what it has.
 
 mod answer;
+mod hooks;
 mod log;
 mod notify;
 mod owed;
+mod peer_config;
+mod peering;
+mod resume;
+mod routers;
+mod scripts;
 mod state;
 mod worker;
 
@@ -35,19 +44,26 @@ use anyhow::Context as _;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
 use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
 use crate::dataplane::{self, Dataplane};
-use crate::engine::{Action, Change, Engine, Event, Identity, Now, Refusal};
+use crate::engine::{Action, Change, Engine, Event, Identity, Now, Order, Refusal};
 use crate::net::{self, AddressBook, Neighbours, Replies};
+use crate::peer::Hello;
 use crate::prober::Prober;
 use crate::snapshot::{EventView, Snapshot};
+use crate::vrrp::clock::clock;
+use hooks::Hooks;
 use notify::Manager;
 use owed::Owed;
+use peer_config::Asked;
+use peering::PeerLink;
+use routers::Routers;
+use scripts::Scripts;
 use worker::{Job, Worker};
 
 /// Events that may wait for the engine.
@@ -130,6 +146,12 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (events, event_queue) = mpsc::channel(EVENTS);
     let (requests, request_queue) = mpsc::channel(REQUESTS);
 
+    let routers = Routers::spawn(events.clone(), routers::earlier(&options.state_dir))?;
+    if dataplane::is_attached(&options.bpf_root) {
+        // The program is where the packets come in: an earlier process was active a moment ago, and peers do not wait
+        // until everything is loaded.
+        begin_early(&routers, &config);
+    }
     let bpf_root = options.bpf_root.clone();
     let max_flows = config.director.max_flows;
     let mut dataplane = tokio::task::spawn_blocking(move || Dataplane::open(&bpf_root, max_flows))
@@ -170,6 +192,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("not started: cannot listen on {}", socket_path.display()))?;
     let engine = Engine::new(identity, &adopted, saved, config.clone());
     let start = Instant::now();
+    let peering = PeerLink::spawn(Box::new(worker.flow_sync()), events.clone());
     let (published, snapshot) = watch::channel(Arc::new(engine.snapshot(now(start))));
     let (followers, _) = broadcast::channel(KEPT_EVENTS);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -189,6 +212,13 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         next_id: 0,
         owed: Owed::default(),
         manager: Manager::from_environment(),
+        routers,
+        scripts: Scripts::new(events.clone()),
+        hooks: Hooks::spawn(),
+        peering,
+        asked: Asked::default(),
+        boot: boot(),
+        leaving: None,
     };
     // Before anybody is answered: "no such service" would be wrong.
     director.turn(Event::Config(Box::new(config)));
@@ -203,6 +233,28 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "the admin socket ended badly");
     }
     result
+}
+
+/// Has the virtual routers go on before the engine knows anything: with the configured priorities, which it corrects.
+fn begin_early(routers: &Routers, config: &Config) {
+    routers.set(config.vrrps.clone());
+    for vrrp in &config.vrrps {
+        routers.order(
+            vrrp.name.clone(),
+            Order::Policy {
+                priority: vrrp.priority,
+                fault: None,
+                may_preempt: false,
+                withheld: false,
+            },
+        );
+    }
+}
+
+/// A number that no other process of this or another director has.
+fn boot() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one((std::process::id(), SystemTime::now()))
 }
 
 fn now(start: Instant) -> Now {
@@ -276,6 +328,14 @@ struct Director {
     next_id: u64,
     owed: Owed,
     manager: Manager,
+    routers: Routers,
+    scripts: Scripts,
+    hooks: Hooks,
+    peering: PeerLink,
+    asked: Asked,
+    boot: u64,
+    /// The addresses are being handed over, and then the process ends.
+    leaving: Option<oneshot::Receiver<()>>,
 }
 
 impl Director {
@@ -287,6 +347,8 @@ impl Director {
         let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+        // To be replaced: everything stays, and the next process goes on with it.
+        let mut replaced = signal(SignalKind::user_defined1()).context("SIGUSR1")?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // In this loop, so that an engine that hangs does not feed it.
@@ -297,8 +359,13 @@ impl Director {
             let deadline = self.engine.next_deadline(self.now());
             let deadline = deadline.map(|at| tokio::time::Instant::from_std(self.start + at));
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => if self.leave() { break },
+                _ = interrupt.recv() => if self.leave() { break },
+                _ = replaced.recv() => {
+                    self.leave_word().await;
+                    break;
+                }
+                () = left(&mut self.leaving) => break,
                 _ = hangup.recv() => {
                     // A refusal has been said by its event.
                     if let Ok(done) = self.reload() {
@@ -317,7 +384,11 @@ impl Director {
                     self.answer_owed();
                 }
                 Some(request) = requests.recv() => self.answer(request),
-                _ = tick.tick() => self.worker.send(Job::Tick),
+                _ = tick.tick() => {
+                    self.routers.alive();
+                    self.asked.give_up("the peer did not answer in time", false);
+                    self.worker.send(Job::Tick);
+                }
                 () = sleep_until(deadline) => self.turn(Event::Deadline),
                 () = next_tick(&mut watchdog) => self.manager.alive(),
             }
@@ -328,10 +399,41 @@ impl Director {
             }
         }
         self.manager.stopping();
+        self.hooks.finish().await;
         tracing::info!(
             "stopped; the data plane goes on without the controller (mb-lb-ctl detach removes it)"
         );
         Ok(())
+    }
+
+    /// Hands the addresses over. True: there is nothing to wait for, or it is asked for a second time.
+    fn leave(&mut self) -> bool {
+        if self.leaving.is_some() || !self.engine.has_routers() {
+            return true;
+        }
+        self.manager.stopping();
+        self.turn(Event::Leaving);
+        self.leaving = Some(self.routers.leave("stopped"));
+        false
+    }
+
+    /// For the process that is about to take the place of this one.
+    async fn leave_word(&self) {
+        let active = self.routers.active().await;
+        if let Err(error) = resume::save(&self.options.state_dir, active, clock()) {
+            tracing::warn!(%error, "the next process has no word of the virtual routers");
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let identity = self.engine.identity();
+        Hello {
+            name: self.engine.director_name().to_owned(),
+            build: identity.build.clone(),
+            boot: self.boot,
+            config_hash: String::new(),
+            started_ms: identity.started_ms,
+        }
     }
 
     fn now(&self) -> Now {
@@ -366,6 +468,9 @@ impl Director {
 
     /// One turn of the engine, and what follows from it.
     fn turn(&mut self, event: Event) {
+        if self.on_peer_file(&event) {
+            return;
+        }
         if let Event::Applied(refused) = &event {
             self.owed.plan_done(refused.as_deref());
         }
@@ -391,6 +496,17 @@ impl Director {
                 Action::Replies(texts) => replies.push(texts),
                 Action::Reply { id, result } => answers.push((id, result)),
                 Action::Record(event) => self.record(event),
+                Action::Routers(wanted) => self.routers.set(wanted),
+                Action::Router { name, order } => self.routers.order(name, order),
+                Action::Links(names) => self.routers.links(names),
+                Action::Scripts(wanted) => self.scripts.set(wanted),
+                Action::Hook(call) => self.hooks.call(call),
+                Action::PeerLink(peer, established) => {
+                    self.peering
+                        .set(peer.map(|peer| *peer), self.hello(), established);
+                }
+                Action::PeerSend(message) => self.peering.send(message),
+                Action::Carry(vips) => self.peering.carry(vips),
                 Action::Save(saved) => {
                     if let Err(error) = state::save(&self.options.state_dir, &saved) {
                         tracing::error!(%error, "admin states and weights are not saved: a restart will forget them");
@@ -485,6 +601,15 @@ fn parse(text: &str, path: &str) -> Result<(Config, String), String> {
     match parsed.config {
         Some(config) => Ok((config, shown)),
         None => Err(shown),
+    }
+}
+
+/// Ready when the addresses are handed over, or were not to be.
+async fn left(leaving: &mut Option<oneshot::Receiver<()>>) {
+    match leaving {
+        // An error is the routers' thread gone, with them.
+        Some(done) => drop(done.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -33,8 +33,127 @@ pub struct Snapshot {
     /// Servers that were removed from the file and whose flows go on, or ended within the last minute.
     #[serde(default)]
     pub removed: Vec<RemovedView>,
+    /// Virtual routers, in the order of the file.
+    #[serde(default)]
+    pub vrrp: Vec<VrrpView>,
+    /// The other director, where one is configured.
+    #[serde(default)]
+    pub peer: Option<PeerView>,
     /// What an operator has to know now, worst first; empty: all is well.
     pub alarms: Vec<Alarm>,
+}
+
+/// One virtual router.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VrrpView {
+    pub name: String,
+    pub interface: String,
+    pub virtual_router_id: u8,
+    /// 2 or 3.
+    pub version: u8,
+    /// With the length of the prefix.
+    pub addresses: Vec<String>,
+    /// `active`, `backup`, `fault` or `init`.
+    pub role: String,
+    /// Seconds since the role began, and why it did.
+    pub since: u64,
+    pub cause: String,
+    /// As configured, and with tracking.
+    pub base_priority: u8,
+    pub priority: u8,
+    /// Where its adverts come from.
+    pub source: Option<IpAddr>,
+    /// The active director, where it is another one.
+    pub active: Option<ActiveView>,
+    /// A hand-over is under way; it was handed over on purpose, and a weaker peer keeps the addresses.
+    pub leaving: bool,
+    pub aside: bool,
+    pub fault: Option<String>,
+    pub tracks: Vec<TrackView>,
+    /// Adverts of this virtual router that were not as they should be.
+    pub rejections: Vec<RejectionView>,
+    /// Changes of role since the controller started.
+    pub turns: u64,
+    /// Take-overs by this director, newest first, at most 10.
+    pub takeovers: Vec<TakeoverView>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActiveView {
+    pub address: Option<IpAddr>,
+    pub priority: u8,
+    /// Milliseconds since its last advert.
+    pub age_ms: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrackView {
+    pub what: String,
+    pub weight: i16,
+    pub failed: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RejectionView {
+    /// A stable word: `password`, `checksum`, `interval`, ...
+    pub reason: String,
+    pub text: String,
+    pub count: u64,
+    pub source: Option<IpAddr>,
+    /// Seconds since the last.
+    pub age: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TakeoverView {
+    /// Unix time in milliseconds.
+    pub time_ms: u64,
+    pub cause: String,
+    /// How long nobody advertised before: clients were without a director for no longer, unless the network needs longer.
+    pub outage_ms: Option<u64>,
+}
+
+/// The other director.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PeerView {
+    pub address: String,
+    pub connected: bool,
+    /// Seconds since the connection began or ended.
+    pub since: u64,
+    pub name: String,
+    pub build: String,
+    /// Why there is no connection.
+    pub why: Option<String>,
+    /// The peer's flows are held here, and ours there.
+    pub in_sync: bool,
+    pub peer_in_sync: bool,
+    /// Hash of what both ought to have alike, here and there.
+    pub config_hash: String,
+    pub peer_config_hash: Option<String>,
+    /// Name, role and priority of its virtual routers.
+    pub roles: Vec<PeerRoleView>,
+    /// Changes of flows and flows of snapshots.
+    pub sent: u64,
+    pub received: u64,
+    /// Received ones that changed the table; that name what is not configured here; that found the table full.
+    pub applied: u64,
+    pub unplaced: u64,
+    pub full: u64,
+    /// Changes that found the ring buffer full; each time all flows are sent anew.
+    pub lost: u64,
+    /// Flows of the last snapshot that the peer could not place.
+    pub peer_unplaced: u64,
+    pub round_trip_us: Option<u64>,
+    /// Connections and messages that were refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PeerRoleView {
+    pub name: String,
+    pub role: String,
+    pub priority: u8,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

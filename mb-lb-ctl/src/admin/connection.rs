@@ -182,15 +182,17 @@ impl Connection {
             Native::Misused(text) => native::complaint(Code::Usage, &text),
             Native::Snapshot => native::reply(Code::Ok, "", &*snapshot),
             Native::Change(change) => {
-                let server = server_of(&change).clone();
-                if let Err(text) = native::check_server(&snapshot, &server) {
+                let server = server_of(&change).cloned();
+                if let Some(server) = &server
+                    && let Err(text) = native::check_server(&snapshot, server)
+                {
                     return Ok(native::complaint(Code::NotFound, &text));
                 }
                 let by = self.peer().await;
                 let request = |reply| Request::Change { change, by, reply };
                 match self.ask(request).await? {
                     Ok(text) => native::complaint(Code::Ok, &text),
-                    Err(refusal) => native::refusal(&refusal, &server, &snapshot),
+                    Err(refusal) => native::refusal(&refusal, server.as_ref(), &snapshot),
                 }
             }
             Native::Reload => match self.ask(|reply| Request::Reload { reply }).await? {
@@ -205,6 +207,18 @@ impl Connection {
                 Ok(lines) => native::reply(Code::Pending, "", &lines),
                 Err(text) => native::complaint(Code::ConfigErrors, &text),
             },
+            Native::PeerDiff => match self.ask(|reply| Request::PeerDiff { reply }).await? {
+                Ok(lines) if lines.is_empty() => native::reply(Code::Ok, "", &lines),
+                Ok(lines) => native::reply(Code::Pending, "", &lines),
+                Err(text) => native::complaint(Code::Failed, &text),
+            },
+            Native::PeerPush => {
+                let by = self.peer().await;
+                match self.ask(|reply| Request::PeerPush { by, reply }).await? {
+                    Ok(lines) => native::reply(Code::Ok, "", &lines),
+                    Err(text) => native::complaint(Code::Failed, &text),
+                }
+            }
             Native::Events(count) => native::reply(Code::Ok, "", &self.last_events(count).await?),
             Native::Flows { service, limit } => {
                 if let Some(name) = &service
@@ -314,9 +328,10 @@ impl Connection {
     }
 }
 
-fn server_of(change: &Change) -> &ServerRef {
+fn server_of(change: &Change) -> Option<&ServerRef> {
     match change {
-        Change::Admin { server, .. } | Change::Weight { server, .. } => server,
+        Change::Admin { server, .. } | Change::Weight { server, .. } => Some(server),
+        Change::Failover { .. } => None,
     }
 }
 

@@ -123,6 +123,16 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl weight smtp_backend/mb3 5\n  mb-lb-ctl weight smtp_backend/mb3 50%\n  mb-lb-ctl weight smtp_backend/mb3 0    # no new flows"
     )]
     Weight(Weight),
+    /// Give the virtual IPs up politely, and wait until the peer is active
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl failover\n  mb-lb-ctl failover VI_1    # this VRRP instance only\n  mb-lb-ctl failover && apt-get upgrade"
+    )]
+    Failover(Failover),
+    /// Compare the configuration with the other director's, or give it ours
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl peer diff\n  mb-lb-ctl reload && mb-lb-ctl peer push"
+    )]
+    Peer(Peer),
     /// Show changes of state, and follow them
     #[command(
         after_help = "Examples:\n  mb-lb-ctl events -n 20\n  mb-lb-ctl events -f\n  mb-lb-ctl events -f -o json | jq -r .text"
@@ -263,6 +273,28 @@ pub struct Weight {
     /// 0 to 256, or percent of the weight in the file: 50%; 0 takes no new flow
     #[arg(value_name = "N", value_parser = weight)]
     pub weight: engine::Weight,
+}
+
+#[derive(Debug, Args)]
+pub struct Failover {
+    /// VRRP instance [default: all that are active here]
+    pub instance: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Peer {
+    #[command(subcommand)]
+    pub what: PeerCommand,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum PeerCommand {
+    /// Show how the peer's configuration file differs; exit code 9 where it does
+    #[command(after_help = "Examples:\n  mb-lb-ctl peer diff || mb-lb-ctl peer push")]
+    Diff,
+    /// Send our configuration file: the peer checks it, keeps what is its own, and puts it in force
+    #[command(after_help = "Examples:\n  mb-lb-ctl check && mb-lb-ctl peer push")]
+    Push,
 }
 
 #[derive(Debug, Args)]

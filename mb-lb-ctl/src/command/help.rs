@@ -22,7 +22,19 @@ const COMMANDS: &[(&str, &str)] = &[
         "mb-lb events follow [<n>]",
         "show the last <n> events and all that come",
     ),
+    (
+        "mb-lb failover [<instance>]",
+        "hand the addresses over to the peer",
+    ),
     ("mb-lb flows [<bk>] [limit <n>]", "list flows of the table"),
+    (
+        "mb-lb peer diff",
+        "show how the peer's configuration differs",
+    ),
+    (
+        "mb-lb peer push",
+        "give the peer this configuration",
+    ),
     (
         "mb-lb record <bk>/<srv>",
         "show what the kernel holds of a server",

@@ -101,6 +101,8 @@ pub enum Native {
     Snapshot,
     Change(Change),
     Reload,
+    PeerDiff,
+    PeerPush,
     /// With the configuration text, and what to call it in messages.
     Diff {
         text: String,
@@ -120,7 +122,7 @@ pub enum Native {
 }
 
 const USAGE: &str =
-    "expected one of: mb-lb snapshot, set, weight, reload, diff, events, flows, record";
+    "expected one of: mb-lb snapshot, set, weight, failover, reload, diff, peer, events, flows, record";
 
 impl Native {
     /// Understands the words after `mb-lb`.
@@ -146,6 +148,14 @@ impl Native {
                 server: parse_server(server)?,
                 weight: parse_weight(weight)?,
             })),
+            ["failover"] => Ok(Self::Change(Change::Failover { instance: None })),
+            ["failover", instance] => Ok(Self::Change(Change::Failover {
+                instance: Some((*instance).to_owned()),
+            })),
+            ["failover", ..] => Err("usage: mb-lb failover [INSTANCE]"),
+            ["peer", "diff"] => Ok(Self::PeerDiff),
+            ["peer", "push"] => Ok(Self::PeerPush),
+            ["peer", ..] => Err("usage: mb-lb peer diff|push"),
             ["weight", ..] => Err("usage: mb-lb weight SERVICE/SERVER N"),
             ["diff", name @ ..] => payload
                 .map(|text| Self::Diff {
@@ -205,11 +215,16 @@ fn parse_count(word: &str) -> Result<usize, &'static str> {
 }
 
 /// The engine's refusal, with the name that was perhaps meant.
-pub fn refusal(refusal: &Refusal, server: &ServerRef, snapshot: &Snapshot) -> String {
+pub fn refusal(refusal: &Refusal, server: Option<&ServerRef>, snapshot: &Snapshot) -> String {
     match refusal {
-        Refusal::NoSuchService | Refusal::NoSuchServer => {
-            complaint(Code::NotFound, &not_found(snapshot, server))
-        }
+        Refusal::NoSuchService | Refusal::NoSuchServer => match server {
+            Some(server) => complaint(Code::NotFound, &not_found(snapshot, server)),
+            None => complaint(Code::NotFound, &refusal.to_string()),
+        },
+        Refusal::NoInstance(_) => complaint(Code::NotFound, &refusal.to_string()),
+        Refusal::NotActive(_) => complaint(Code::Refused, &refusal.to_string()),
+        Refusal::Stayed(_) => complaint(Code::TimedOut, &refusal.to_string()),
+        Refusal::NotHandedOver(_) => complaint(Code::Failed, &refusal.to_string()),
         Refusal::NotApplied(_) => complaint(Code::Failed, &refusal.to_string()),
     }
 }

@@ -2,10 +2,43 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Config, Secret};
+use super::{CheckKind, Config, Secret};
 use crate::vrrp::packet::PASSWORD;
 
 impl Config {
+    /// As [`Config::hash`], of what both directors of a pair ought to have alike: not who they are, where they listen for
+    /// each other, and which of them is preferred.
+    pub fn shared_hash(&self) -> String {
+        self.shared().hash()
+    }
+
+    /// With what is a director's own taken out.
+    pub fn shared(&self) -> Self {
+        let mut shared = self.clone();
+        shared.director.name.clear();
+        shared.director.interfaces.clear();
+        shared.admin.socket.clear();
+        shared.admin.socket_mode = 0;
+        shared.peer = None;
+        for vrrp in &mut shared.vrrps {
+            vrrp.priority = 0;
+            vrrp.interface.clear();
+            vrrp.source = None;
+            vrrp.unicast_peers.clear();
+            vrrp.track_interfaces.clear();
+        }
+        // What they say in EHLO is the director's name, unless the file has something else.
+        for service in &mut shared.services {
+            if let Some(check) = &mut service.check
+                && let CheckKind::Smtp { helo } = &mut check.kind
+                && *helo == self.director.name
+            {
+                helo.clear();
+            }
+        }
+        shared
+    }
+
     /// 12 hex digits (48 bits of SHA-256) that are equal where the configuration means the same: comments,
     /// formatting, defaults written out, and the order of services, servers, `listen`, interfaces, VRRP instances, their
     /// peers and what they track do not matter. Passwords take part by a digest of the bytes that count.

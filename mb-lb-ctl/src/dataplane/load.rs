@@ -213,6 +213,11 @@ pub fn attached(pins: &Path) -> BTreeMap<u32, Mode> {
     links
 }
 
+/// Whether a program of this layout is on an interface already.
+pub fn is_attached(root: &Path) -> bool {
+    !attached(&pin_dir(root)).is_empty()
+}
+
 /// Names of the interfaces that pinned links below `root` put a program on, whichever layout it has.
 ///
 /// # Errors

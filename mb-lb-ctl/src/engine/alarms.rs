@@ -1,8 +1,11 @@
 //! What an operator has to know now, and what to do about it.
 
+mod pair;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::Now;
 use super::advice;
 use super::core::{Engine, ServiceState};
 use super::server::Standing;
@@ -10,8 +13,9 @@ use crate::snapshot::{AdminState, Alarm, Severity};
 
 impl Engine {
     /// Worst first.
-    pub(super) fn alarms(&self) -> Vec<Alarm> {
+    pub(super) fn alarms(&self, now: Now) -> Vec<Alarm> {
         let mut alarms = self.director_alarms();
+        self.pair_alarms(now, &mut alarms);
         for service in &self.services {
             self.service_alarms(service, &mut alarms);
         }
@@ -105,7 +109,7 @@ impl Engine {
         alarms
     }
 
-    /// VIPs that this host does not have; none before its addresses are known.
+    /// VIPs that this host does not have and no virtual router moves; none before its addresses are known.
     fn missing_vips(&self) -> BTreeSet<IpAddr> {
         let Some(addresses) = &self.addresses else {
             return BTreeSet::new();
@@ -117,6 +121,10 @@ impl Engine {
         listens
             .map(std::net::SocketAddr::ip)
             .filter(|vip| !addresses.contains(vip))
+            .filter(|vip| {
+                let moved = self.config.vrrps.iter().flat_map(|vrrp| &vrrp.addresses);
+                !moved.into_iter().any(|moved| moved.address == *vip)
+            })
             .collect()
     }
 

@@ -1,7 +1,9 @@
 //! What an operator asks for at run time.
 
 use super::core::Engine;
+use super::server::ServerState;
 use super::{Action, Change, Now, Refusal, Weight};
+use crate::config;
 use crate::snapshot::AdminState;
 
 impl Engine {
@@ -12,7 +14,10 @@ impl Engine {
         now: Now,
         actions: &mut Vec<Action>,
     ) -> Result<String, Refusal> {
-        let (Change::Admin { server: target, .. } | Change::Weight { server: target, .. }) = change;
+        let (Change::Admin { server: target, .. } | Change::Weight { server: target, .. }) = change
+        else {
+            return Err(Refusal::NoInstance(String::new()));
+        };
         if !self
             .services
             .iter()
@@ -29,26 +34,7 @@ impl Engine {
                 if from == *state && (same_reason || from == AdminState::Ready) {
                     return Ok(format!("{subject}: {} already", admin_word(from)));
                 }
-                if from != *state {
-                    server.since = now.since_start;
-                }
-                server.admin = *state;
-                server.by = by.to_owned();
-                server.reason.clone_from(reason);
-                if *state == AdminState::Ready {
-                    server.by.clear();
-                    server.reason.clear();
-                }
-                if from == AdminState::Maint && *state != AdminState::Maint {
-                    // Nobody looked at it meanwhile.
-                    server.forget(now);
-                }
-                if from != AdminState::Ready
-                    && *state == AdminState::Ready
-                    && !service.slow_start.is_zero()
-                {
-                    server.ramp.start(now.since_start);
-                }
+                set_admin(server, &service, *state, by, reason, now);
                 let why = if reason.is_empty() {
                     String::new()
                 } else {
@@ -60,6 +46,7 @@ impl Engine {
                     admin_word(*state)
                 )
             }
+            Change::Failover { .. } => return Err(Refusal::NoInstance(String::new())),
             Change::Weight { weight, .. } => {
                 let from = server.weight;
                 let to = match weight {
@@ -78,11 +65,41 @@ impl Engine {
         };
         let kind = match change {
             Change::Admin { state, .. } => admin_word(*state),
-            Change::Weight { .. } => "weight",
+            Change::Weight { .. } | Change::Failover { .. } => "weight",
         };
+        self.tell_peer_of(target, now, actions);
         self.record(now, &subject, kind, text.clone(), actions);
         self.tell_usable(now, actions);
         Ok(format!("{subject}: {text}"))
+    }
+}
+
+/// Gives a server the state that an operator wants, with all that follows.
+pub(super) fn set_admin(
+    server: &mut ServerState,
+    service: &config::Service,
+    state: AdminState,
+    by: &str,
+    reason: &str,
+    now: Now,
+) {
+    let from = server.admin;
+    if from != state {
+        server.since = now.since_start;
+    }
+    server.admin = state;
+    by.clone_into(&mut server.by);
+    reason.clone_into(&mut server.reason);
+    if state == AdminState::Ready {
+        server.by.clear();
+        server.reason.clear();
+    }
+    if from == AdminState::Maint && state != AdminState::Maint {
+        // Nobody looked at it meanwhile.
+        server.forget(now);
+    }
+    if from != AdminState::Ready && state == AdminState::Ready && !service.slow_start.is_zero() {
+        server.ramp.start(now.since_start);
     }
 }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 
 use super::indices::Indices;
+use super::peering::PeerState;
+use super::routers::{RouterState, Scripts};
 use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
 use super::{
-    Action, Attached, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, SavedServer,
+    Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, SavedServer,
     SavedState, ServerRef,
 };
 use crate::config::{self, Config};
@@ -73,20 +75,29 @@ pub struct Engine {
     table_full_at: Option<Duration>,
     seq: u64,
     /// What was last sent out, so that only changes are.
-    sent: Sent,
+    pub(super) sent: Sent,
     /// Servers of the plans that are on their way to the kernel, oldest first.
     in_flight: VecDeque<BTreeMap<u32, Record>>,
     /// Servers as the kernel has them, as far as it has said so.
     in_kernel: BTreeMap<u32, Record>,
+    pub(super) routers: Vec<RouterState>,
+    /// Tracked interfaces that are there: up or down.
+    pub(super) links: BTreeMap<String, bool>,
+    pub(super) scripts: Scripts,
+    pub(super) peer: PeerState,
+    /// Of what both directors ought to have alike.
+    pub(super) shared_hash: String,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Sent {
+pub(super) struct Sent {
     desired: Option<Desired>,
     checks: Option<Vec<CheckTask>>,
     neighbours: Option<Vec<IpAddr>>,
     replies: Option<Vec<(SocketAddr, String)>>,
     saved: Option<SavedState>,
+    pub(super) routers: Option<Vec<config::Vrrp>>,
+    pub(super) peer: Option<(config::Peer, Duration)>,
 }
 
 impl Engine {
@@ -137,7 +148,24 @@ impl Engine {
             counted_at: None,
             table_full_at: None,
             seq: 0,
+            routers: Vec::new(),
+            links: BTreeMap::new(),
+            scripts: Scripts::new(),
+            peer: PeerState::default(),
+            shared_hash: String::new(),
         }
+    }
+
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub fn director_name(&self) -> &str {
+        &self.config.director.name
+    }
+
+    pub const fn has_routers(&self) -> bool {
+        !self.routers.is_empty()
     }
 
     /// One turn.
@@ -170,6 +198,11 @@ impl Engine {
             Event::Neighbour { address, neighbour } => {
                 self.on_neighbour(address, &neighbour, now, &mut actions)
             }
+            Event::Change {
+                id,
+                change: Change::Failover { instance },
+                by,
+            } => self.on_failover(id, instance.as_deref(), &by, now, &mut actions),
             Event::Change { id, change, by } => {
                 let result = self.on_change(&change, &by, now, &mut actions);
                 actions.push(Action::Reply { id, result });
@@ -190,13 +223,28 @@ impl Engine {
             } => self.on_interfaces(attached, error, now, &mut actions),
             Event::RepliesFailed(failed) => self.mute = failed.into_iter().collect(),
             Event::Addresses(addresses) => self.addresses = Some(addresses),
+            Event::Router { name, report } => self.on_report(&name, report, now, &mut actions),
+            Event::RouterView { name, view, at } => self.on_router_view(&name, *view, at),
+            Event::RouterFailed { name, why } => {
+                self.on_router_failed(&name, why, now, &mut actions)
+            }
+            Event::Links(links) => self.links = links,
+            Event::Script {
+                instance,
+                script,
+                failed,
+            } => {
+                self.scripts.insert((instance, script), failed);
+            }
+            Event::Peer(event) => self.on_peer(event, now, &mut actions),
+            Event::Leaving => self.on_leaving(&mut actions),
             Event::Deadline => {}
         }
         self.settle(now, &mut actions);
         actions
     }
 
-    /// When a weight that is ramping up changes next.
+    /// When a weight that is ramping up changes next, or two active directors are looked at again.
     pub fn next_deadline(&self, now: Now) -> Option<Duration> {
         self.services
             .iter()
@@ -207,6 +255,7 @@ impl Engine {
                         .next_deadline(service.config.slow_start, now.since_start)
                 })
             })
+            .chain(self.split_deadline())
             .min()
     }
 
@@ -245,6 +294,8 @@ impl Engine {
         let held = self.held();
         self.full_names.retain(|hash, _| held.contains(hash));
         self.config_hash = config.hash();
+        self.shared_hash = config.shared_hash();
+        self.on_routers_config(&config.vrrps, now);
         self.reload_error = None;
         if !unchanged {
             let text = format!("configuration {} in force", self.config_hash);
@@ -299,6 +350,11 @@ impl Engine {
             }) {
                 new.restore(saved);
             }
+            let changed = self.sent.saved.as_ref().and_then(|saved| {
+                let name = format!("{}/{}", service.name, server.name);
+                saved.changed.get(&name).copied()
+            });
+            new.changed_ms = changed.unwrap_or_default();
             if let Some(neighbour) = self.neighbours.get(&server.address) {
                 new.on_neighbour(neighbour.clone());
             }
@@ -546,6 +602,8 @@ impl Engine {
             actions.push(Action::Save(saved.clone()));
             self.sent.saved = Some(saved);
         }
+        self.settle_routers(now, actions);
+        self.settle_peer(now, actions);
         // Before it is known where the program is attached, nothing is changed in the kernel: what an earlier
         // controller left there goes on as it is.
         if !self.attach_known {
@@ -594,7 +652,26 @@ impl Engine {
                 .filter(|(hash, _)| held.contains(hash))
                 .map(|(_, name)| name.clone())
                 .collect(),
+            changed: self.changed(),
         }
+    }
+
+    /// When operators last changed servers; of no interest where nobody else has them.
+    fn changed(&self) -> BTreeMap<String, u64> {
+        if self.config.peer.is_none() {
+            return BTreeMap::new();
+        }
+        let of = |service: &ServiceState, server: &ServerState| {
+            let name = format!("{}/{}", service.config.name, server.config.name);
+            (server.changed_ms != 0).then_some((name, server.changed_ms))
+        };
+        self.services
+            .iter()
+            .flat_map(|service| {
+                let servers = service.servers.iter();
+                servers.filter_map(move |server| of(service, server))
+            })
+            .collect()
     }
 
     /// Hashes of the names of all servers that the kernel is to hold.

@@ -23,6 +23,8 @@ pub struct ServerState {
     pub admin: AdminState,
     pub by: String,
     pub reason: String,
+    /// When an operator last changed it, on either director: Unix time in milliseconds, 0 is never.
+    pub changed_ms: u64,
     /// As set now; equal to the configured one unless an operator changed it.
     pub weight: u16,
     pub health: Health,
@@ -86,6 +88,7 @@ impl ServerState {
             admin: AdminState::Ready,
             by: String::new(),
             reason: String::new(),
+            changed_ms: 0,
             weight: server.weight,
             health: Health::new(rise, fall, now.since_start),
             ramp: SlowStart::default(),

@@ -1,5 +1,7 @@
 //! The snapshot: policy state and last counts, as plain values.
 
+mod pair;
+
 use std::net::Ipv6Addr;
 
 use mb_lb_common::Reason;
@@ -33,7 +35,9 @@ impl Engine {
                 .map(|service| self.service_view(service, now))
                 .collect(),
             removed: self.removed(),
-            alarms: self.alarms(),
+            vrrp: self.vrrp_views(now),
+            peer: self.peer_view(now),
+            alarms: self.alarms(now),
         }
     }
 

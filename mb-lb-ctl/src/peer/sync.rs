@@ -98,7 +98,7 @@ pub enum PeerEvent {
 pub struct Peering {
     messages: mpsc::Sender<Message>,
     carried: watch::Sender<BTreeSet<IpAddr>>,
-    hello: watch::Sender<Hello>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl Peering {
@@ -118,9 +118,12 @@ impl Peering {
         });
     }
 
-    /// What is said of ourselves when a connection begins.
-    pub fn introduce(&self, hello: Hello) {
-        self.hello.send_replace(hello);
+    /// Ends the thread, and returns when its port and the ring buffer are free. Blocks for less than a second.
+    pub fn end(self) {
+        drop(self.messages);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of flow sync panicked");
+        }
     }
 }
 
@@ -137,8 +140,7 @@ pub fn spawn(
 ) -> io::Result<Peering> {
     let (messages, queue) = mpsc::channel(MESSAGES);
     let (carried, carries) = watch::channel(BTreeSet::new());
-    let (hello, introduction) = watch::channel(hello);
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("peer".to_owned())
         .spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -152,6 +154,7 @@ pub fn spawn(
                 }
             };
             LocalSet::new().block_on(&runtime, async {
+                let (_hello, introduction) = watch::channel(hello);
                 let (link, incoming) = link::spawn(settings, introduction);
                 let fd = flows.events_fd();
                 let shared = Rc::new(Shared {
@@ -168,7 +171,7 @@ pub fn spawn(
     Ok(Peering {
         messages,
         carried,
-        hello,
+        thread,
     })
 }
 
@@ -451,8 +454,9 @@ async fn send(
             return shared.failed("changes of flows are not sent", &error.into_parts().1);
         }
     };
+    let lost = shared.flows.borrow().lost().unwrap_or_default();
     let mut sender = Sender {
-        lost: shared.flows.borrow().lost().unwrap_or_default(),
+        lost,
         carries: shared.carries.clone(),
         shared,
         outgoing,

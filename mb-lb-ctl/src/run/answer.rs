@@ -38,6 +38,8 @@ impl Director {
                     .map(|(config, _)| self.engine.preview(&config, self.now()));
                 let _sent = reply.send(result);
             }
+            Request::PeerDiff { reply } => self.peer_diff(reply),
+            Request::PeerPush { by, reply } => self.peer_push(by, reply),
             Request::Events { after, reply } => {
                 let events = self
                     .kept

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, XdpMode};
-use crate::dataplane::{Dataplane, FlowEntry, LoadError};
+use crate::dataplane::{Dataplane, FlowEntry, FlowSync, LoadError};
 use crate::engine::{Attached, Event};
 use crate::net::{self, Interface};
 use crate::plan::Desired;
@@ -29,6 +29,10 @@ pub enum Job {
     Flows {
         limit: usize,
         done: Box<dyn FnOnce(Result<Vec<FlowEntry>, LoadError>) + Send>,
+    },
+    /// Handles of their own on the flows.
+    FlowSync {
+        done: Box<dyn FnOnce(Result<FlowSync, LoadError>) + Send>,
     },
     Record {
         index: u32,
@@ -79,6 +83,24 @@ impl Worker {
         let _queued = self.jobs.send(job);
     }
 
+    /// Has handles made for flow sync; blocks until the thread has done so.
+    pub fn flow_sync(&self) -> impl Fn() -> Result<FlowSync, String> + Send + Sync + 'static {
+        let jobs = self.jobs.clone();
+        move || {
+            let (sender, made) = blocking::channel();
+            let done = Box::new(move |made| {
+                // Who asked may have given up.
+                let _sent = sender.send(made);
+            });
+            jobs.send(Job::FlowSync { done })
+                .map_err(|_| "the data plane's thread has ended".to_owned())?;
+            let made = made
+                .recv()
+                .map_err(|_| "the data plane's thread has ended".to_owned())?;
+            made.map_err(|error: LoadError| error.to_string())
+        }
+    }
+
     /// Attaches to the interfaces that this configuration asks for, now and whenever they change. `number` comes back
     /// with every [`Event::Interfaces`] that follows from it.
     pub fn attach(&self, number: u64, config: Config) {
@@ -124,6 +146,10 @@ fn work(
             }
             Job::Flows { limit, done } => {
                 done(dataplane.flows(limit));
+                None
+            }
+            Job::FlowSync { done } => {
+                done(dataplane.flow_sync());
                 None
             }
             Job::Record { index, done } => {

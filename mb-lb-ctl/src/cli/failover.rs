@@ -1,0 +1,34 @@
+//! `failover`: the addresses go to the peer, politely.
+
+use std::time::Instant;
+
+use crate::cli::args::{Failover, Global};
+use crate::cli::client::Client;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{emit, say};
+use crate::command::line::quote;
+
+pub fn run(global: &Global, args: &Failover) -> Result<Exit, Failure> {
+    let client = Client::changing(global);
+    let mut request = "mb-lb failover".to_owned();
+    if let Some(instance) = &args.instance {
+        request.push(' ');
+        request.push_str(&quote(instance));
+    }
+    say("handing over: this director goes on serving until the peer is heard");
+    let begun = Instant::now();
+    let message = client.tell(&request).map_err(|failure| {
+        let next = match failure.exit {
+            Exit::Refused => "mb-lb-ctl status",
+            Exit::TimedOut => "look at the other director: mb-lb-ctl status there",
+            _ => "",
+        };
+        failure.next(next)
+    })?;
+    emit(&format!(
+        "{message} (after {} ms)\n",
+        begun.elapsed().as_millis()
+    ))?;
+    say("undo: mb-lb-ctl failover on the other director");
+    Ok(Exit::Ok)
+}
