@@ -12,6 +12,7 @@ mod fields;
 mod hash;
 mod mask;
 mod model;
+mod peer;
 mod render;
 pub mod schema;
 mod service;
@@ -53,7 +54,7 @@ impl Parsed {
 }
 
 /// Sections whose keys are known and checked, but which this build does not run yet.
-const LATER: [&str; 1] = ["vrrp"];
+const LATER: [&str; 2] = ["vrrp", "peer"];
 
 /// Reads a whole file. `host_name` is the name of the director where the file gives none. What this build does not run is
 /// refused, so that nobody relies on it.
@@ -75,7 +76,8 @@ fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
     let section = root.get("service");
     let drafts = service::services(section.as_ref(), &director.name, &mut reporter);
     let vrrps = vrrp::vrrps(root.get("vrrp").as_ref(), &mut reporter);
-    crosscheck::crosscheck(&drafts, &vrrps, &mut reporter);
+    let peer = peer::peer(root.get("peer").as_ref(), &mut reporter);
+    crosscheck::crosscheck(&drafts, &vrrps, peer.as_ref(), &mut reporter);
     let no_service = section.as_ref().is_none_or(|section| match section.value {
         DeValue::Table(table) => table.is_empty(),
         _ => false,
@@ -106,7 +108,7 @@ fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
         admin,
         services: drafts.into_iter().map(|draft| draft.service).collect(),
         vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
-        peer: None,
+        peer: peer.and_then(peer::Draft::peer),
     });
     Parsed {
         config,

@@ -2,6 +2,7 @@
 
 mod bad_values;
 mod good;
+mod peer;
 mod properties;
 mod together;
 mod vrrp;
@@ -21,6 +22,14 @@ const VRRP: &str = "\
 interface = \"eth0\"
 virtual_router_id = 51
 addresses = \"192.168.1.100/24\"
+";
+
+/// The smallest `[peer]`.
+const PEER: &str = "\
+[peer]
+listen = \"192.168.1.10:8405\"
+address = \"192.168.1.11:8405\"
+key_file = \"/etc/mb-lb/peer.key\"
 ";
 
 fn diagnose(source: &str) -> Vec<Diagnostic> {
@@ -45,16 +54,14 @@ fn accept(source: &str) -> Config {
 
 #[test]
 fn what_this_build_does_not_run_is_refused() {
-    let source = format!(
-        "{SERVICE}\n[vrrp.VI_1]\ninterface = \"eth0\"\nvirtual_router_id = 51\naddresses = [\"192.168.1.100/24\"]\n"
-    );
-    assert_eq!(parse_ahead(&source, "lb1").errors(), 0);
-    let parsed = parse(&source, "lb1");
-    assert_eq!(parsed.config, None);
-    let codes: Vec<_> = parsed.diagnostics.iter().map(|d| d.code).collect();
-    assert_eq!(codes, [Code::NotInThisBuild]);
-    assert_eq!(
-        parsed.diagnostics[0].message,
-        "`vrrp` is checked, but not in this build of mb-lb yet"
-    );
+    for (section, name) in [(VRRP, "vrrp"), (PEER, "peer")] {
+        let source = format!("{SERVICE}{section}");
+        assert_eq!(parse_ahead(&source, "lb1").errors(), 0);
+        let parsed = parse(&source, "lb1");
+        assert_eq!(parsed.config, None);
+        let codes: Vec<_> = parsed.diagnostics.iter().map(|d| d.code).collect();
+        assert_eq!(codes, [Code::NotInThisBuild]);
+        let message = format!("`{name}` is checked, but not in this build of mb-lb yet");
+        assert_eq!(parsed.diagnostics[0].message, message);
+    }
 }
