@@ -15,6 +15,7 @@ mod exit;
 pub mod format;
 pub mod list;
 mod output;
+mod peer_key;
 mod privilege;
 mod reload;
 mod run;
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
         ),
         Command::Weight(args) => change::weight(&cli.global, args),
         Command::Events(args) => events::run(&cli.global, args),
+        Command::PeerKey(args) => peer_key::run(args),
         Command::Detach(args) => detach::run(&cli.global, args),
     };
     exit::code(ended, output::style_of_stderr(cli.global.color))

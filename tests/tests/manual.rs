@@ -147,7 +147,7 @@ fn every_example_configuration_is_good() {
         for example in text.split("```toml\n").skip(1) {
             let example = example.split("```").next().unwrap_or_default();
             // What is documented before this build runs it.
-            let parsed = match example.contains("[vrrp.") {
+            let parsed = match example.contains("[vrrp.") || example.contains("[peer]") {
                 true => config::parse_ahead(example, "lb1"),
                 false => config::parse(example, "lb1"),
             };
@@ -155,7 +155,7 @@ fn every_example_configuration_is_good() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 4);
+    assert_eq!(examples, 5);
 }
 
 #[test]
