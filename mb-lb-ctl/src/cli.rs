@@ -17,6 +17,7 @@ pub mod format;
 pub mod list;
 mod output;
 mod peer;
+mod peer_key;
 mod privilege;
 mod reload;
 mod run;
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Failover(args) => failover::run(&cli.global, args),
         Command::Peer(args) => peer::run(&cli.global, args),
         Command::Events(args) => events::run(&cli.global, args),
+        Command::PeerKey(args) => peer_key::run(args),
         Command::Detach(args) => detach::run(&cli.global, args),
     };
     exit::code(ended, output::style_of_stderr(cli.global.color))

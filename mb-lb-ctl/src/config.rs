@@ -13,6 +13,7 @@ mod fields;
 mod hash;
 mod mask;
 mod model;
+mod peer;
 mod render;
 pub mod schema;
 mod service;
@@ -54,21 +55,8 @@ impl Parsed {
     }
 }
 
-/// Sections whose keys are known and checked, but which this build does not run yet.
-const LATER: [&str; 0] = [];
-
-/// Reads a whole file. `host_name` is the name of the director where the file gives none. What this build does not run is
-/// refused, so that nobody relies on it.
+/// Reads a whole file. `host_name` is the name of the director where the file gives none.
 pub fn parse(source: &str, host_name: &str) -> Parsed {
-    read(source, host_name, &LATER)
-}
-
-/// As [`parse`], for tools: sections that this build does not run are read too.
-pub fn parse_ahead(source: &str, host_name: &str) -> Parsed {
-    read(source, host_name, &[])
-}
-
-fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
     let mut reporter = Reporter::new(source);
     let (table, damage) = syntax::read(source, &mut reporter);
     let root = Fields::open(&schema::ROOT, String::new(), &table, &mut reporter);
@@ -77,7 +65,8 @@ fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
     let section = root.get("service");
     let drafts = service::services(section.as_ref(), &director.name, &mut reporter);
     let vrrps = vrrp::vrrps(root.get("vrrp").as_ref(), &mut reporter);
-    crosscheck::crosscheck(&drafts, &vrrps, &mut reporter);
+    let peer = peer::peer(root.get("peer").as_ref(), &mut reporter);
+    crosscheck::crosscheck(&drafts, &vrrps, peer.as_ref(), &mut reporter);
     let no_service = section.as_ref().is_none_or(|section| match section.value {
         DeValue::Table(table) => table.is_empty(),
         _ => false,
@@ -93,14 +82,6 @@ fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
         let finding = Finding::new(Code::NoService, span, "there is no service");
         reporter.push(finding.help("add [service.NAME] with `listen` and `servers`"));
     }
-    for section in refused.iter().filter_map(|section| root.get(section)) {
-        let message = format!(
-            "`{}` is checked, but not in this build of mb-lb yet",
-            section.path
-        );
-        let finding = Finding::new(Code::NotInThisBuild, section.key_span, message);
-        reporter.push(finding.help("remove it; nothing in the file is ignored silently"));
-    }
     reporter.retain(|finding| !damage.explains(finding));
 
     let config = (!reporter.has_errors()).then(|| Config {
@@ -108,7 +89,7 @@ fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
         admin,
         services: drafts.into_iter().map(|draft| draft.service).collect(),
         vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
-        peer: None,
+        peer: peer.and_then(peer::Draft::peer),
     });
     Parsed {
         config,

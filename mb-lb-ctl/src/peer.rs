@@ -1,13 +1,23 @@
 //! The other director: one encrypted connection, over which the two tell each other what they do.
+//!
+//! [`message`] and [`frame`] are pure. [`link`] is what is used; the tasks behind it are drawn there.
 
+mod connection;
+pub mod frame;
+mod handshake;
+mod keeper;
 pub mod key;
 pub mod link;
 pub mod message;
+mod queue;
 pub mod stats;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use key::{Key, KeyError};
-pub use link::{Incoming, Link, NotSent, Outgoing, Settings, Timing, Why, spawn};
+pub use link::{Incoming, Link, Settings, Timing, Why, spawn};
 pub use message::{AdminEntry, FlowChange, FlowKind, Hello, Message, RoleOf, Status};
+pub use queue::{NotSent, Outgoing};
 pub use stats::{RefusedReason, Stats};
 pub use sync::{PeerEvent, Peering, SyncReport};

@@ -279,6 +279,7 @@ fn stronger_preempts_keepalived_and_hands_over_to_it() -> Result<()> {
     wait_holders(&lab, [true, false])?;
     ours.tell(Command::Resign {
         why: "rehearsal".to_owned(),
+        aside: true,
     })?;
     let cause = ours.wait_role(Role::Backup)?;
     assert!(matches!(cause, Cause::HandedOver { .. }), "{cause:?}");
@@ -509,6 +510,7 @@ fn version_3_with_keepalived_over_ipv4_in_tenths_of_a_second() -> Result<()> {
     // It hears us and waits; then it is given the address.
     ours.tell(Command::Resign {
         why: "rehearsal".to_owned(),
+        aside: true,
     })?;
     ours.wait_role(Role::Backup)?;
     wait_holders(&lab, [false, true])

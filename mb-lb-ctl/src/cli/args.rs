@@ -138,6 +138,11 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl events -n 20\n  mb-lb-ctl events -f\n  mb-lb-ctl events -f -o json | jq -r .text"
     )]
     Events(Events),
+    /// Make a key for the link between two directors
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl peer-key -o /etc/mb-lb/peer.key\n  scp -p /etc/mb-lb/peer.key lb2:/etc/mb-lb/peer.key    # the other director needs the same\n  mb-lb-ctl peer-key    # to stdout, for a tool that keeps secrets"
+    )]
+    PeerKey(PeerKey),
     /// Take the data plane out of the kernel: program, maps and flows
     #[command(
         after_help = "Examples:\n  systemctl stop mb-lb && mb-lb-ctl detach\n  mb-lb-ctl detach --force    # although the daemon runs; its flows are lost"
@@ -307,6 +312,13 @@ pub struct Events {
     pub lines: usize,
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     pub output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub struct PeerKey {
+    /// Write it to this file, which must not exist, readable for its owner only [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

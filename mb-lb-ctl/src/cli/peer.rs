@@ -19,7 +19,12 @@ fn diff(global: &Global) -> Result<Exit, Failure> {
     } else {
         say("what peer push would change here, were it said on the peer:");
     }
-    emit(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    emit(
+        &lines
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect::<String>(),
+    )?;
     Ok(exit)
 }
 
@@ -27,7 +32,14 @@ fn push(global: &Global) -> Result<Exit, Failure> {
     let (_, lines): (Exit, Vec<String>) = Client::changing(global)
         .ask("mb-lb peer push")
         .map_err(|failure| failure.next("mb-lb-ctl peer diff"))?;
-    say("the peer has taken the configuration and put it in force; its file before is beside it (.toml.before-push)");
-    emit(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    say(
+        "the peer has taken the configuration and put it in force; its file before is beside it (.toml.before-push)",
+    );
+    emit(
+        &lines
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect::<String>(),
+    )?;
     Ok(Exit::Ok)
 }

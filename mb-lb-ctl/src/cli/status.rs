@@ -1,5 +1,7 @@
 //! `status`: one screen that says what is so, why, and what to do next.
 
+mod pair;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -39,6 +41,7 @@ pub fn degraded(snapshot: &Snapshot) -> bool {
 pub fn render(snapshot: &Snapshot, style: Style) -> String {
     let mut text = String::new();
     director(&mut text, snapshot, style);
+    pair::render(&mut text, snapshot, style);
     for service in &snapshot.services {
         let gone = state::lingering(snapshot).filter(|server| server.service == service.name);
         service_tree(&mut text, service, &gone.collect::<Vec<_>>(), style);

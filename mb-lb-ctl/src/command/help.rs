@@ -31,10 +31,7 @@ const COMMANDS: &[(&str, &str)] = &[
         "mb-lb peer diff",
         "show how the peer's configuration differs",
     ),
-    (
-        "mb-lb peer push",
-        "give the peer this configuration",
-    ),
+    ("mb-lb peer push", "give the peer this configuration"),
     (
         "mb-lb record <bk>/<srv>",
         "show what the kernel holds of a server",

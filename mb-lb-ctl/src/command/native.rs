@@ -121,8 +121,7 @@ pub enum Native {
     Misused(String),
 }
 
-const USAGE: &str =
-    "expected one of: mb-lb snapshot, set, weight, failover, reload, diff, peer, events, flows, record";
+const USAGE: &str = "expected one of: mb-lb snapshot, set, weight, failover, reload, diff, peer, events, flows, record";
 
 impl Native {
     /// Understands the words after `mb-lb`.

@@ -16,6 +16,8 @@ enum Whose {
     Virtual,
     /// One end of adverts. Link-local as well.
     Director,
+    /// One end of the link between directors.
+    End,
 }
 
 impl Whose {
@@ -26,7 +28,7 @@ impl Whose {
             Self::Server => {
                 "write the server's address on the segment that it shares with the director"
             }
-            Self::Director => "write an address of the director itself",
+            Self::Director | Self::End => "write an address of the director itself",
         }
     }
 }
@@ -146,6 +148,64 @@ pub(super) fn director_address(text: &str) -> Result<IpAddr, Fault> {
     }
     let shape = "write an address such as \"192.168.1.11\" or \"fe80::11\"";
     Err(bad_address(text, "; VRRP has no ports").unwrap_or_else(|fault| fault.help(shape)))
+}
+
+/// One end of the link between two directors: address and port.
+pub(super) fn director_end(text: &str) -> Result<SocketAddr, Fault> {
+    match text.parse::<SocketAddr>() {
+        Ok(SocketAddr::V6(v6)) if v6.scope_id() != 0 => Err(scoped(text)),
+        Ok(end) if end.port() == 0 => Err(Fault::new(
+            Code::BadAddress,
+            format!("has port 0: {}", quote(text)),
+        )
+        .help("ports are 1 to 65535")),
+        Ok(end) => usable(end.ip(), Whose::End).map(|()| end),
+        Err(_) => Err(bad_end(text)),
+    }
+}
+
+fn bad_end(text: &str) -> Fault {
+    let fault = |phrase: &str| {
+        let phrase = format!("{phrase}: {}", quote(text));
+        Fault::new(Code::BadAddress, phrase)
+    };
+    let shape =
+        "write address and port: \"192.168.1.10:8405\", or \"[2001:db8::10]:8405\" for IPv6";
+    if let Some((_, rest)) = text.split_once("://") {
+        let help = rest
+            .parse::<SocketAddr>()
+            .map_or_else(|_| shape.to_owned(), |end| format!("write \"{end}\""));
+        return fault("has a scheme").help(help);
+    }
+    if let Some(fault) = prefix(text, Some(":8405")) {
+        return fault;
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        let whole = SocketAddr::new(address, 8405);
+        if let (Ok(host), Ok(1..), true) = (
+            host.parse::<Ipv6Addr>(),
+            port.parse::<u16>(),
+            port.len() == 4,
+        ) {
+            let help =
+                format!("write \"[{host}]:{port}\", or \"{whole}\" if all of it is the address");
+            return fault("needs brackets round its IPv6 address").help(help);
+        }
+        let help = format!("write the port too, such as \"{whole}\"");
+        return fault("has no port").help(help);
+    }
+    let known = host.trim_start_matches('[').trim_end_matches(']');
+    if known.parse::<IpAddr>().is_ok() && !port.is_empty() {
+        return fault("has a port that is none").help("ports are 1 to 65535");
+    }
+    if !text.is_empty() && (host.is_empty() || host == "*") {
+        return fault("has no address").help(Whose::End.meant());
+    }
+    unresolved(host)
+        .unwrap_or_else(|| fault("is not an address and port"))
+        .help(shape)
 }
 
 /// Address of `[vrrp.NAME]`, with the prefix of its network or without.
@@ -293,7 +353,7 @@ fn usable(address: IpAddr, whose: Whose) -> Result<(), Fault> {
         Err(Fault::new(Code::BadAddress, phrase).help(help))
     };
     let one = whose.meant();
-    let anywhere = matches!(whose, Whose::Listen | Whose::Server);
+    let anywhere = matches!(whose, Whose::Listen | Whose::Server | Whose::End);
     match address {
         _ if address.is_unspecified() => fault("the unspecified address", one),
         _ if address.is_multicast() => fault("a multicast address", one),
@@ -422,6 +482,33 @@ mod tests {
             text += &format!(
                 "director {case:?} {}\n",
                 said(director_address(case).expect_err(case))
+            );
+        }
+        for case in [
+            "",
+            ":8405",
+            "*:8405",
+            "8405",
+            "lb2",
+            "lb2:8405",
+            "192.168.1.11",
+            "192.168.1.11:0",
+            "192.168.1.11:65536",
+            "192.168.1.11/24",
+            "2001:db8::11",
+            "[2001:db8::11]",
+            "2001:db8::11:8405",
+            "[fe80::11%2]:8405",
+            "[fe80::11]:8405",
+            "[::ffff:10.0.0.1]:8405",
+            "0.0.0.0:8405",
+            "[::]:8405",
+            "127.0.0.1:8405",
+            "tcp://192.168.1.11:8405",
+        ] {
+            text += &format!(
+                "end {case:?} {}\n",
+                said(director_end(case).expect_err(case))
             );
         }
         for case in [

@@ -1,4 +1,4 @@
-//! What can only be seen across services, servers and VRRP instances.
+//! What can only be seen across services, servers, VRRP instances and the peer.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,9 +8,14 @@ use mb_lb_common::{MAX_LISTENS, MAX_SERVERS, MAX_SERVERS_PER_SERVICE, MAX_SERVIC
 
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::service::Draft;
-use super::vrrp;
+use super::{peer, vrrp};
 
-pub(super) fn crosscheck(drafts: &[Draft], vrrps: &[vrrp::Draft], reporter: &mut Reporter<'_>) {
+pub(super) fn crosscheck(
+    drafts: &[Draft],
+    vrrps: &[vrrp::Draft],
+    peer: Option<&peer::Draft>,
+    reporter: &mut Reporter<'_>,
+) {
     limits(drafts, reporter);
     let mut vips = listens(drafts, reporter);
     for draft in vrrps {
@@ -25,6 +30,9 @@ pub(super) fn crosscheck(drafts: &[Draft], vrrps: &[vrrp::Draft], reporter: &mut
         }
     }
     vrrp::together(vrrps, drafts, reporter);
+    if let Some(peer) = peer {
+        peer::crosscheck(peer, &vips, reporter);
+    }
 }
 
 fn limits(drafts: &[Draft], reporter: &mut Reporter<'_>) {

@@ -69,6 +69,7 @@ codes! {
     DuplicateRouter = "E029", Error, "two VRRP instances are one virtual router";
     UnknownService = "E030", Error, "a service that does not exist";
     TooFewServers = "E031", Error, "more servers are to be up than there are";
+    BadKey = "E032", Error, "not a key of the link between directors";
     AllWeightsZero = "W101", Warning, "no server takes new flows";
     OnlyBackups = "W102", Warning, "all servers are backups";
     SingleServer = "W103", Warning, "one server only";

@@ -69,6 +69,9 @@ impl Config {
                 hasher.update(Sha256::digest(&text.as_bytes()[..counts]));
             }
         }
+        if let Some(Secret::Text(key)) = canonical.peer.as_ref().map(|peer| &peer.key) {
+            hasher.update(Sha256::digest(key));
+        }
         let digest = hasher.finalize();
         digest
             .iter()

@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use super::schema;
 
-/// Keys whose values are passwords.
-const SECRET: [&str; 2] = ["auth_pass", "password"];
+/// Keys whose values are passwords, and what is near them.
+const SECRET: [&str; 3] = ["auth_pass", "password", "key"];
+/// What others call them. `socket` is near to one, so only these words themselves.
+const FOREIGN: [&str; 2] = ["psk", "secret"];
 
 /// The text with asterisks in place of passwords, byte for byte, so that every place stays where it was. It need not
 /// be TOML, and the keys need not be spelled right.
@@ -47,7 +49,7 @@ const fn bare(c: char) -> bool {
 
 fn secret(key: &str) -> bool {
     let key = schema::folded(key);
-    schema::nearest(&key, SECRET.into_iter()).is_some()
+    FOREIGN.contains(&key.as_str()) || schema::nearest(&key, SECRET.into_iter()).is_some()
 }
 
 /// The values of secret keys, without their quotes.
@@ -139,6 +141,9 @@ mod tests {
             ("authpass = \"secret\"", "authpass = \"******\""),
             ("# auth_pas = \"secret\"", "# auth_pas = \"******\""),
             ("password = \"secret\"", "password = \"******\""),
+            ("key = \"secret\"", "key = \"******\""),
+            ("peer.key = \"secret\"", "peer.key = \"******\""),
+            ("psk = \"secret\"", "psk = \"******\""),
             ("auth_pass =", "auth_pass ="),
             ("auth_pass", "auth_pass"),
         ] {
@@ -148,6 +153,8 @@ mod tests {
             "",
             "auth_pass_file = \"/etc/secret\"",
             "password_file = \"/etc/secret\"",
+            "key_file = \"/etc/secret\"",
+            "socket = \"/run/mb-lb/admin.sock\"",
             "auth_type = \"PASS\"",
             "[service.password]\nlisten = 1",
             "# the auth_pass that we use",

@@ -58,7 +58,7 @@ pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 }
 
 /// Every section, for looking up where a misplaced key belongs.
-pub static ALL: [&Section; 11] = [
+pub static ALL: [&Section; 12] = [
     &ROOT,
     &DIRECTOR,
     &FLOW_TIMEOUTS,
@@ -70,19 +70,13 @@ pub static ALL: [&Section; 11] = [
     &TRACK_INTERFACE,
     &TRACK_SERVICE,
     &TRACK_SCRIPT,
+    &PEER,
 ];
 
 pub static ROOT: Section = Section {
     title: "the file's top level",
-    keys: &["director", "admin", "service", "vrrp"],
-    later: &[
-        "peer",
-        "proxy",
-        "galera",
-        "sentinel",
-        "storage",
-        "config_sync",
-    ],
+    keys: &["director", "admin", "service", "vrrp", "peer"],
+    later: &["proxy", "galera", "sentinel", "storage", "config_sync"],
     foreign: &[
         ("global", "director"),
         ("services", "service"),
@@ -93,6 +87,9 @@ pub static ROOT: Section = Section {
         ("global_defs", "director"),
         ("virtual_server", "service"),
         ("vrrp_instance", "vrrp"),
+        ("peers", "peer"),
+        ("cluster", "peer"),
+        ("lvs_sync_daemon", "peer"),
     ],
     advice: &[
         (
@@ -288,4 +285,28 @@ pub static TRACK_SCRIPT: Section = Section {
     later: &[],
     foreign: &[("script", "command")],
     advice: &[],
+};
+
+pub static PEER: Section = Section {
+    title: "[peer]",
+    keys: &["listen", "address", "key", "key_file"],
+    later: &[],
+    foreign: &[
+        ("bind", "listen"),
+        ("local", "listen"),
+        ("remote", "address"),
+        ("peer", "address"),
+        ("host", "address"),
+        ("server", "address"),
+        ("psk", "key"),
+        ("secret", "key"),
+        ("password", "key"),
+        ("secret_file", "key_file"),
+        ("password_file", "key_file"),
+        ("keyfile", "key_file"),
+    ],
+    advice: &[
+        ("port", "the port belongs to `listen` and `address`"),
+        ("name", "not needed: the other director says its name"),
+    ],
 };

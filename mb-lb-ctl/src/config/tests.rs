@@ -1,12 +1,13 @@
-//! Whole files through [`parse_ahead`](super::parse_ahead).
+//! Whole files through [`parse`](super::parse).
 
 mod bad_values;
 mod good;
+mod peer;
 mod properties;
 mod together;
 mod vrrp;
 
-use super::{Code, Config, Diagnostic, parse, parse_ahead, render};
+use super::{Code, Config, Diagnostic, parse, render};
 
 /// The smallest service that draws no warning.
 const SERVICE: &str = "\
@@ -23,8 +24,16 @@ virtual_router_id = 51
 addresses = \"192.168.1.100/24\"
 ";
 
+/// The smallest `[peer]`.
+const PEER: &str = "\
+[peer]
+listen = \"192.168.1.10:8405\"
+address = \"192.168.1.11:8405\"
+key_file = \"/etc/mb-lb/peer.key\"
+";
+
 fn diagnose(source: &str) -> Vec<Diagnostic> {
-    parse_ahead(source, "lb1").diagnostics
+    parse(source, "lb1").diagnostics
 }
 
 fn codes(source: &str) -> Vec<Code> {
@@ -38,23 +47,7 @@ fn shown(source: &str) -> String {
 
 #[track_caller]
 fn accept(source: &str) -> Config {
-    let parsed = parse_ahead(source, "lb1");
+    let parsed = parse(source, "lb1");
     let text = render(&parsed.diagnostics, source, "mb-lb.toml", false);
     parsed.config.unwrap_or_else(|| panic!("refused:\n{text}"))
-}
-
-#[test]
-fn what_this_build_does_not_run_is_refused() {
-    let source = format!(
-        "{SERVICE}\n[vrrp.VI_1]\ninterface = \"eth0\"\nvirtual_router_id = 51\naddresses = [\"192.168.1.100/24\"]\n"
-    );
-    assert_eq!(parse_ahead(&source, "lb1").errors(), 0);
-    let parsed = parse(&source, "lb1");
-    assert_eq!(parsed.config, None);
-    let codes: Vec<_> = parsed.diagnostics.iter().map(|d| d.code).collect();
-    assert_eq!(codes, [Code::NotInThisBuild]);
-    assert_eq!(
-        parsed.diagnostics[0].message,
-        "`vrrp` is checked, but not in this build of mb-lb yet"
-    );
 }

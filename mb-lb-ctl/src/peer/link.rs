@@ -1,13 +1,29 @@
-//! The connection to the other director, kept up.
+//! The connection to the other director, kept up: what its users hold.
+//!
+//! ```text
+//! Link::send ---> queue of the connection ---> [connection] ---> Incoming ---> the receiver of `spawn`
+//!                                                   ^ Established
+//! Link::stop, or all Links dropped -----------> [keeper] <--- [handshake] at most 4 that came, and 1 that is made
+//! ```
+//!
+//! The keeper is spawned here, the others in [`super::keeper`]. Each connection has a queue of its own, which
+//! ends with it, so nothing that was meant for an earlier one is sent on a later one.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::keeper::Keeper;
 use super::key::Key;
 use super::message::{Hello, Message};
-use super::stats::{RefusedReason, Stats};
+use super::queue::{NotSent, Outgoing};
+use super::stats::{Counters, RefusedReason, Stats};
+
+/// Messages that were received and wait for the user. While so many do, nothing is taken from the peer, whose own
+/// queue then fills up.
+const INCOMING: usize = 64;
 
 /// How the link is made.
 #[derive(Clone, Debug)]
@@ -97,72 +113,54 @@ pub enum Why {
     Io(String),
 }
 
-/// Why a message was not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotSent {
-    /// There is no connection, or it is not the one that was meant.
-    #[error("no connection to the peer")]
-    Gone,
-    /// Only of `try_send`.
-    #[error("the queue to the peer is full")]
-    Full,
-    /// Over [`super::message::MAX_MESSAGE`] or [`super::message::MAX_FLOWS`].
-    #[error("the message is too long")]
-    TooLarge,
-}
-
-/// One connection's sending half.
-#[derive(Clone, Debug)]
-pub struct Outgoing {}
-
-impl Outgoing {
-    /// Waits while the queue is full.
-    pub async fn send(&self, message: Message) -> Result<(), NotSent> {
-        let _ = message;
-        Err(NotSent::Gone)
-    }
-
-    pub fn try_send(&self, message: Message) -> Result<(), NotSent> {
-        let _ = message;
-        Err(NotSent::Gone)
-    }
-
-    pub fn is_closed(&self) -> bool {
-        true
-    }
+/// What the link's tasks and its users share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub counters: Counters,
+    /// The sending half of the present connection.
+    pub current: watch::Sender<Option<Outgoing>>,
 }
 
 /// The link, whatever connection it has.
 #[derive(Clone, Debug)]
-pub struct Link {}
+pub struct Link {
+    shared: Arc<Shared>,
+    /// The keeper ends when that says so, or when the last is dropped.
+    stop: Arc<watch::Sender<bool>>,
+    /// Closed when the keeper has ended.
+    ended: watch::Receiver<()>,
+}
 
 impl Link {
     /// On the present connection. Waits while its queue is full.
     pub async fn send(&self, message: Message) -> Result<(), NotSent> {
-        let _ = message;
-        Err(NotSent::Gone)
+        self.outgoing().ok_or(NotSent::Gone)?.send(message).await
     }
 
     pub fn try_send(&self, message: Message) -> Result<(), NotSent> {
-        let _ = message;
-        Err(NotSent::Gone)
+        self.outgoing().ok_or(NotSent::Gone)?.try_send(message)
     }
 
     /// The present connection.
     pub fn outgoing(&self) -> Option<Outgoing> {
-        None
+        self.shared.current.borrow().clone()
     }
 
     pub fn connected(&self) -> bool {
-        false
+        self.shared.current.borrow().is_some()
     }
 
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        let to = self.shared.current.borrow().as_ref().map(Outgoing::to);
+        self.shared.counters.stats(to)
     }
 
     /// Sends what is queued, if that goes quickly, ends the connection and frees the port. Returns when that is done.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
 }
 
 /// Keeps a connection to the peer up until [`Link::stop`], or until all [`Link`]s or the receiver are dropped. `hello` is
@@ -176,7 +174,22 @@ pub fn spawn(
     settings: Settings,
     hello: watch::Receiver<Hello>,
 ) -> (Link, mpsc::Receiver<Incoming>) {
-    let _ = (settings, hello);
-    let (_, incoming) = mpsc::channel(1);
-    (Link {}, incoming)
+    let (incoming, received) = mpsc::channel(INCOMING);
+    let (stop, stopping) = watch::channel(false);
+    let (running, ended) = watch::channel(());
+    let shared = Arc::new(Shared {
+        counters: Counters::default(),
+        current: watch::Sender::new(None),
+    });
+    let keeper = Keeper::new(settings, hello, incoming, Arc::clone(&shared));
+    tokio::spawn(async move {
+        keeper.run(stopping).await;
+        drop(running);
+    });
+    let link = Link {
+        shared,
+        stop: Arc::new(stop),
+        ended,
+    };
+    (link, received)
 }

@@ -212,3 +212,6 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,8 +31,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
-use super::link::{self, Incoming, Link, NotSent, Outgoing};
+use super::link::{self, Incoming, Link};
 use super::message::{FlowChange, FlowKind, Hello, Message};
+use super::queue::{NotSent, Outgoing};
 use super::stats::Stats;
 use crate::dataplane::{Applied, FlowSync, Seen, Walk};
 use crate::engine::Event;

@@ -75,7 +75,8 @@ impl Director {
         let message = match event {
             PeerEvent::Message(message) => &**message,
             PeerEvent::Disconnected { .. } => {
-                self.asked.give_up("the connection to the peer was lost", true);
+                self.asked
+                    .give_up("the connection to the peer was lost", true);
                 return false;
             }
             _ => return false,
@@ -100,7 +101,11 @@ impl Director {
                 self.peering.send(Message::ConfigPushed { id: *id, result });
             }
             Message::ConfigPushed { id, result } => {
-                let asked = self.asked.pushes.iter().position(|(known, _, _)| known == id);
+                let asked = self
+                    .asked
+                    .pushes
+                    .iter()
+                    .position(|(known, _, _)| known == id);
                 if let Some(at) = asked {
                     let (_, reply, _) = self.asked.pushes.remove(at);
                     let lines = |text: &String| text.lines().map(str::to_owned).collect();

@@ -1,7 +1,6 @@
 //! Scripts that virtual routers track: run again and again, and told of when the outcome changes.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
@@ -159,6 +158,7 @@ fn kill(group: Option<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn script(command: &str) -> TrackScript {
         TrackScript {

@@ -137,6 +137,12 @@ impl Controller {
                     text.lines().count()
                 )]),
             })),
+            Request::PeerDiff { reply } => drop(reply.send(Ok(vec![
+                "~ smtp_backend scheduler leastconn -> source".to_owned(),
+            ]))),
+            Request::PeerPush { by, reply } => {
+                drop(reply.send(Err(format!("{by} may not: no [peer] is configured"))));
+            }
             Request::Events { after, reply } => {
                 let events = fixtures::events().into_iter();
                 drop(reply.send(events.filter(|event| event.seq > after).collect()));
@@ -164,7 +170,17 @@ impl Controller {
     }
 
     fn change(&self, change: &Change, by: &str) -> Result<String, Refusal> {
-        let (Change::Admin { server: wanted, .. } | Change::Weight { server: wanted, .. }) = change;
+        let wanted = match change {
+            Change::Admin { server, .. } | Change::Weight { server, .. } => server,
+            Change::Failover { instance } => {
+                return match instance.as_deref() {
+                    None | Some("VI_1") => Ok("VI_1: 192.168.1.11 is active".to_owned()),
+                    Some("VI_2") => Err(Refusal::NotActive("VI_2 is backup here".to_owned())),
+                    Some("VI_3") => Err(Refusal::Stayed("VI_3".to_owned())),
+                    Some(other) => Err(Refusal::NoInstance(other.to_owned())),
+                };
+            }
+        };
         let mut done = Err(Refusal::NoSuchServer);
         self.snapshot.send_modify(|snapshot| {
             if let Some(server) = find(Arc::make_mut(snapshot), wanted) {
@@ -204,5 +220,6 @@ fn apply(server: &mut ServerView, change: &Change, by: &str) -> String {
             };
             format!("{} weighs {} now", server.name, server.weight)
         }
+        Change::Failover { .. } => String::new(),
     }
 }

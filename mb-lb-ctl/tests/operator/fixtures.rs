@@ -78,12 +78,14 @@ pub fn well() -> Snapshot {
         config_hash: "7f3a9c".into(),
         config_path: "/etc/mb-lb/mb-lb.toml".into(),
         reload_error: None,
+        vrrp: Vec::new(),
+        peer: None,
         dataplane: DataplaneView {
             interfaces: vec![InterfaceView {
                 name: "eth0".into(),
                 mode: "native".into(),
             }],
-            pinned_at: "/sys/fs/bpf/mb-lb/1".into(),
+            pinned_at: "/sys/fs/bpf/mb-lb/v2".into(),
             flows: 1052,
             active: 1050,
             max_flows: 262_144,

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::schema::{self, Section};
-use super::{SERVICE, VRRP, diagnose};
+use super::{PEER, SERVICE, VRRP, diagnose};
 use crate::config::{Code, Severity, render};
 
+mod peer;
 mod vrrp;
 
 /// A key and what a file says for it. Everything else in the file is right.
@@ -29,7 +30,9 @@ const ROOT: &[Case] = &[
         "vrrp",
         "[vrrp.\"a b\"]\ninterface = \"eth0\"\nvirtual_router_id = 51\naddresses = \"192.168.1.100\"",
     ),
-    ("peer", "[peer]\nlisten = \"192.168.1.10:8405\""),
+    ("peer", "peer = \"192.168.1.11:8405\""),
+    ("peer", "[peer]"),
+    ("peer", "[[peer]]\nlisten = \"192.168.1.10:8405\""),
     (
         "proxy",
         "[proxy.https_backend]\nlisten = [\"192.168.1.100:443\"]",
@@ -208,7 +211,7 @@ const SERVER: &[Case] = &[
     ("backup", "backup = 1"),
 ];
 
-const ALL: [(&Section, &[Case]); 11] = [
+const ALL: [(&Section, &[Case]); 12] = [
     (&schema::ROOT, ROOT),
     (&schema::DIRECTOR, DIRECTOR),
     (&schema::FLOW_TIMEOUTS, FLOW_TIMEOUTS),
@@ -220,6 +223,7 @@ const ALL: [(&Section, &[Case]); 11] = [
     (&schema::TRACK_INTERFACE, vrrp::TRACK_INTERFACE),
     (&schema::TRACK_SERVICE, vrrp::TRACK_SERVICE),
     (&schema::TRACK_SCRIPT, vrrp::TRACK_SCRIPT),
+    (&schema::PEER, peer::PEER),
 ];
 
 /// The file for a case, and where the case stands in it.
@@ -273,6 +277,12 @@ fn file(section: &Section, (key, text): Case) -> String {
                 "command = \"/bin/x\"\n"
             };
             format!("{SERVICE}{VRRP}[vrrp.VI_1.track_scripts.x]\n{command}{text}\n")
+        }
+        "[peer]" => {
+            let mut lines: Vec<_> = PEER.lines().collect();
+            let key = if key == "key" { "key_file" } else { key };
+            lines.retain(|line| line.split(' ').next() != Some(key));
+            format!("{SERVICE}{}\n{text}\n", lines.join("\n"))
         }
         other => panic!("no file for a case of {other}"),
     }

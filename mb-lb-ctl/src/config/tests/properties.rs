@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::SERVICE;
-use crate::config::{Severity, example, parse_ahead, render, schema};
+use crate::config::{Severity, example, parse, render, schema};
 
 const FULL: &str = r#"[director]
 name = "lb1"
@@ -28,6 +28,10 @@ sync_group = "mail"
 track_interfaces = { eth1 = { weight = -20 } }
 track_services = { smtp = { min_up = 1 } }
 track_scripts = { x = { command = "/bin/x 1", interval = "2s" } }
+[peer]
+listen = "192.168.1.10:8405"
+address = "192.168.1.11:8405"
+key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 [vrrp.VI_2]
 interface = "eth0"
 virtual_router_id = 51
@@ -37,7 +41,7 @@ sync_group = "mail"
 "#;
 
 fn holds(source: &str) -> Result<(), TestCaseError> {
-    let parsed = parse_ahead(source, "lb1");
+    let parsed = parse(source, "lb1");
     prop_assert_eq!(parsed.config.is_some(), parsed.errors() == 0);
     for diagnostic in &parsed.diagnostics {
         let location = &diagnostic.location;
@@ -95,6 +99,7 @@ fn piece() -> impl Strategy<Value = String> {
         "\"2s\"",
         "\"192.168.1.1\"",
         "\"192.168.1.1:25\"",
+        "\"00ff\"",
         "\"192.168.1.1/24\"",
         "\"fe80::1/64\"",
         "smtp",

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{SERVICE, accept, codes, diagnose, shown};
-use crate::config::{Code, Severity, parse_ahead, render};
+use crate::config::{Code, Severity, parse, render};
 
 #[test]
 fn typos() {
@@ -98,7 +98,7 @@ mb3 = "192.168.1.100"
 listen = "192.168.1.100:25"
 "#;
     insta::assert_snapshot!("all_at_once", shown(source));
-    let parsed = parse_ahead(source, "lb1");
+    let parsed = parse(source, "lb1");
     assert_eq!(parsed.config, None);
     assert_eq!((parsed.errors(), parsed.warnings()), (20, 0));
 }
@@ -129,7 +129,7 @@ servers = { mb1 = "192.168.1.100" }
 #[test]
 fn warnings_leave_a_config() {
     let source = SERVICE.replace(", mb2 = \"192.168.1.102\"", "");
-    let parsed = parse_ahead(&source, "lb1");
+    let parsed = parse(&source, "lb1");
     assert!(parsed.config.is_some());
     assert_eq!((parsed.errors(), parsed.warnings()), (0, 1));
     assert_eq!(codes(&source), [Code::SingleServer]);
@@ -202,13 +202,13 @@ fn each_warning_and_what_is_just_short_of_it() {
 
 #[test]
 fn the_host_name_must_do_as_a_name() {
-    let parsed = parse_ahead(SERVICE, "(none)");
+    let parsed = parse(SERVICE, "(none)");
     insta::assert_snapshot!(
         "host_name",
         render(&parsed.diagnostics, SERVICE, "mb-lb.toml", false)
     );
     let named = format!("[director]\nname = \"lb1\"\n{SERVICE}");
-    assert!(parse_ahead(&named, "(none)").config.is_some());
+    assert!(parse(&named, "(none)").config.is_some());
 }
 
 #[test]

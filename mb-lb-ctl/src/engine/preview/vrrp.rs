@@ -136,7 +136,7 @@ mod tests {
 
     fn parse(vrrps: &str) -> Config {
         let source = format!("{SERVICE}{vrrps}");
-        let parsed = crate::config::parse_ahead(&source, "lb1");
+        let parsed = crate::config::parse(&source, "lb1");
         parsed.config.expect("valid")
     }
 

@@ -1,0 +1,3 @@
+//! Two directors of ours: one VIP, flows that both know, sessions that survive.
+
+mod sync;
