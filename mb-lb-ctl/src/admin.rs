@@ -4,9 +4,10 @@
 //!   serve() --accept--> connection task (one each, at most MAX_CONNECTIONS)
 //!                          |  reads snapshots from the watch
 //!                          |  everything else: Request --mpsc--> the controller's task --oneshot--> answer
+//!             '---------> refusal task (one each, at most MAX_REFUSALS), where there are too many of the former
 //! ```
 //!
-//! The connection tasks live in a set that [`serve`] owns; when it ends, they end. A client that does not read holds
+//! The tasks live in sets that [`serve`] owns; when it ends, they end. A client that does not read holds
 //! up its own task only. When the queue of requests is full, the client waits, at most [`ANSWER_TIMEOUT`].
 
 mod connection;
@@ -16,10 +17,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::engine::{self, ServerRef};
 use crate::snapshot::{EventView, FlowView, Snapshot};
@@ -32,7 +32,9 @@ pub const MAX_LINE: usize = 16 * 1024;
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
 /// Connections served at once.
 pub const MAX_CONNECTIONS: usize = 64;
-/// A connection that says nothing for so long is closed; HAProxy's default.
+/// Clients told at once that there are too many; the next ones wait to be accepted until one of these has gone.
+const MAX_REFUSALS: usize = 64;
+/// A connection that says nothing for so long is closed; HAProxy's default. One that is refused has as long to go.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that does not take its answer within this time is left.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -108,21 +110,20 @@ pub enum Request {
 /// Serves the socket until `shutdown` is ready; then the socket's file is removed and every connection is closed.
 pub async fn serve(socket: AdminSocket, handle: AdminHandle, shutdown: impl Future<Output = ()>) {
     let mut connections = JoinSet::new();
+    // A set of its own: who is being refused takes no place from those who are served.
+    let mut refusals = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(ended) = connections.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "a connection of the admin socket ended badly");
-                }
-            }
-            accepted = socket.accept() => match accepted {
+            Some(ended) = connections.join_next() => told(ended),
+            Some(ended) = refusals.join_next() => told(ended),
+            accepted = socket.accept(), if refusals.len() < MAX_REFUSALS => match accepted {
                 Ok(stream) if connections.len() < MAX_CONNECTIONS => {
                     connections.spawn(connection::serve(stream, handle.clone()));
                 }
                 Ok(stream) => {
-                    connections.spawn(refuse(stream));
+                    refusals.spawn(refuse(stream));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the admin socket cannot accept a connection");
@@ -133,13 +134,19 @@ pub async fn serve(socket: AdminSocket, handle: AdminHandle, shutdown: impl Futu
         }
     }
     connections.shutdown().await;
+    refusals.shutdown().await;
 }
 
-async fn refuse(mut stream: UnixStream) {
+fn told(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection of the admin socket ended badly");
+    }
+}
+
+async fn refuse(stream: UnixStream) {
     let text = format!(
         "Too many connections to the admin socket: {MAX_CONNECTIONS} are open. Close one and try again.\n\n"
     );
     // The client may be gone already, and then nobody misses the text.
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(text.as_bytes())).await;
-    let _ = stream.shutdown().await;
+    let _ = tokio::time::timeout(IDLE_TIMEOUT, connection::farewell(stream, &text)).await;
 }

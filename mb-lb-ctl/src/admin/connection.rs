@@ -34,6 +34,15 @@ pub(super) async fn serve(stream: UnixStream, handle: AdminHandle) {
     }
 }
 
+/// Says why the client is not served, and waits until it has gone: closing with unread input would reset the
+/// connection, and the client would see that in the place of the text.
+pub(super) async fn farewell(stream: UnixStream, text: &str) -> io::Result<()> {
+    let mut reader = Reader::new(stream);
+    reader.stream.write_all(text.as_bytes()).await?;
+    reader.stream.shutdown().await?;
+    reader.gone().await
+}
+
 struct Connection {
     reader: Reader,
     handle: AdminHandle,
@@ -75,7 +84,7 @@ impl Connection {
                 let text = format!(
                     "The pattern that ends the payload is longer than {MAX_PATTERN} bytes.\n"
                 );
-                self.send(&text).await?;
+                self.refuse(&text).await?;
                 return Ok(Next::Close);
             }
             match self.payload(pattern).await? {
@@ -139,11 +148,15 @@ impl Connection {
     }
 
     async fn too_long(&mut self, what: &str, limit: usize) -> io::Result<()> {
-        self.send(&format!(
+        self.refuse(&format!(
             "{what} too long: at most {limit} bytes are read. Nothing of it was done.\n\n"
         ))
-        .await?;
-        // Closing with unread input would reset the connection and take the text away from the client.
+        .await
+    }
+
+    /// The last words to a client that may still be sending: as [`farewell`].
+    async fn refuse(&mut self, text: &str) -> io::Result<()> {
+        self.send(text).await?;
         self.reader.stream.shutdown().await?;
         self.reader.discard().await
     }

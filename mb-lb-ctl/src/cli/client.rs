@@ -69,12 +69,18 @@ impl Client {
         let of = |service: &ServiceView| service.servers.iter().any(|server| server.name == name);
         let full: Vec<String> = services
             .iter()
-            .filter(|service| of(service) || services.len() == 1)
+            .filter(|service| of(service))
             .map(|service| format!("{}/{name}", service.name))
             .collect();
-        let meant = match full.as_slice() {
-            [] => "for example smtp_backend/mb1".to_owned(),
-            names => format!("did you mean {}?", names.join(" or ")),
+        let first = services
+            .iter()
+            .find_map(|service| Some((service, service.servers.first()?)));
+        let meant = match (full.as_slice(), first) {
+            ([], Some((service, server))) => {
+                format!("for example {}/{}", service.name, server.name)
+            }
+            ([], None) => "for example smtp_backend/mb1".to_owned(),
+            (names, _) => format!("did you mean {}?", names.join(" or ")),
         };
         Failure::new(
             Exit::Usage,

@@ -72,16 +72,15 @@ pub fn run(global: &Global, args: &args::List) -> Result<Exit, Failure> {
     }
 }
 
-/// What is not shown.
+/// What is not shown. The snapshot's number is of the last second: only a larger one than is shown says anything.
 fn cut_off(limit: usize, service: Option<&str>, snapshot: &Snapshot) -> String {
     let shown = count(limit as u64, "flow");
     let more = "--limit N shows more";
+    let counted = snapshot.dataplane.flows;
     match service {
         Some(service) => format!("only {shown} of {service} shown, there are more; {more}"),
-        None => format!(
-            "only {shown} of about {} shown; {more}",
-            grouped(snapshot.dataplane.flows)
-        ),
+        None if counted <= limit as u64 => format!("only {shown} shown, there are more; {more}"),
+        None => format!("only {shown} of about {} shown; {more}", grouped(counted)),
     }
 }
 

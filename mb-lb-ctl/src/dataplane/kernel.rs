@@ -281,6 +281,24 @@ impl Kernel {
         self.pools.set(&index, &bytemuck::Zeroable::zeroed())
     }
 
+    /// Frees what pools hold that are not active: they are kept until their service changes again, which costs nothing
+    /// while there is room.
+    fn drop_idle_pools(&mut self) -> io::Result<()> {
+        sys::wait_for_readers()?;
+        self.flipped.clear();
+        for service in 0..MAX_SERVICES {
+            let conf = self.confs.get(&service)?;
+            let in_use = conf.filter(|conf| conf.flags & IN_USE != 0);
+            for index in [2 * service, 2 * service + 1] {
+                if in_use.is_none_or(|conf| conf.pool != index) && self.regions.contains_key(&index)
+                {
+                    self.drop_pool(index)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Places for the tables: all of them, or none.
     fn allocate(&mut self, tables: &Tables) -> io::Result<(u32, u32, u32)> {
         let sequence_blocks = blocks(tables.sequence.len() as u32);
@@ -314,7 +332,14 @@ impl Kernel {
         self.wait_for_readers(service)?;
         self.drop_pool(next)?;
         let tables = &image.tables;
-        let (alias, sequence, maglev) = self.allocate(tables)?;
+        let places = match self.allocate(tables) {
+            Ok(places) => Ok(places),
+            Err(_) => {
+                self.drop_idle_pools()?;
+                self.allocate(tables)
+            }
+        };
+        let (alias, sequence, maglev) = places?;
         self.regions.insert(
             next,
             Regions {

@@ -326,6 +326,9 @@ impl Engine {
                 }
                 if let Some(check) = &service.check {
                     known.health.set_limits(check.rise, check.fall);
+                    if state.config.check.is_none() {
+                        known.begin_checks();
+                    }
                 }
                 known.config = server.clone();
                 state.servers.push(known);
@@ -509,10 +512,20 @@ impl Engine {
                     server.drift += reading.drift;
                     told.push((
                         format!("{}/{}", service.config.name, server.config.name),
-                        format!("the count was off by {} and was put right", reading.drift),
+                        put_right(reading.drift),
                     ));
                 }
                 server.reading = reading;
+            }
+        }
+        for (index, record) in self.indices.retired() {
+            let drift = report.servers.get(&index).map_or(0, |server| server.drift);
+            if drift != 0 {
+                let name = self.name_of(record).map_or_else(
+                    || format!("#{index}"),
+                    |name| format!("{}/{}", name.service, name.server),
+                );
+                told.push((name, put_right(drift)));
             }
         }
         for (subject, text) in told {
@@ -856,6 +869,10 @@ impl Engine {
             fields: BTreeMap::new(),
         }));
     }
+}
+
+fn put_right(drift: i64) -> String {
+    format!("the count was off by {drift} and was put right")
 }
 
 const fn health_word(state: HealthState) -> &'static str {

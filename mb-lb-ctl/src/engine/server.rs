@@ -38,7 +38,8 @@ pub struct ServerState {
     /// Next hop that was used last, which outlives the knowledge of it.
     pub mac: [u8; 6],
     pub ifindex: u32,
-    /// An earlier controller had it take new flows: it goes on until the first check says otherwise.
+    /// An earlier controller, or a configuration without checks, had it take new flows: it goes on until the first
+    /// check says otherwise.
     pub trusted: bool,
     /// An earlier controller had its flows go on, whether it took new ones or not: its first failure is one of `fall`.
     pub was_alive: bool,
@@ -177,14 +178,14 @@ impl ServerState {
         match self.health.state() {
             HealthState::Unknown if self.trusted => (
                 HealthState::Up,
-                "as before the restart; first check under way".to_owned(),
+                "as before; first check under way".to_owned(),
             ),
             HealthState::Unknown => (HealthState::Unknown, "first check under way".to_owned()),
             HealthState::Up => (
                 HealthState::Up,
                 self.good
                     .as_ref()
-                    .map_or("as before the restart", |good| good.detail.as_str())
+                    .map_or("as before", |good| good.detail.as_str())
                     .to_owned(),
             ),
             HealthState::Down => (
@@ -219,9 +220,18 @@ impl ServerState {
         self.result = Some(result);
     }
 
+    /// It was never checked and now is: it goes on as it was until its first check says otherwise, as after a restart.
+    pub fn begin_checks(&mut self) {
+        if self.admin != AdminState::Maint && self.health.state() == HealthState::Unknown {
+            self.trusted = true;
+            self.was_alive = true;
+        }
+    }
+
     /// Nothing is known of its health any more.
     pub fn forget(&mut self, now: Now) {
         self.health.forget(now.since_start);
+        (self.trusted, self.was_alive) = (false, false);
         (self.result, self.good, self.bad) = (None, None, None);
     }
 

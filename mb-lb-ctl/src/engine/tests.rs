@@ -531,6 +531,34 @@ fn a_reload_keeps_what_is_known() {
 
 /// Next hops are told once, when they change.
 #[test]
+fn a_check_that_a_reload_brings_empties_no_pool() {
+    let text = |check: &str| {
+        format!(
+            "[service.smtp]\nlisten = \"192.0.2.100:25\"\ncheck = {{ {check} }}\n[service.smtp.servers]\n\
+             mb1 = \"192.0.2.1\"\nmb2 = \"192.0.2.2\"\nmb3 = \"192.0.2.3\"\n"
+        )
+    };
+    let mut bench = Bench::started(&parse(&text("type = \"none\"")));
+    assert_eq!(bench.pool().len(), 3);
+    bench.admin("mb3", AdminState::Maint).expect("known");
+    let checked = parse(&text("type = \"smtp\", fall = 2"));
+    bench.handle(Event::Config(Box::new(checked)));
+    assert_eq!(bench.pool().len(), 2);
+    // A failure is one of `fall`, not the first word about it.
+    bench.check("mb1", Outcome::Failure);
+    assert_eq!(bench.pool().len(), 2);
+    bench.check("mb1", Outcome::Failure);
+    assert_eq!(bench.pool().len(), 1);
+    bench.check("mb2", Outcome::Success);
+    assert_eq!(bench.pool().len(), 1);
+    // Nobody looked at it.
+    bench.admin("mb3", AdminState::Ready).expect("known");
+    assert_eq!(bench.pool().len(), 1);
+    bench.check("mb3", Outcome::Success);
+    assert_eq!(bench.pool().len(), 2);
+}
+
+#[test]
 fn a_server_that_comes_later_knows_the_next_hop_of_its_address() {
     let mut config = three("");
     let mut bench = Bench::up(&config);
@@ -927,6 +955,23 @@ fn drift_is_told_and_stays_in_sight() {
             .iter()
             .any(|alarm| alarm.text.contains("off by 2"))
     );
+    // Of a server that has left the file, too.
+    let config = parse(
+        "[service.smtp]\nlisten = \"192.0.2.100:25\"\n[service.smtp.servers]\nmb2 = \"192.0.2.2\"\n",
+    );
+    bench.handle(Event::Config(Box::new(config)));
+    bench.records.clear();
+    let reading = ServerReading {
+        drift: -1,
+        ..ServerReading::default()
+    };
+    bench.count(&[(0, reading)]);
+    let told: Vec<_> = bench
+        .records
+        .iter()
+        .map(|event| (event.kind.as_str(), event.subject.as_str()))
+        .collect();
+    assert_eq!(told, [("drift", "smtp/mb1")]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use super::Error;
 use super::kernel::{Change, Changes, Kernel};
@@ -30,6 +30,9 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 /// Least distance of two readings, so that a flapping route does not keep the controller busy.
 const READ_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+
+/// Distance of attempts to reach a kernel that broke off.
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// Distance of attempts to resolve what is not resolved.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
@@ -51,22 +54,36 @@ impl Neighbours {
 }
 
 /// Starts the task in the network namespace of the calling thread. It reports changes as
-/// [`Event::Neighbour`], and waits where the channel is full.
+/// [`Event::Neighbour`], and waits where the channel is full. Where the kernel's end breaks off, it begins anew and
+/// reports all that it finds.
+///
+/// # Errors
+/// The kernel could not be asked.
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn spawn(
-    events: mpsc::Sender<Event>,
-) -> Result<(Neighbours, JoinHandle<Result<(), Error>>), Error> {
+pub fn spawn(events: mpsc::Sender<Event>) -> Result<(Neighbours, JoinHandle<()>), Error> {
     let (wanted, receiver) = watch::channel(Vec::new());
-    let follower = Follower {
-        changes: Changes::of_next_hops()?,
-        kernel: Kernel::open()?,
-        table: Table::default(),
-        events,
-    };
-    let task = tokio::spawn(follower.run(receiver));
+    let follower = Follower::open(events)?;
+    let task = tokio::spawn(follow(follower, receiver));
     Ok((Neighbours { wanted }, task))
+}
+
+/// Until nobody listens any more.
+async fn follow(mut follower: Follower, mut wanted: watch::Receiver<Vec<IpAddr>>) {
+    while let Err(error) = follower.run(&mut wanted).await {
+        tracing::warn!(%error, "next hops are followed anew");
+        follower = loop {
+            sleep(REOPEN_EVERY).await;
+            if wanted.has_changed().is_err() {
+                return;
+            }
+            match Follower::open(follower.events.clone()) {
+                Ok(follower) => break follower,
+                Err(error) => tracing::warn!(%error, "next hops are not followed"),
+            }
+        };
+    }
 }
 
 /// The segment that each address is on now, or in the words of an alarm why it is on none. Asks nobody but the kernel.
@@ -94,7 +111,18 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self, mut wanted: watch::Receiver<Vec<IpAddr>>) -> Result<(), Error> {
+    fn open(events: mpsc::Sender<Event>) -> Result<Self, Error> {
+        Ok(Self {
+            changes: Changes::of_next_hops()?,
+            kernel: Kernel::open()?,
+            table: Table::default(),
+            events,
+        })
+    }
+
+    /// An error is the end of a connection to the kernel.
+    async fn run(&mut self, wanted: &mut watch::Receiver<Vec<IpAddr>>) -> Result<(), Error> {
+        self.table.follow(&wanted.borrow_and_update());
         let mut read_at = Instant::now();
         let mut earliest = read_at;
         let mut ticks = interval_at(Instant::now() + RESOLVE_EVERY, RESOLVE_EVERY);

@@ -81,7 +81,9 @@ pub fn save(dir: &Path, saved: &SavedState) -> std::io::Result<()> {
         .open(&new)?;
     file.write_all(&serde_json::to_vec_pretty(saved)?)?;
     file.sync_all()?;
-    fs::rename(&new, &path)
+    fs::rename(&new, &path)?;
+    // Only now does the new name outlive a loss of power.
+    File::open(dir)?.sync_all()
 }
 
 /// The director's name where the configuration has none.

@@ -194,10 +194,14 @@ fn too_many_connections_are_refused_in_words() {
         stream.write_all(b"prompt\n").unwrap();
         read_exactly(stream, "\n> ");
     }
-    assert_eq!(
-        exchange(&daemon, ""),
-        "Too many connections to the admin socket: 64 are open. Close one and try again.\n\n"
-    );
+    let words =
+        "Too many connections to the admin socket: 64 are open. Close one and try again.\n\n";
+    assert_eq!(exchange(&daemon, ""), words);
+    // Who speaks before it reads gets them too, and so does who speaks after that.
+    assert_eq!(exchange(&daemon, "show version\n"), words);
+    let mut late = connect(&daemon);
+    read_exactly(&mut late, words);
+    late.write_all(b"show version\n").unwrap();
     let mut one = open.pop().unwrap();
     one.write_all(b"quit\n").unwrap();
     at_end(one);
@@ -208,6 +212,7 @@ fn too_many_connections_are_refused_in_words() {
             "the place was never free again"
         );
     }
+    at_end(late);
 }
 
 #[test]

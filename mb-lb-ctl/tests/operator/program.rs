@@ -176,6 +176,7 @@ fn arguments_that_make_no_sense_are_usage_errors() {
         (&["list", "flows", "--limit", "x"], "invalid digit"),
         (&["describe", "mb1"], "did you mean smtp_backend/mb1?"),
         (&["drain", "mb1"], "did you mean smtp_backend/mb1?"),
+        (&["drain", "mb9"], "for example smtp_backend/mb1"),
         (
             &["drain", "smtp_backend/"],
             "a server is named SERVICE/SERVER",
@@ -515,6 +516,15 @@ fn lists_and_descriptions_come_from_the_daemon() {
     assert_eq!(
         out,
         "client,vip,server,state,idle,age\n203.0.113.7:40000,192.168.1.100:25,smtp_backend/mb1,established,0,60\n"
+    );
+    // The daemon has not counted them yet.
+    daemon
+        .snapshot
+        .send_modify(|snapshot| std::sync::Arc::make_mut(snapshot).dataplane.flows = 0);
+    let (_, _, err) = run(&daemon, &["list", "flows", "--limit", "1"]);
+    assert_eq!(
+        err,
+        "only 1 flow shown, there are more; --limit N shows more\n"
     );
     let (_, out, _) = run(&daemon, &["list", "flows", "smtp_backend", "-o", "json"]);
     let json: Value = serde_json::from_str(&out).unwrap();

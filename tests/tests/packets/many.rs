@@ -1,10 +1,16 @@
-//! `leastconn` over more servers than it compares: how even it is, against a simulation of what it promises.
+//! `leastconn` over more servers than it compares: how even it is, against a simulation of what it promises. And as many
+//! services as there can be.
 
+use std::collections::BTreeMap;
+
+use mb_lb_common::MAX_SERVICES;
 use mb_lb_ctl::config::Scheduler;
+use mb_lb_ctl::plan::DesiredService;
+use mb_lb_ctl::schedule::{Candidate, PoolSpec};
 
 use crate::choice::{rig_of, segment};
 use crate::frame::{ACK, SYN};
-use crate::rig::Family;
+use crate::rig::{Family, Rig};
 
 /// Flows per unit of weight.
 const FLOWS: u32 = 20;
@@ -96,4 +102,33 @@ fn an_empty_server_is_not_flooded() {
     let got = rig.active(0);
     assert!((8..=36).contains(&got), "{got} of 200");
     rig.audit();
+}
+
+/// Tables of 256 services, each as long as it can be: they fit once, and while one after the other is replaced.
+#[test]
+fn the_longest_tables_of_all_services_can_be_replaced() {
+    let mut rig = Rig::new();
+    // Together as long as a sequence gets, without a common divisor.
+    for weights in [[8000, 4191, 4193], [8000, 4193, 4191], [8002, 4191, 4191]] {
+        let candidates: Vec<_> = (0u32..)
+            .zip(weights)
+            .map(|(server, weight)| Candidate {
+                server,
+                weight,
+                max_connections: 0,
+                identity: u64::from(server),
+            })
+            .collect();
+        rig.desired.services = (0..MAX_SERVICES)
+            .map(|id| {
+                let pool = PoolSpec {
+                    scheduler: Scheduler::Roundrobin,
+                    configured: candidates.len(),
+                    candidates: candidates.clone(),
+                };
+                (id, DesiredService { flags: 0, pool })
+            })
+            .collect::<BTreeMap<_, _>>();
+        rig.apply();
+    }
 }
