@@ -13,6 +13,7 @@ mod sys;
 mod syscall;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,7 @@ pub struct Dataplane {
     loaded: Loaded,
     kernel: Kernel,
     sweeper: Sweeper,
+    sync_program: OwnedFd,
     audit: Table<u32, AuditCell>,
     table: Table<u32, TableState>,
     stats: PerCpuTable<ServerStats>,
@@ -139,6 +141,7 @@ impl Dataplane {
             max_flows: flows.max_flows().map_err(map_error())?,
             flows,
             sweeper,
+            sync_program: sync::load_program(&loaded)?,
             loaded,
             drift: BTreeMap::new(),
             cache: TableCache::default(),
@@ -169,7 +172,9 @@ impl Dataplane {
 
     /// The flows for whoever keeps a peer in step, on handles of its own.
     pub fn flow_sync(&self) -> Result<FlowSync, LoadError> {
-        FlowSync::open(&self.loaded.pins, &self.loaded, self.sweeper.hz())
+        let program = self.sync_program.try_clone();
+        let program = program.map_err(io_error("cannot open flow sync"))?;
+        FlowSync::open(&self.loaded.pins, program, self.sweeper.hz())
     }
 
     pub fn pins(&self) -> &Path {

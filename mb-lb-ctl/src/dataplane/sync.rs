@@ -71,9 +71,17 @@ impl Walk {
 #[derive(Debug, Default)]
 pub struct Seen(HashSet<u64>);
 
+/// Loads the program. To be done before the logger takes its map out of what is loaded.
+pub fn load_program(loaded: &load::Loaded) -> Result<OwnedFd, LoadError> {
+    syscall::load(load::object(), "sync", "mb_lb_sync", |name| {
+        loaded.map_fd(name)
+    })
+    .map_err(load::io_error("cannot load flow sync"))
+}
+
 impl FlowSync {
-    /// Opens the pinned maps of the data plane that is loaded.
-    pub fn open(pins: &Path, loaded: &load::Loaded, hz: u32) -> Result<Self, LoadError> {
+    /// Opens the pinned maps of the data plane that is loaded, for a program of [`load_program`].
+    pub fn open(pins: &Path, program: OwnedFd, hz: u32) -> Result<Self, LoadError> {
         let map_error = || load::io_error("cannot open the pinned maps");
         let ring = |error: &dyn std::fmt::Display| {
             load::io_error("cannot open the ring buffer of flows")(io::Error::other(
@@ -82,10 +90,7 @@ impl FlowSync {
         };
         let events = MapData::from_pin(pins.join(maps::EVENTS)).map_err(|e| ring(&e))?;
         Ok(Self {
-            program: syscall::load(load::object(), "sync", "mb_lb_sync", |name| {
-                loaded.map_fd(name)
-            })
-            .map_err(load::io_error("cannot load flow sync"))?,
+            program,
             hz,
             settings: Table::open(&pins.join(maps::SETTINGS)).map_err(map_error())?,
             table: Table::open(&pins.join(maps::TABLE)).map_err(map_error())?,
