@@ -12,7 +12,7 @@ fn short() -> Timing {
     let ms = Duration::from_millis;
     Timing {
         ping: ms(10),
-        silence: ms(300),
+        silence: ms(1000),
         stuck: ms(300),
         retry: (ms(5), ms(20)),
         ..Timing::default()
@@ -31,7 +31,7 @@ async fn pings_keep_an_idle_connection_up_and_measure_it() {
     lower.connected().await;
     upper.connected().await;
     // For longer than silence would be suffered.
-    until(|| upper.link.stats().messages_received > 60).await;
+    until(|| upper.link.stats().messages_received > 300).await;
     let stats = lower.link.stats();
     assert!(stats.round_trip_us.is_some());
     assert_eq!((stats.connections, stats.connected), (1, Some(net.upper)));
