@@ -15,6 +15,7 @@
 //!
 //! Everything here needs root. Nothing outlives its lab, not even where the test is killed by `kill -9`.
 
+pub mod busy;
 pub mod cluster;
 pub mod director;
 pub mod frames;
@@ -30,6 +31,7 @@ pub mod source;
 pub mod traffic;
 pub mod wait;
 
+pub use busy::Busy;
 pub use cluster::{Cluster, Setup};
 pub use director::{Director, Record};
 pub use frames::{Segment, Wire};
