@@ -80,6 +80,8 @@ pub struct Engine {
     in_flight: VecDeque<BTreeMap<u32, Record>>,
     /// Servers as the kernel has them, as far as it has said so.
     in_kernel: BTreeMap<u32, Record>,
+    /// A plan was applied as a whole.
+    pub(super) applied_once: bool,
     pub(super) routers: Vec<RouterState>,
     /// Tracked interfaces that are there: up or down.
     pub(super) links: BTreeMap<String, bool>,
@@ -148,6 +150,7 @@ impl Engine {
             counted_at: None,
             table_full_at: None,
             seq: 0,
+            applied_once: false,
             routers: Vec::new(),
             links: BTreeMap::new(),
             scripts: Scripts::new(),
@@ -212,6 +215,7 @@ impl Engine {
                 let servers = self.in_flight.pop_front();
                 if let Some(servers) = servers.filter(|_| error.is_none()) {
                     self.in_kernel = servers;
+                    self.applied_once = true;
                 }
                 if let Some(why) = error.as_ref().filter(|_| self.apply_error.is_none()) {
                     self.record(now, "", "apply-failed", why.clone(), &mut actions);

@@ -170,7 +170,8 @@ impl Engine {
     pub(super) fn settle_peer(&mut self, now: Now, actions: &mut Vec<Action>) {
         let established = self.config.director.flow_timeouts.established;
         let wanted = self.config.peer.clone().map(|peer| (peer, established));
-        if self.sent.peer != wanted {
+        // Only when the kernel has the servers: the peer's flows find their places by them.
+        if self.sent.peer != wanted && self.applied_once {
             let peer = self.config.peer.clone().map(Box::new);
             actions.push(Action::PeerLink(peer, established));
             self.sent.peer = wanted;
