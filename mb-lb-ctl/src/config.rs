@@ -5,6 +5,7 @@
 
 mod address;
 mod check;
+mod config_sync;
 mod crosscheck;
 mod diagnostic;
 mod director;
@@ -75,6 +76,7 @@ fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
     let section = root.get("service");
     let drafts = service::services(section.as_ref(), &director.name, &mut reporter);
     let vrrps = vrrp::vrrps(root.get("vrrp").as_ref(), &mut reporter);
+    let config_syncs = config_sync::config_syncs(root.get("config_sync").as_ref(), &mut reporter);
     crosscheck::crosscheck(&drafts, &vrrps, &mut reporter);
     let no_service = section.as_ref().is_none_or(|section| match section.value {
         DeValue::Table(table) => table.is_empty(),
@@ -106,6 +108,7 @@ fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
         admin,
         services: drafts.into_iter().map(|draft| draft.service).collect(),
         vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
+        config_syncs,
     });
     Parsed {
         config,

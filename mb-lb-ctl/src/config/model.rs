@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod config_sync;
 mod vrrp;
 
+pub use config_sync::*;
 pub use vrrp::*;
 
 /// The whole file.
@@ -20,6 +22,9 @@ pub struct Config {
     /// In the order of the file. Left out where empty, so that the hash of a file without any stays what it was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vrrps: Vec<Vrrp>,
+    /// In the order of the file. Left out where empty, as `vrrps` is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config_syncs: Vec<ConfigSync>,
 }
 
 /// `[director]`

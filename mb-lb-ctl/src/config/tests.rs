@@ -1,6 +1,7 @@
 //! Whole files through [`parse_ahead`](super::parse_ahead).
 
 mod bad_values;
+mod config_sync;
 mod good;
 mod properties;
 mod together;
@@ -21,6 +22,13 @@ const VRRP: &str = "\
 interface = \"eth0\"
 virtual_router_id = 51
 addresses = \"192.168.1.100/24\"
+";
+
+/// The smallest `config_sync`.
+const CONFIG_SYNC: &str = "\
+[config_sync.etc]
+source = \"/etc/mailborder\"
+targets = \"mb2\"
 ";
 
 fn diagnose(source: &str) -> Vec<Diagnostic> {

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::schema::{self, Section};
-use super::{SERVICE, VRRP, diagnose};
+use super::{CONFIG_SYNC, SERVICE, VRRP, diagnose};
 use crate::config::{Code, Severity, render};
 
+mod config_sync;
 mod vrrp;
 
 /// A key and what a file says for it. Everything else in the file is right.
@@ -37,7 +38,12 @@ const ROOT: &[Case] = &[
     ("galera", "[galera.mailborder_cluster]\nmode = \"any\""),
     ("sentinel", "[sentinel.mailborder-master]\nlisten = []"),
     ("storage", "[storage.quarantine]\ntype = \"nfs\""),
-    ("config_sync", "[config_sync]\npeer = \"192.168.1.11\""),
+    ("config_sync", "config_sync = \"/etc/mailborder\""),
+    ("config_sync", "[config_sync]\nsource = \"/etc/mailborder\""),
+    (
+        "config_sync",
+        "[config_sync.\"a b\"]\nsource = \"/etc/mailborder\"\ntargets = \"mb2\"",
+    ),
 ];
 
 const DIRECTOR: &[Case] = &[
@@ -208,7 +214,7 @@ const SERVER: &[Case] = &[
     ("backup", "backup = 1"),
 ];
 
-const ALL: [(&Section, &[Case]); 11] = [
+const ALL: [(&Section, &[Case]); 13] = [
     (&schema::ROOT, ROOT),
     (&schema::DIRECTOR, DIRECTOR),
     (&schema::FLOW_TIMEOUTS, FLOW_TIMEOUTS),
@@ -220,6 +226,8 @@ const ALL: [(&Section, &[Case]); 11] = [
     (&schema::TRACK_INTERFACE, vrrp::TRACK_INTERFACE),
     (&schema::TRACK_SERVICE, vrrp::TRACK_SERVICE),
     (&schema::TRACK_SCRIPT, vrrp::TRACK_SCRIPT),
+    (&schema::CONFIG_SYNC, config_sync::CONFIG_SYNC),
+    (&schema::SYNC_TARGET, config_sync::SYNC_TARGET),
 ];
 
 /// The file for a case, and where the case stands in it.
@@ -273,6 +281,23 @@ fn file(section: &Section, (key, text): Case) -> String {
                 "command = \"/bin/x\"\n"
             };
             format!("{SERVICE}{VRRP}[vrrp.VI_1.track_scripts.x]\n{command}{text}\n")
+        }
+        "[config_sync.NAME]" => {
+            let mut lines: Vec<_> = CONFIG_SYNC.lines().collect();
+            let given = |name: &str| text.lines().any(|line| line.starts_with(name));
+            lines.retain(|line| {
+                let name = line.split(' ').next().unwrap_or_default();
+                key != name && !given(name)
+            });
+            format!("{SERVICE}{}\n{text}\n", lines.join("\n"))
+        }
+        "config_sync.NAME.targets" => {
+            let host = match key {
+                "host" => "",
+                _ => "host = \"mb2\"\n",
+            };
+            let sync = CONFIG_SYNC.replace("targets = \"mb2\"\n", "");
+            format!("{SERVICE}{sync}[[config_sync.etc.targets]]\n{host}{text}\n")
         }
         other => panic!("no file for a case of {other}"),
     }
