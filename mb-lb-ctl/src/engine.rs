@@ -11,6 +11,7 @@ mod indices;
 mod paths;
 mod preview;
 mod server;
+mod syncs;
 mod view;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::snapshot::{AdminState, EventView};
 
 pub use self::core::{Engine, Identity};
+pub use self::syncs::SyncRefusal;
 pub use self::view::mac;
 
 /// The time of a turn, as the caller's clocks have it.
@@ -74,6 +76,8 @@ pub enum Event {
     RepliesFailed(Vec<(SocketAddr, String)>),
     /// All addresses of this host.
     Addresses(std::collections::BTreeSet<IpAddr>),
+    /// What was found at a source or a target of a `config_sync`.
+    ConfigSync(crate::config_sync::Report),
     /// [`Engine::next_deadline`] has come.
     Deadline,
 }
@@ -178,6 +182,8 @@ pub enum Action {
     Record(EventView),
     /// Keep what must survive a restart.
     Save(SavedState),
+    /// Look at sources and bring targets in step, or stop that.
+    ConfigSync(crate::config_sync::Order),
 }
 
 /// One check to be run for one server.
@@ -191,7 +197,7 @@ pub struct CheckTask {
 }
 
 /// What must outlive the process and is not in the kernel: admin states and weights that differ from the configuration,
-/// and names.
+/// names, and what is known of the targets of `config_sync`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SavedState {
     pub version: u32,
@@ -200,6 +206,9 @@ pub struct SavedState {
     /// that were removed from the file while they had flows are in no file any more.
     #[serde(default)]
     pub known: std::collections::BTreeSet<String>,
+    /// Targets of `config_sync`, by `config_sync::machine::key`.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub syncs: std::collections::BTreeMap<String, crate::config_sync::machine::Kept>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

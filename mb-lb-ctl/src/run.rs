@@ -9,6 +9,7 @@
 //!   admin tasks ----- requests (mpsc 64) '                '---------Checks, Neighbours, Replies (handles)
 //!   address task ----Addresses: which VIPs this host has
 //!   interface watch - asks for Attach again when a MAC address or an index changes
+//!   config_sync tasks - Report <---- Order: sources to look at, targets to bring in step (config_sync.rs)
 //!   logger task ----- lines of the XDP program -> tracing
 //! ```
 //!
@@ -41,6 +42,7 @@ use tokio::time::MissedTickBehavior;
 use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
 use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
+use crate::config_sync::Runner;
 use crate::dataplane::{self, Dataplane};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Refusal};
 use crate::net::{self, AddressBook, Neighbours, Replies};
@@ -180,6 +182,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         options,
         worker,
         prober: Prober::new(events.clone()),
+        syncs: Runner::new(events.clone()),
         neighbours,
         replies: Replies::default(),
         published,
@@ -266,6 +269,7 @@ struct Director {
     options: RunOptions,
     worker: Worker,
     prober: Prober,
+    syncs: Runner,
     neighbours: Neighbours,
     replies: Replies,
     published: watch::Sender<Arc<Snapshot>>,
@@ -387,6 +391,7 @@ impl Director {
                     self.worker.attach(number, *config);
                 }
                 Action::Checks(tasks) => self.prober.set(tasks),
+                Action::ConfigSync(order) => self.syncs.obey(order),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
                 Action::Replies(texts) => replies.push(texts),
                 Action::Reply { id, result } => answers.push((id, result)),

@@ -8,6 +8,7 @@ use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 
 use super::indices::Indices;
 use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
+use super::syncs::Syncs;
 use super::{
     Action, Attached, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, SavedServer,
     SavedState, ServerRef,
@@ -71,6 +72,7 @@ pub struct Engine {
     pub(super) report: Report,
     counted_at: Option<Duration>,
     table_full_at: Option<Duration>,
+    pub(super) syncs: Syncs,
     seq: u64,
     /// What was last sent out, so that only changes are.
     sent: Sent,
@@ -109,6 +111,7 @@ impl Engine {
                 .iter()
                 .map(|name| (name_hash(name), name.clone()))
                 .collect(),
+            syncs: Syncs::new(saved.syncs.clone()),
             sent: Sent {
                 saved: Some(saved),
                 ..Sent::default()
@@ -190,13 +193,14 @@ impl Engine {
             } => self.on_interfaces(attached, error, now, &mut actions),
             Event::RepliesFailed(failed) => self.mute = failed.into_iter().collect(),
             Event::Addresses(addresses) => self.addresses = Some(addresses),
+            Event::ConfigSync(report) => self.on_sync(report, now, &mut actions),
             Event::Deadline => {}
         }
         self.settle(now, &mut actions);
         actions
     }
 
-    /// When a weight that is ramping up changes next.
+    /// When a weight that is ramping up changes next, or a `config_sync` runs.
     pub fn next_deadline(&self, now: Now) -> Option<Duration> {
         self.services
             .iter()
@@ -207,6 +211,7 @@ impl Engine {
                         .next_deadline(service.config.slow_start, now.since_start)
                 })
             })
+            .chain(self.sync_deadline())
             .min()
     }
 
@@ -250,6 +255,7 @@ impl Engine {
             let text = format!("configuration {} in force", self.config_hash);
             self.record(now, "", "config", text, actions);
         }
+        self.configure_syncs(&config, now, actions);
         actions.push(Action::Attach(Box::new(config.clone())));
         self.config = config;
     }
@@ -541,8 +547,10 @@ impl Engine {
             actions.push(Action::Replies(replies.clone()));
             self.sent.replies = Some(replies);
         }
+        self.settle_syncs(now, actions);
         let saved = self.to_save(now);
         if self.sent.saved.as_ref() != Some(&saved) {
+            self.syncs_saved(&saved.syncs);
             actions.push(Action::Save(saved.clone()));
             self.sent.saved = Some(saved);
         }
@@ -594,6 +602,7 @@ impl Engine {
                 .filter(|(hash, _)| held.contains(hash))
                 .map(|(_, name)| name.clone())
                 .collect(),
+            syncs: self.syncs_to_save(),
         }
     }
 

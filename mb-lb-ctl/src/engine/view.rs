@@ -33,6 +33,7 @@ impl Engine {
                 .map(|service| self.service_view(service, now))
                 .collect(),
             removed: self.removed(),
+            syncs: self.sync_views(now),
             alarms: self.alarms(),
         }
     }
