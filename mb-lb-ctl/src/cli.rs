@@ -21,6 +21,7 @@ mod run;
 mod state;
 pub mod status;
 pub mod style;
+mod sync;
 mod wait;
 
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ pub fn main() -> ExitCode {
             args.wait,
         ),
         Command::Weight(args) => change::weight(&cli.global, args),
+        Command::Sync(args) => sync::run(&cli.global, args),
         Command::Events(args) => events::run(&cli.global, args),
         Command::Detach(args) => detach::run(&cli.global, args),
     };

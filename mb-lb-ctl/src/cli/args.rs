@@ -92,7 +92,7 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl status\n  mb-lb-ctl status -o json | jq .alarms"
     )]
     Status(Status),
-    /// List services, servers, flows, VIPs or checks
+    /// List services, servers, flows, VIPs, checks or syncs
     #[command(
         visible_alias = "ls",
         after_help = "Examples:\n  mb-lb-ctl list servers -o wide\n  mb-lb-ctl list flows smtp_backend --limit 20\n  mb-lb-ctl list checks --watch\n  mb-lb-ctl list servers -o csv > servers.csv"
@@ -123,6 +123,11 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl weight smtp_backend/mb3 5\n  mb-lb-ctl weight smtp_backend/mb3 50%\n  mb-lb-ctl weight smtp_backend/mb3 0    # no new flows"
     )]
     Weight(Weight),
+    /// Bring the targets of a config_sync in step now
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl sync etc\n  mb-lb-ctl sync etc --wait 1m && echo \"all in step\""
+    )]
+    Sync(Sync),
     /// Show changes of state, and follow them
     #[command(
         after_help = "Examples:\n  mb-lb-ctl events -n 20\n  mb-lb-ctl events -f\n  mb-lb-ctl events -f -o json | jq -r .text"
@@ -171,6 +176,8 @@ pub enum What {
     Flows,
     Vips,
     Checks,
+    /// Targets of config_sync
+    Syncs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -184,7 +191,7 @@ pub enum Form {
 #[derive(Debug, Args)]
 pub struct List {
     pub what: What,
-    /// Only of this service
+    /// Only of this service, or of this config_sync
     pub service: Option<String>,
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: Form,
@@ -263,6 +270,15 @@ pub struct Weight {
     /// 0 to 256, or percent of the weight in the file: 50%; 0 takes no new flow
     #[arg(value_name = "N", value_parser = weight)]
     pub weight: engine::Weight,
+}
+
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// Of a [config_sync.NAME]
+    pub name: String,
+    /// Wait until all targets have had a run, at most so long: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
