@@ -155,7 +155,7 @@ fn every_example_configuration_is_good() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 4);
+    assert_eq!(examples, 5);
 }
 
 #[test]
