@@ -176,7 +176,6 @@ pub enum What {
     Flows,
     Vips,
     Checks,
-    /// Targets of config_sync
     Syncs,
 }
 

@@ -32,14 +32,11 @@ pub fn run(global: &Global, args: &args::Sync) -> Result<Exit, Failure> {
         let snapshot = client.snapshot()?;
         let sync = find(&snapshot, &args.name)?;
         // What was ordered is under way when the order is answered.
-        let ended = |target: &SyncTargetView| !target.running && target.next_run != Some(0);
-        if !sync.active || sync.targets.iter().all(ended) {
+        if !sync.targets.iter().any(|target| target.running) {
             emit(&outcome(sync))?;
-            let well = sync.active
-                && sync
-                    .targets
-                    .iter()
-                    .all(|target| target.state == SyncState::InStep);
+            let in_step = |target: &SyncTargetView| target.state == SyncState::InStep;
+            let well =
+                sync.active && sync.source_error.is_none() && sync.targets.iter().all(in_step);
             return match well {
                 true => Ok(Exit::Ok),
                 false => {
@@ -63,13 +60,12 @@ fn find<'s>(snapshot: &'s Snapshot, name: &str) -> Result<&'s SyncView, Failure>
     found.ok_or_else(|| Failure::new(Exit::NotFound, format!("no config_sync {name} any more")))
 }
 
-/// A line for each target.
+/// A line for each target, or why none has anything.
 fn outcome(sync: &SyncView) -> String {
-    let mut text = String::new();
     if let Some(why) = &sync.source_error {
-        // Writing into a String cannot fail, here and below.
-        let _ = writeln!(text, "{}: nothing is sent: {why}", sync.name);
+        return format!("{}: nothing is sent: {why}\n", sync.name);
     }
+    let mut text = String::new();
     for target in &sync.targets {
         let how = match (&target.error, target.state) {
             (Some(why), _) => format!("failed: {why}"),
@@ -77,6 +73,7 @@ fn outcome(sync: &SyncView) -> String {
             (None, SyncState::Standby) => "another director does it".to_owned(),
             (None, _) => "not known yet".to_owned(),
         };
+        // Writing into a String cannot fail.
         let _ = writeln!(text, "{}/{}: {how}", sync.name, target.target);
     }
     text
