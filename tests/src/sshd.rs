@@ -93,8 +93,9 @@ impl Sshd {
             keys.display()
         );
         let config = write("sshd_config", &config)?;
+        // What the host's root has in its home (start files of the shell, settings of git) is no part of the lab.
         let script = format!(
-            "{prepare} && exec /usr/sbin/sshd -D -e -f {}",
+            "mount -t tmpfs tmpfs /root && {prepare} && exec /usr/sbin/sshd -D -e -f {}",
             config.display()
         );
         let mut command = machine.command("unshare");
