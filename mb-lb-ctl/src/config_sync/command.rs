@@ -134,6 +134,9 @@ pub(super) fn rsync(run: &Run, source: &Path, exclude: &[String], delete: bool) 
         "--itemize-changes",
         // Each file is put in place whole, and all of them at the end.
         "--delay-updates",
+        // Errors of the other side come in order. By ssh's own way they are lost when rsync ends ssh before it has
+        // handed them on.
+        "--stderr=client",
     ]);
     arguments.push(format!("--out-format={OUT_FORMAT}"));
     arguments.push(format!("--rsh={}", shell.join(" ")));

@@ -127,9 +127,20 @@ fn judge(run: &Run, invocation: &Invocation, finished: &Finished) -> Result<(), 
     }
     let how = match invocation.program {
         "ssh" => ended(status),
-        program => format!("{program} {}", ended(status)),
+        program => format!("{program} {}{}", ended(status), meaning(program, status)),
     };
     Err(Failure::from_stderr(&finished.stderr.text(), &how))
+}
+
+/// What rsync(1) says of some exit codes, for where it says nothing itself.
+fn meaning(program: &str, status: ExitStatus) -> &'static str {
+    match (program, status.code()) {
+        ("rsync", Some(11)) => " (error in file I/O)",
+        ("rsync", Some(12)) => " (the connection broke)",
+        ("rsync", Some(23)) => " (not all could be transferred)",
+        ("rsync", Some(24)) => " (files went while they were sent)",
+        _ => "",
+    }
 }
 
 fn ended(status: ExitStatus) -> String {
