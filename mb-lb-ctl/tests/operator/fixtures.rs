@@ -181,6 +181,18 @@ pub fn syncing() -> Snapshot {
     };
     let mut snapshot = well();
     snapshot.syncs = vec![etc, rules, standby];
+    snapshot.alarms = vec![
+        Alarm {
+            severity: Severity::Warning,
+            text: "config_sync etc to 192.168.1.102 fails: the reload command ended with 5: no such unit".into(),
+            next: "run it by hand on 192.168.1.102: systemctl reload mb-rpcd; then mb-lb-ctl sync etc".into(),
+        },
+        Alarm {
+            severity: Severity::Warning,
+            text: "config_sync rules sends nothing: /srv/rules is not a git repository".into(),
+            next: "ls -la /srv/rules; then mb-lb-ctl sync rules".into(),
+        },
+    ];
     snapshot
 }
 
