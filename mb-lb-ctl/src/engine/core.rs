@@ -10,6 +10,7 @@ use super::indices::Indices;
 use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
 use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
+use super::syncs::Syncs;
 use super::{
     Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, SavedServer,
     SavedState, ServerRef,
@@ -73,6 +74,7 @@ pub struct Engine {
     pub(super) report: Report,
     counted_at: Option<Duration>,
     table_full_at: Option<Duration>,
+    pub(super) syncs: Syncs,
     seq: u64,
     /// What was last sent out, so that only changes are.
     pub(super) sent: Sent,
@@ -122,6 +124,7 @@ impl Engine {
                 .iter()
                 .map(|name| (name_hash(name), name.clone()))
                 .collect(),
+            syncs: Syncs::new(saved.syncs.clone()),
             sent: Sent {
                 saved: Some(saved),
                 ..Sent::default()
@@ -242,13 +245,14 @@ impl Engine {
             }
             Event::Peer(event) => self.on_peer(event, now, &mut actions),
             Event::Leaving => self.on_leaving(&mut actions),
+            Event::ConfigSync(report) => self.on_sync(report, now, &mut actions),
             Event::Deadline => {}
         }
         self.settle(now, &mut actions);
         actions
     }
 
-    /// When a weight that is ramping up changes next, or two active directors are looked at again.
+    /// When a weight that is ramping up changes next, two active directors are looked at again, or a `config_sync` runs.
     pub fn next_deadline(&self, now: Now) -> Option<Duration> {
         self.services
             .iter()
@@ -260,6 +264,7 @@ impl Engine {
                 })
             })
             .chain(self.split_deadline())
+            .chain(self.sync_deadline())
             .min()
     }
 
@@ -305,6 +310,7 @@ impl Engine {
             let text = format!("configuration {} in force", self.config_hash);
             self.record(now, "", "config", text, actions);
         }
+        self.configure_syncs(&config, now, actions);
         actions.push(Action::Attach(Box::new(config.clone())));
         self.config = config;
     }
@@ -614,8 +620,10 @@ impl Engine {
             actions.push(Action::Replies(replies.clone()));
             self.sent.replies = Some(replies);
         }
+        self.settle_syncs(now, actions);
         let saved = self.to_save(now);
         if self.sent.saved.as_ref() != Some(&saved) {
+            self.syncs_saved(&saved.syncs);
             actions.push(Action::Save(saved.clone()));
             self.sent.saved = Some(saved);
         }
@@ -670,6 +678,7 @@ impl Engine {
                 .map(|(_, name)| name.clone())
                 .collect(),
             changed: self.changed(),
+            syncs: self.syncs_to_save(),
         }
     }
 

@@ -405,10 +405,12 @@ fn on_message(shared: &Shared, connection: &mut Connection, message: Message) ->
                 }
             }
             // The sending task has ended only if the connection has.
-            let _queued = connection.replies.send(Reply::Message(Message::SnapshotDone {
-                number,
-                unplaced: snapshot.unplaced,
-            }));
+            let _queued = connection
+                .replies
+                .send(Reply::Message(Message::SnapshotDone {
+                    number,
+                    unplaced: snapshot.unplaced,
+                }));
             vec![report(shared, true)]
         }
         Message::SnapshotDone { unplaced, .. } => {
@@ -455,11 +457,7 @@ impl AsRawFd for Borrowed {
 }
 
 /// The sending task of one connection; ends with it.
-async fn send(
-    shared: Rc<Shared>,
-    outgoing: Outgoing,
-    mut replies: mpsc::UnboundedReceiver<Reply>,
-) {
+async fn send(shared: Rc<Shared>, outgoing: Outgoing, mut replies: mpsc::UnboundedReceiver<Reply>) {
     // SAFETY: `shared` keeps the ring buffer open as long as this task lives.
     let ring = unsafe { AsyncFd::register_with_interest(Borrowed(shared.fd), Interest::READABLE) };
     let ring = match ring {
