@@ -11,6 +11,7 @@ use mb_lb_ctl::vrrp::Instance;
 use mb_lb_ctl::vrrp::judge::judge;
 use mb_lb_ctl::vrrp::packet::{Advert, Auth, Coverage, Ends, GROUP4, GROUP6, Kind, ipv4};
 
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const SOURCE4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 const SOURCE6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2));
 
@@ -42,7 +43,7 @@ fn check(instance: &Instance, message: &[u8], ends: Ends, ttl: u8) {
         let again = Advert::decode(&written, ends);
         assert_eq!(again.as_ref().map(|(advert, _)| advert), Ok(advert));
     }
-    let judgement = judge(instance, message, ends, ttl);
+    let judgement = judge(instance, OWN, message, ends, ttl);
     let is_ours = message.get(1).copied() == Some(instance.vrid.get());
     assert_eq!(judgement.is_some(), is_ours);
     let Some(judgement) = judgement else {
@@ -53,6 +54,7 @@ fn check(instance: &Instance, message: &[u8], ends: Ends, ttl: u8) {
     if let Some(heard) = judgement.heard {
         let (advert, _) = read.expect("what is heard was read");
         assert_eq!(heard.source, ends.source);
+        assert_ne!(heard.source, OWN);
         assert_eq!(heard.priority, advert.priority);
         assert!(!heard.interval.is_zero());
         assert_eq!(advert.kind, instance.kind);

@@ -39,8 +39,12 @@ fn backup(settings: Settings) -> Machine {
 
 /// Active since 10 s.
 fn active() -> Machine {
+    active_since(ms(10_000))
+}
+
+fn active_since(now: Duration) -> Machine {
     let mut machine = Machine::new(settings(), OWN);
-    machine.resume(ms(10_000));
+    machine.resume(now);
     machine
 }
 
@@ -310,7 +314,12 @@ fn an_active_one_hears() {
         };
         assert_eq!(
             machine.on_advert(&heard(priority), ms(10_500)),
-            [Action::Release, turned(Role::Active, Role::Backup, cause)]
+            [
+                Action::Release,
+                turned(Role::Active, Role::Backup, cause),
+                // The stronger one may not know that there were two.
+                Action::Advertise { priority: OWN }
+            ]
         );
         assert_eq!(
             machine.next_deadline(),
@@ -347,7 +356,7 @@ fn an_active_one_hears() {
 
 #[test]
 fn a_hand_over_serves_until_the_peer_is_heard() {
-    let mut machine = active();
+    let mut machine = active_since(ms(19_500));
     assert_eq!(
         machine.resign("maintenance", ms(20_000)),
         [Action::Advertise { priority: 0 }, Action::Hold]
@@ -388,7 +397,7 @@ fn a_hand_over_serves_until_the_peer_is_heard() {
 
 #[test]
 fn a_hand_over_to_nobody_comes_to_nothing() {
-    let mut machine = active();
+    let mut machine = active_since(ms(19_500));
     machine.resign("maintenance", ms(20_000));
     let (mut holds, mut words) = (0, 0);
     loop {
@@ -411,7 +420,7 @@ fn a_hand_over_to_nobody_comes_to_nothing() {
 
 #[test]
 fn a_process_that_ends_leaves_either_way() {
-    let mut machine = active();
+    let mut machine = active_since(ms(19_500));
     machine.leave("stopping", ms(20_000));
     let cause = Cause::HandedOver {
         to: PEER,
@@ -421,7 +430,7 @@ fn a_process_that_ends_leaves_either_way() {
         machine.on_advert(&heard(50), ms(20_600)),
         [Action::Release, turned(Role::Active, Role::Init, cause)]
     );
-    let mut alone = active();
+    let mut alone = active_since(ms(19_500));
     alone.leave("stopping", ms(20_000));
     let mut last = Vec::new();
     while let Some(at) = alone.next_deadline() {
@@ -441,7 +450,7 @@ fn a_process_that_ends_leaves_either_way() {
     );
     assert_eq!(idle.leave("stopping", ms(2)), []);
     // A hand-over that was for a moment becomes one for good.
-    let mut twice = active();
+    let mut twice = active_since(ms(19_500));
     twice.resign("rehearsal", ms(20_000));
     assert_eq!(twice.leave("stopping", ms(20_100)), []);
     twice.on_advert(&heard(50), ms(20_600));
@@ -469,6 +478,80 @@ fn who_was_frozen_listens_first() {
     assert_eq!(machine.on_deadline(ms(18_700)), []);
     assert_eq!(alone.next_deadline().expect("one").as_micros(), 18_609_375);
     assert_eq!(alone.on_deadline(ms(18_610)).len(), 4);
+}
+
+#[test]
+fn who_was_frozen_listens_first_whatever_wakes_it() {
+    let turn = || {
+        let cause = Cause::Frozen(ms(7_000));
+        vec![Action::Release, turned(Role::Active, Role::Backup, cause)]
+    };
+    let at = ms(17_000);
+    // The peer that has taken over is weaker.
+    let mut machine = active();
+    assert_eq!(machine.on_advert(&heard(50), at), turn());
+    assert_eq!(machine.wake(at), []);
+    assert_eq!(active().on_claim(at), turn());
+    assert_eq!(active().set_priority(80, at), turn());
+    assert_eq!(active().resign("maintenance", at), turn());
+    assert_eq!(active().wake(at), turn());
+    assert_eq!(active().wake(ms(12_900)), []);
+    // In the middle of a hand-over: nobody was heard, but nobody could be.
+    let mut machine = active();
+    machine.resign("maintenance", ms(11_000));
+    assert_eq!(machine.clone().on_deadline(ms(14_500)).len(), 3);
+    let cause = Cause::Frozen(ms(4_000));
+    assert_eq!(
+        machine.on_deadline(ms(17_000)),
+        [Action::Release, turned(Role::Active, Role::Backup, cause)]
+    );
+}
+
+#[test]
+fn as_long_as_there_is_a_rival_the_link_is_told() {
+    let announced = |machine: &mut Machine, until: Duration| {
+        let mut seen = Vec::new();
+        while let Some(at) = machine.next_deadline().filter(|at| *at <= until) {
+            for action in machine.on_deadline(at) {
+                if let Action::Announce { times } = action {
+                    seen.push((at.as_millis(), times));
+                }
+            }
+        }
+        seen
+    };
+    let mut machine = active();
+    assert_eq!(
+        announced(&mut machine, ms(20_000)),
+        [(11_000, 5), (15_000, 5)]
+    );
+    // Heard once: until two more of its adverts, and a second, would have come; the next refresh is ten seconds later.
+    machine.on_advert(&heard(50), ms(20_100));
+    let mut insisted: Vec<_> = (0..6).map(|n| (20_600 + n * 500, 1)).collect();
+    insisted.push((33_100, 1));
+    assert_eq!(announced(&mut machine, ms(33_500)), insisted);
+    // The same for a claim; bursts keep their times.
+    let mut machine = active();
+    assert_eq!(
+        machine.on_claim(ms(10_200)),
+        [Action::Announce { times: 1 }]
+    );
+    assert_eq!(
+        announced(&mut machine, ms(12_000)),
+        [(10_700, 1), (11_000, 5), (11_500, 1), (12_000, 1)]
+    );
+    // During a hand-over the peer is right.
+    machine.resign("maintenance", ms(12_100));
+    assert_eq!(machine.on_claim(ms(12_700)), []);
+    assert_eq!(backup(settings()).on_claim(ms(100)), []);
+}
+
+/// Erratum 8298: of two that say the addresses are their own, one gives way all the same.
+#[test]
+fn two_owners_elect() {
+    let mut link = Link::new(&[OWNER, OWNER], &settings());
+    link.run(SECOND * 10);
+    assert_eq!(link.holders(), [1]);
 }
 
 #[test]
