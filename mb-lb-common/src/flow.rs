@@ -34,7 +34,18 @@ pub struct Flow {
     pub client_next: u32,
     /// Jiffies when the flow was inserted.
     pub created: u64,
-    pub reserved: [u64; 5],
+    /// [`Flow::from_peer`] of what `client_next` was when flow sync made this flow, else 0. While the two agree, the
+    /// client has not been heard here, and any RST or FIN of it is believed.
+    pub synced: u64,
+    pub reserved: [u64; 4],
+}
+
+impl Flow {
+    /// See `synced`.
+    #[inline(always)]
+    pub const fn from_peer(client_next: u32) -> u64 {
+        1 << 32 | client_next as u64
+    }
 }
 
 /// What a flow is in. Discriminants are kernel layout.

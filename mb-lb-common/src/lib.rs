@@ -14,6 +14,7 @@ mod reason;
 mod server;
 mod service;
 mod settings;
+mod sync;
 
 pub use flow::{
     Flow, FlowKey4, FlowKey6, FlowState, FlowWord, Half, HalfKind, HalfWord, generation_bits,
@@ -30,9 +31,14 @@ pub use service::{
     SlotBlock, SmallEntry, TCP,
 };
 pub use settings::{Port, Settings, SweepArgs, TableState};
+pub use sync::{
+    EVENT_CLOSED, EVENT_EXPIRED, EVENT_GONE, EVENT_OPENED, EVENT_RESET, FlowEvent, SYNC_BUSY,
+    SYNC_CLOSE, SYNC_FULL, SYNC_OPEN, SYNC_REMOVE, SYNC_RESET, SYNC_STALE, SYNC_UNCHANGED, SYNCED,
+    SyncArgs,
+};
 
 /// Part of the pin path: two builds share maps only when they agree on every layout in this crate.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Services that one director can hold.
 pub const MAX_SERVICES: u32 = 256;
@@ -56,6 +62,8 @@ pub const MAX_REASONS: u32 = 64;
 pub const DEFAULT_MAX_FLOWS: u32 = 262_144;
 /// Half-open and remembered flows, per address family. An LRU map: it never refuses, it forgets.
 pub const MAX_HALF: u32 = 262_144;
+/// Bytes of the ring buffer with changes of flows: room for 65,536 of them.
+pub const EVENT_BYTES: u32 = 4 << 20;
 
 /// Names of the maps, as they appear in the object and under the pin path.
 pub mod maps {
@@ -77,8 +85,9 @@ pub mod maps {
     pub const FLOWS6: &str = "FLOWS6";
     pub const HALF4: &str = "HALF4";
     pub const HALF6: &str = "HALF6";
+    pub const EVENTS: &str = "EVENTS";
     /// Every map that is pinned and adopted by the next controller.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 19] = [
         SETTINGS,
         PORTS,
         SERVICES,
@@ -97,6 +106,7 @@ pub mod maps {
         FLOWS6,
         HALF4,
         HALF6,
+        EVENTS,
     ];
 }
 
@@ -126,11 +136,11 @@ mod tests {
     /// What pinned maps of this layout version were created with. A change here needs a new version.
     #[test]
     fn layout_is_frozen() {
-        assert_eq!(LAYOUT_VERSION, 1);
+        assert_eq!(LAYOUT_VERSION, 2);
         let layout = layout! {
             FlowKey4 { client, vip, client_port, vip_port }
             FlowKey6 { client, vip, client_port, vip_port }
-            Flow { word, last_seen, client_next, created, reserved }
+            Flow { word, last_seen, client_next, created, synced, reserved }
             Half { word, epoch, isn, since, reserved }
             Server { link, generation, ifindex, max_connections, service, address, name_hash, reserved }
             ServerCount { active, pending, opened, closed, expired, refused, full }
@@ -146,12 +156,18 @@ mod tests {
             }
             AliasEntry { threshold, server, alias, server_weight, alias_weight }
             SlotBlock { slots }
-            Settings { window_shift, pending_floor, recover_after, full_for, reserved }
+            Settings { window_shift, pending_floor, recover_after, full_for, events, reserved }
             Port { ifindex, mac, reserved }
-            TableState { full_at, full_total, said, reserved }
+            TableState { full_at, full_total, said, events_lost, reserved }
             SweepArgs {
                 pass, established, half_closed, closing, reset, jiffies, nanoseconds, flows, removed, server, correction,
                 reserved
+            }
+            FlowEvent {
+                kind, server, generation, reserved, client, vip, client_port, vip_port, reserved_end
+            }
+            SyncArgs {
+                operation, family, server, generation, client, vip, client_port, vip_port, idle, age, result
             }
         };
         assert_eq!(layout, include_str!("layout.txt"));

@@ -14,7 +14,9 @@ pub struct Settings {
     pub recover_after: u32,
     /// For so long after an insert failed, SYNs are steered by consistent hash without state.
     pub full_for: u32,
-    pub reserved: [u32; 12],
+    /// 1: changes of flows go into the ring buffer, for a peer.
+    pub events: u32,
+    pub reserved: [u32; 11],
 }
 
 /// An interface that packets arrive on.
@@ -38,7 +40,9 @@ pub struct TableState {
     pub full_total: u64,
     /// 1 once the log has a line about it.
     pub said: u64,
-    pub reserved: [u64; 5],
+    /// Changes of flows that found the ring buffer full.
+    pub events_lost: u64,
+    pub reserved: [u64; 4],
 }
 
 /// In and out of one run of the sweep.

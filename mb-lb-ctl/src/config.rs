@@ -106,6 +106,7 @@ fn read(source: &str, host_name: &str, refused: &[&'static str]) -> Parsed {
         admin,
         services: drafts.into_iter().map(|draft| draft.service).collect(),
         vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
+        peer: None,
     });
     Parsed {
         config,

@@ -8,7 +8,9 @@ mod flows;
 mod kernel;
 mod load;
 mod sweep;
+mod sync;
 mod sys;
+mod syscall;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,6 +22,8 @@ use mb_lb_common::{
 };
 
 pub use flows::{FlowEntry, HalfEntry};
+pub use sync::{Applied, FlowSync, Seen, Walk};
+
 pub use load::{LoadError, Mode, detach, interfaces, lock_root, object, pin_dir};
 
 use crate::config::{FlowTimeouts, XdpMode};
@@ -161,6 +165,11 @@ impl Dataplane {
     /// The eBPF object in use, for its logger.
     pub fn ebpf(&mut self) -> &mut aya::Ebpf {
         &mut self.loaded.ebpf
+    }
+
+    /// The flows for whoever keeps a peer in step, on handles of its own.
+    pub fn flow_sync(&self) -> Result<FlowSync, LoadError> {
+        FlowSync::open(&self.loaded.pins, &self.loaded, self.sweeper.hz())
     }
 
     pub fn pins(&self) -> &Path {

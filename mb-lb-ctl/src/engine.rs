@@ -74,6 +74,8 @@ pub enum Event {
     RepliesFailed(Vec<(SocketAddr, String)>),
     /// All addresses of this host.
     Addresses(std::collections::BTreeSet<IpAddr>),
+    /// On the link to the other director.
+    Peer(crate::peer::PeerEvent),
     /// [`Engine::next_deadline`] has come.
     Deadline,
 }

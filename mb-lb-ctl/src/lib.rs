@@ -19,5 +19,6 @@ pub mod admin;
 pub mod cli;
 pub mod dataplane;
 pub mod net;
+pub mod peer;
 pub mod prober;
 pub mod run;

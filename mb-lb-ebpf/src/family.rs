@@ -25,6 +25,11 @@ pub trait Key: Copy {
     fn hash(&self) -> u64;
     fn source_hash(&self) -> u64;
     fn service(&self) -> ServiceKey;
+    /// Writes client, VIP and both ports as [`mb_lb_common::FlowEvent`] has them.
+    ///
+    /// # Safety
+    /// `to` is the field `client` of one.
+    unsafe fn write_ends(&self, to: *mut [u8; 16]);
 }
 
 macro_rules! key {
@@ -72,6 +77,17 @@ macro_rules! key {
                     port: self.vip_port,
                     protocol: TCP,
                     zero: 0,
+                }
+            }
+            #[inline(always)]
+            unsafe fn write_ends(&self, to: *mut [u8; 16]) {
+                // SAFETY: the caller's; client, VIP and ports follow each other there.
+                unsafe {
+                    to.write($mapped(self.client));
+                    to.add(1).write($mapped(self.vip));
+                    let ports = to.add(2).cast::<[u8; 2]>();
+                    ports.write(self.client_port);
+                    ports.add(1).write(self.vip_port);
                 }
             }
         }

@@ -14,6 +14,7 @@
 #![cfg_attr(target_arch = "bpf", allow(internal_features))]
 
 mod atomic;
+mod events;
 mod family;
 mod maps;
 mod packet;
@@ -22,6 +23,7 @@ mod rewrite;
 mod select;
 mod steer;
 mod sweep;
+mod sync;
 
 use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_jiffies64, macros::xdp, programs::XdpContext,

@@ -5,13 +5,13 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use mb_lb_common::{
-    AliasEntry, AuditCell, DEFAULT_MAX_FLOWS, Flow, FlowKey4, FlowKey6, Half, MAX_ALIAS, MAX_HALF,
-    MAX_LISTENS, MAX_PORTS, MAX_REASONS, MAX_SERVERS, MAX_SERVICES, MAX_SLOT_BLOCKS, Pool, Port,
-    Server, ServerCount, ServerStats, Service, ServiceConf, ServiceCursor, ServiceKey, Settings,
-    SlotBlock, TableState,
+    AliasEntry, AuditCell, DEFAULT_MAX_FLOWS, EVENT_BYTES, Flow, FlowKey4, FlowKey6, Half,
+    MAX_ALIAS, MAX_HALF, MAX_LISTENS, MAX_PORTS, MAX_REASONS, MAX_SERVERS, MAX_SERVICES,
+    MAX_SLOT_BLOCKS, Pool, Port, Server, ServerCount, ServerStats, Service, ServiceConf,
+    ServiceCursor, ServiceKey, Settings, SlotBlock, TableState,
 };
 
 #[map]
@@ -50,3 +50,5 @@ pub static FLOWS6: HashMap<FlowKey6, Flow> = HashMap::pinned(DEFAULT_MAX_FLOWS, 
 pub static HALF4: LruHashMap<FlowKey4, Half> = LruHashMap::pinned(MAX_HALF, 0);
 #[map]
 pub static HALF6: LruHashMap<FlowKey6, Half> = LruHashMap::pinned(MAX_HALF, 0);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::pinned(EVENT_BYTES, 0);

@@ -432,6 +432,22 @@ pub fn owner(server: u32, generation: u64) -> Option<Target> {
     Some(target)
 }
 
+/// Two indices are one machine.
+#[inline(always)]
+pub fn same_address(a: u32, b: u32) -> bool {
+    let (Some(a), Some(b)) = (SERVERS.get_ptr(a), SERVERS.get_ptr(b)) else {
+        return false;
+    };
+    // SAFETY: inside the map values.
+    unsafe {
+        let (a, b) = (
+            (&raw const (*a).address).cast::<u64>(),
+            (&raw const (*b).address).cast::<u64>(),
+        );
+        atomic::load(a) == atomic::load(b) && atomic::load(a.add(1)) == atomic::load(b.add(1))
+    }
+}
+
 /// Where the server that a word names counts its flows. `None`: its index belongs to another server by now, whose
 /// counts are none of the flow's.
 #[inline(always)]

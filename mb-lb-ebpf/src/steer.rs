@@ -9,12 +9,13 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use mb_lb_common::{
-    Flow, FlowKey4, FlowKey6, FlowState, FlowWord, Half, HalfKind, HalfWord, Reason, SERVER_ACCEPT,
-    SERVER_RESET, SERVICE_REPLY_LOCAL, Settings,
+    EVENT_CLOSED, EVENT_GONE, EVENT_OPENED, EVENT_RESET, Flow, FlowKey4, FlowKey6, FlowState,
+    FlowWord, Half, HalfKind, HalfWord, Reason, SERVER_ACCEPT, SERVER_RESET, SERVICE_REPLY_LOCAL,
+    Settings,
 };
 
 use crate::{
-    atomic,
+    atomic, events,
     family::{E2BIG, EEXIST, Key},
     maps::{COUNTS, SERVICE_CONFS, SERVICES, SETTINGS, TABLE},
     packet::{self, Segment, TCP_FIN, TCP_RST, TCP_SYN},
@@ -247,7 +248,7 @@ unsafe fn established<K: Key>(segment: &Segment<K>, flow: *mut Flow, now: u64) -
             return Step::FURTHER;
         }
         // SAFETY: the caller's.
-        unsafe { leave(flow, word, FlowState::Reset) };
+        unsafe { leave(&segment.key, flow, word, FlowState::Reset) };
         return unless_rst(tcp.has(TCP_RST), Reason::ServerDownReset);
     }
     let forward = |reason| Step::forward(reason, target);
@@ -266,14 +267,19 @@ unsafe fn established<K: Key>(segment: &Segment<K>, flow: *mut Flow, now: u64) -
     }
     if tcp.flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 {
         // SAFETY: inside the map value; a value torn by a reuse only makes the segment not believed.
-        let expected = unsafe { (&raw const (*flow).client_next).read_volatile() };
-        let believed = near(tcp.seq, expected);
+        let (expected, synced) = unsafe {
+            (
+                (&raw const (*flow).client_next).read_volatile(),
+                (&raw const (*flow).synced).read_volatile(),
+            )
+        };
+        let believed = near(tcp.seq, expected) || synced == Flow::from_peer(expected);
         if tcp.has(TCP_RST) {
             if !believed {
                 return forward(Reason::RstIgnored);
             }
             // SAFETY: the caller's.
-            unsafe { leave(flow, word, FlowState::Reset) };
+            unsafe { leave(&segment.key, flow, word, FlowState::Reset) };
             return forward(Reason::RstSeen);
         }
         if tcp.has(TCP_SYN) {
@@ -284,7 +290,7 @@ unsafe fn established<K: Key>(segment: &Segment<K>, flow: *mut Flow, now: u64) -
             // SAFETY: the caller's.
             unsafe {
                 touch(flow, now);
-                leave(flow, word, FlowState::Closing);
+                leave(&segment.key, flow, word, FlowState::Closing);
             }
             return forward(Reason::FinSeen);
         }
@@ -312,7 +318,7 @@ fn unless_rst(is_rst: bool, reason: Reason) -> Step {
 /// # Safety
 /// `flow` points into the flow table.
 #[inline(always)]
-unsafe fn touch(flow: *mut Flow, now: u64) {
+pub unsafe fn touch(flow: *mut Flow, now: u64) {
     // SAFETY: inside the map value.
     unsafe {
         let last_seen = &raw mut (*flow).last_seen;
@@ -341,7 +347,26 @@ unsafe fn expect_next(flow: *mut Flow, next: u32) {
 /// # Safety
 /// As [`touch`].
 #[inline(always)]
-unsafe fn leave(flow: *mut Flow, word: FlowWord, to: FlowState) -> bool {
+unsafe fn leave<K: Key>(key: &K, flow: *mut Flow, word: FlowWord, to: FlowState) -> bool {
+    // SAFETY: the caller's.
+    let won = unsafe { leave_quietly(flow, word, to) };
+    if won {
+        let kind = match to {
+            FlowState::Closing => EVENT_CLOSED,
+            FlowState::Reset => EVENT_RESET,
+            _ => EVENT_GONE,
+        };
+        events::tell(key, kind, word);
+    }
+    won
+}
+
+/// As [`leave`], and the peer is not told: it knows.
+///
+/// # Safety
+/// As [`touch`].
+#[inline(always)]
+pub unsafe fn leave_quietly(flow: *mut Flow, word: FlowWord, to: FlowState) -> bool {
     // SAFETY: inside the map value.
     let won =
         unsafe { atomic::compare_and_swap(&raw mut (*flow).word, word.0, word.with_state(to).0) };
@@ -370,9 +395,23 @@ fn count_down(word: FlowWord) {
 #[inline(always)]
 unsafe fn give_up<K: Key>(key: &K, flow: *mut Flow, word: FlowWord) {
     // SAFETY: the caller's.
-    if unsafe { leave(flow, word, FlowState::Dead) } {
+    if unsafe { leave(key, flow, word, FlowState::Dead) } {
         key.remove_flow();
     }
+}
+
+/// As [`give_up`], and the peer is not told. Whether this CPU did it.
+///
+/// # Safety
+/// As [`touch`].
+#[inline(always)]
+pub unsafe fn give_up_quietly<K: Key>(key: &K, flow: *mut Flow, word: FlowWord) -> bool {
+    // SAFETY: the caller's.
+    let won = unsafe { leave_quietly(flow, word, FlowState::Dead) };
+    if won {
+        key.remove_flow();
+    }
+    won
 }
 
 /// A SYN without a flow: for a service of ours, or for the kernel.
@@ -703,7 +742,7 @@ unsafe fn half_open<K: Key>(segment: &Segment<K>, half: *mut Half, context: &Con
     forward(reason)
 }
 
-const FLOW_RESERVED: usize = 5;
+const FLOW_RESERVED: usize = 4;
 
 /// Makes a half-open entry an established flow, and counts it.
 ///
@@ -733,6 +772,7 @@ unsafe fn promote<K: Key>(
         (&raw mut (*p).last_seen).write_volatile(context.now as u32);
         (&raw mut (*p).client_next).write_volatile(segment.tcp.next_seq());
         (&raw mut (*p).created).write_volatile(context.now);
+        (&raw mut (*p).synced).write_volatile(0);
         for i in 0..FLOW_RESERVED {
             (&raw mut (*p).reserved)
                 .cast::<u64>()
@@ -754,10 +794,11 @@ unsafe fn promote<K: Key>(
                 }
             }
             segment.key.remove_half();
+            events::tell(&segment.key, EVENT_OPENED, flow_word);
             if segment.tcp.has(TCP_FIN) {
                 if let Some(flow) = segment.key.flow() {
                     // SAFETY: a pointer that the map has just given; the nonce guards against its reuse.
-                    unsafe { leave(flow, flow_word, FlowState::Closing) };
+                    unsafe { leave(&segment.key, flow, flow_word, FlowState::Closing) };
                 }
                 return Reason::FinSeen;
             }

@@ -6,10 +6,12 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_for_each_map_elem, bpf_jiffies64, bpf_ktime_get_ns};
-use mb_lb_common::{Flow, FlowKey4, FlowKey6, FlowState, FlowWord, HalfKind, HalfWord, SweepArgs};
+use mb_lb_common::{
+    EVENT_EXPIRED, Flow, FlowKey4, FlowKey6, FlowState, FlowWord, HalfKind, HalfWord, SweepArgs,
+};
 
 use crate::{
-    atomic,
+    atomic, events,
     family::Key,
     maps::{AUDIT, COUNTS, FLOWS4, FLOWS6},
     pending, select, steer,
@@ -210,5 +212,6 @@ unsafe fn expire<K: Key>(key: &K, flow: *mut Flow, word: FlowWord, now: u64) -> 
     // Through the map, not over an old entry: this program can lose its CPU between look-up and write.
     steer::remember(&key, None, HalfWord(word.0 & !0xf).with_kind(kind), seen);
     key.remove_flow();
+    events::tell(&key, EVENT_EXPIRED, word);
     true
 }

@@ -178,6 +178,7 @@ fn policy(priority: u8) -> Command {
         priority,
         fault: None,
         may_preempt: true,
+        withheld: false,
     }
 }
 

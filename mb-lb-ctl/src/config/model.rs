@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod peer;
 mod vrrp;
 
+pub use peer::*;
 pub use vrrp::*;
 
 /// The whole file.
@@ -20,6 +22,9 @@ pub struct Config {
     /// In the order of the file. Left out where empty, so that the hash of a file without any stays what it was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vrrps: Vec<Vrrp>,
+    /// Left out where there is none, for the same reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
 }
 
 /// `[director]`

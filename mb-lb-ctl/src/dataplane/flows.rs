@@ -112,13 +112,13 @@ fn jiffies(n: u64, hz: u32) -> Duration {
     Duration::from_millis(n * 1000 / u64::from(hz.max(1)))
 }
 
-fn ends4(key: &FlowKey4) -> (SocketAddr, SocketAddr) {
+pub(super) fn ends4(key: &FlowKey4) -> (SocketAddr, SocketAddr) {
     let end =
         |address: [u8; 4], port| SocketAddr::new(IpAddr::from(address), u16::from_be_bytes(port));
     (end(key.client, key.client_port), end(key.vip, key.vip_port))
 }
 
-fn ends6(key: &FlowKey6) -> (SocketAddr, SocketAddr) {
+pub(super) fn ends6(key: &FlowKey6) -> (SocketAddr, SocketAddr) {
     let end =
         |address: [u8; 16], port| SocketAddr::new(IpAddr::from(address), u16::from_be_bytes(port));
     (end(key.client, key.client_port), end(key.vip, key.vip_port))

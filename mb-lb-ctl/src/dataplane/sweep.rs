@@ -4,10 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use aya_obj::Object;
 use mb_lb_common::{ServerCount, Settings, SweepArgs};
 
-use super::sys;
+use super::{sys, syscall};
 use crate::config::FlowTimeouts;
 
 /// Drift is believed when so many passes in a row prove the same.
@@ -35,56 +34,7 @@ impl Sweeper {
     /// # Errors
     /// Where the kernel refuses the program or its BTF (5.15 or newer is needed).
     pub fn load(object: &[u8], map_fd: impl Fn(&str) -> io::Result<OwnedFd>) -> io::Result<Self> {
-        let other =
-            |error: &dyn std::fmt::Display| io::Error::other(format!("sweep program: {error}"));
-        let mut object = Object::parse(object).map_err(|e| other(&e))?;
-        let features = aya::features();
-        let btf = match features.btf() {
-            Some(btf) => object
-                .fixup_and_sanitize_btf(btf)
-                .map_err(|e| other(&e))?
-                .map(|btf| btf.to_bytes()),
-            None => None,
-        }
-        .ok_or_else(|| other(&"this kernel has no BTF, which callbacks need"))?;
-        let btf = sys::load_btf(&btf).map_err(|e| other(&format!("BTF refused: {e}")))?;
-        let text_sections = object
-            .functions
-            .keys()
-            .map(|(section, _)| *section)
-            .collect();
-        let mut maps = Vec::new();
-        for (name, map) in &object.maps {
-            let fd = map_fd(name).map_err(|error| other(&format!("map {name}: {error}")))?;
-            maps.push((name.clone(), fd, map.clone()));
-        }
-        let fds = maps.iter().map(|(name, fd, map)| {
-            use std::os::fd::AsRawFd;
-            (name.as_str(), fd.as_raw_fd(), map)
-        });
-        let program = object
-            .programs
-            .get("sweep")
-            .ok_or_else(|| other(&"not in the object"))?
-            .clone();
-        object
-            .relocate_maps(fds, &text_sections)
-            .map_err(|e| other(&e))?;
-        object
-            .relocate_calls(&text_sections)
-            .map_err(|e| other(&e))?;
-        object.sanitize_functions(features);
-        let function = object
-            .functions
-            .get(&program.function_key())
-            .ok_or_else(|| other(&"has no code"))?;
-        let program = sys::load_syscall_program(
-            "mb_lb_sweep",
-            &function.instructions,
-            &function.func_info.func_info_bytes(),
-            function.func_info_rec_size,
-            btf.as_fd(),
-        )?;
+        let program = syscall::load(object, "sweep", "mb_lb_sweep", map_fd)?;
         let mut sweeper = Self {
             program,
             hz: 0,
@@ -135,7 +85,8 @@ impl Sweeper {
             pending_floor: 64,
             recover_after: self.hz,
             full_for: self.hz,
-            reserved: [0; 12],
+            events: 0,
+            reserved: [0; 11],
         }
     }
 

@@ -239,44 +239,54 @@ impl<K: Pod, V: Pod> Table<K, V> {
         }
     }
 
-    /// Up to `limit` entries of a hash map, in batches (BPF_MAP_LOOKUP_BATCH, 5.6). An entry that moves meanwhile
-    /// may be missed or come twice.
+    /// Up to `limit` entries of a map. One of a hash map that moves meanwhile may be missed or come twice.
     pub fn entries(&self, limit: usize) -> io::Result<Vec<(K, V)>> {
-        const BATCH: usize = 4096;
         let mut entries = Vec::new();
-        let mut cursor = [0u8; 64];
-        let mut next = [0u8; 64];
-        let mut first = true;
-        let mut keys = vec![K::zeroed(); BATCH];
-        let mut values = vec![V::zeroed(); BATCH];
-        while entries.len() < limit {
-            let mut attr = attr();
-            attr.batch.map_fd = self.fd.as_raw_fd() as u32;
-            attr.batch.in_batch = if first { 0 } else { cursor.as_ptr() as u64 };
-            attr.batch.out_batch = next.as_mut_ptr() as u64;
-            attr.batch.keys = keys.as_mut_ptr() as u64;
-            attr.batch.values = values.as_mut_ptr() as u64;
-            attr.batch.count = BATCH as u32;
-            // SAFETY: keys and values have room for `count` elements of the map's sizes; the cursors are larger
-            // than the 4 bytes (hash) or the key (others) that the kernel stores there.
-            let result = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
-            // SAFETY: the kernel has written an integer.
-            let count = unsafe { attr.batch.count } as usize;
-            let done = match result {
-                Ok(_) => false,
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-                Err(error) => return Err(error),
-            };
-            entries.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
-            if done {
-                break;
-            }
-            cursor = next;
-            first = false;
+        let mut cursor = Cursor::default();
+        while entries.len() < limit && !cursor.done {
+            entries.append(&mut self.batch(&mut cursor)?);
         }
         entries.truncate(limit);
         Ok(entries)
     }
+
+    /// The next entries from `cursor` on, up to 4,096 (BPF_MAP_LOOKUP_BATCH, 5.6).
+    pub fn batch(&self, cursor: &mut Cursor) -> io::Result<Vec<(K, V)>> {
+        const BATCH: usize = 4096;
+        let mut keys = vec![K::zeroed(); BATCH];
+        let mut values = vec![V::zeroed(); BATCH];
+        let mut next = [0u8; 64];
+        let mut attr = attr();
+        attr.batch.map_fd = self.fd.as_raw_fd() as u32;
+        attr.batch.in_batch = match &cursor.at {
+            Some(at) => at.as_ptr() as u64,
+            None => 0,
+        };
+        attr.batch.out_batch = next.as_mut_ptr() as u64;
+        attr.batch.keys = keys.as_mut_ptr() as u64;
+        attr.batch.values = values.as_mut_ptr() as u64;
+        attr.batch.count = BATCH as u32;
+        // SAFETY: keys and values have room for `count` elements of the map's sizes; the cursors are larger
+        // than the 4 bytes (hash) or the key (others) that the kernel stores there.
+        let result = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        // SAFETY: the kernel has written an integer.
+        let count = unsafe { attr.batch.count } as usize;
+        cursor.done = match result {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        cursor.at = Some(next);
+        Ok(keys.into_iter().zip(values).take(count).collect())
+    }
+}
+
+/// Where [`Table::batch`] goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
+    at: Option<[u8; 64]>,
+    /// There is nothing more.
+    pub done: bool,
 }
 
 /// A per-CPU array.

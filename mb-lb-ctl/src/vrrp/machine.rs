@@ -235,6 +235,8 @@ struct Leaving {
     until: Duration,
     /// The process ends afterwards.
     for_good: bool,
+    /// See [`Backup::aside`].
+    aside: bool,
 }
 
 /// One virtual router.
@@ -247,6 +249,8 @@ pub struct Machine {
     active_interval: Duration,
     /// False: a weaker active director is left alone, because this one is not ready to replace it.
     may_preempt: bool,
+    /// The peer says by another way that it is active: silence is no reason to take over.
+    withheld: bool,
     state: State,
 }
 
@@ -258,6 +262,7 @@ impl Machine {
             settings,
             priority,
             may_preempt: true,
+            withheld: false,
             state: State::Init,
         }
     }
@@ -524,6 +529,7 @@ impl Machine {
         if heard.priority == 0 {
             return Vec::new();
         }
+        let aside = leaving.aside;
         let cause = Cause::HandedOver {
             to: heard.source,
             why: leaving.why.clone(),
@@ -535,7 +541,7 @@ impl Machine {
         let actions = self.become_backup(now, cause, self.down_interval());
         if let State::Backup(backup) = &mut self.state {
             backup.heard = Some((*heard, now));
-            backup.aside = true;
+            backup.aside = aside;
         }
         actions
     }
@@ -562,7 +568,14 @@ impl Machine {
         if !actions.is_empty() {
             return actions;
         }
-        match &self.state {
+        let again_at = now + self.down_interval();
+        match &mut self.state {
+            State::Backup(backup)
+                if now >= backup.down_at && self.withheld && !backup.is_vacant() =>
+            {
+                backup.down_at = again_at;
+                Vec::new()
+            }
             State::Backup(backup) if now >= backup.down_at => {
                 let cause = self.cause_of_take_over(now);
                 self.become_active(now, cause)
@@ -650,21 +663,23 @@ impl Machine {
     }
 
     /// Hands over: says priority 0, and goes on serving until a peer is heard. If none is, it stays active, and says so
-    /// by [`Action::Stayed`]. Afterwards it stands aside: a weaker peer keeps the addresses.
-    pub fn resign(&mut self, why: &str, now: Duration) -> Vec<Action> {
-        self.hand_over(why, false, now)
+    /// by [`Action::Stayed`]. With `aside`, a weaker peer keeps the addresses afterwards.
+    pub fn resign(&mut self, why: &str, aside: bool, now: Duration) -> Vec<Action> {
+        self.hand_over(why, false, aside, now)
     }
 
     /// As [`Machine::resign`], and ends in [`Role::Init`] whether a peer was heard or not: the process ends.
     pub fn leave(&mut self, why: &str, now: Duration) -> Vec<Action> {
-        match self.role() {
+        let mut actions = self.wake(now);
+        actions.extend(match self.role() {
             Role::Init => Vec::new(),
             Role::Backup | Role::Fault => self.end(Cause::Left),
-            Role::Active => self.hand_over(why, true, now),
-        }
+            Role::Active => self.hand_over(why, true, false, now),
+        });
+        actions
     }
 
-    fn hand_over(&mut self, why: &str, for_good: bool, now: Duration) -> Vec<Action> {
+    fn hand_over(&mut self, why: &str, for_good: bool, aside: bool, now: Duration) -> Vec<Action> {
         let until = now + longest_skew(&self.settings) * 2 + Duration::from_secs(1);
         let woken = self.wake(now);
         let State::Active(active) = &mut self.state else {
@@ -672,6 +687,7 @@ impl Machine {
         };
         if let Some(leaving) = &mut active.leaving {
             leaving.for_good |= for_good;
+            leaving.aside |= aside;
             return Vec::new();
         }
         active.leaving = Some(Leaving {
@@ -680,6 +696,7 @@ impl Machine {
             words: 1,
             until,
             for_good,
+            aside,
         });
         active.advert_at = now + self.settings.interval;
         active.renewed_at = now;
@@ -750,6 +767,12 @@ impl Machine {
         self.may_preempt = may;
     }
 
+    /// True: the peer says by another way that it is active, and this director gave way to it once already. Its adverts are
+    /// lost, so silence is no reason to take over; that it goes is one, if that is heard.
+    pub const fn set_withheld(&mut self, withheld: bool) {
+        self.withheld = withheld;
+    }
+
     /// Other settings, with the role kept.
     pub fn set_settings(&mut self, settings: Settings, now: Duration) {
         let same = self.settings.interval == settings.interval;
@@ -764,6 +787,13 @@ impl Machine {
             State::Active(active) => active.advert_at = now,
             State::Init | State::Fault => {}
         }
+    }
+}
+
+impl Backup {
+    /// Who was active has said that it goes.
+    fn is_vacant(&self) -> bool {
+        self.heard.is_some_and(|(heard, _)| heard.priority == 0)
     }
 }
 

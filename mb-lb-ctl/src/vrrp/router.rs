@@ -48,9 +48,11 @@ pub enum Command {
         priority: u8,
         fault: Option<String>,
         may_preempt: bool,
+        /// The peer says by another way that it is active.
+        withheld: bool,
     },
-    /// Hand over, and stand aside afterwards.
-    Resign { why: String },
+    /// Hand over. `aside`: leave a weaker peer alone afterwards.
+    Resign { why: String, aside: bool },
     /// Take the addresses at once, if they can be had: the peer has asked for it by another way, or the sync group goes
     /// together.
     TakeOver { why: String },
@@ -115,6 +117,7 @@ pub async fn run(
         policy: Err("not told yet".to_owned()),
         priority: instance.priority,
         may_preempt: true,
+        withheld: false,
         start: clock(),
         since: clock(),
         resume,
@@ -153,6 +156,7 @@ struct Router {
     policy: Result<(), String>,
     priority: u8,
     may_preempt: bool,
+    withheld: bool,
     start: Duration,
     /// When the role began.
     since: Duration,
@@ -220,13 +224,14 @@ impl Router {
                 }
                 command = commands.recv() => match command {
                     None => return Ok(()),
-                    Some(Command::Policy { priority, fault, may_preempt }) => {
+                    Some(Command::Policy { priority, fault, may_preempt, withheld }) => {
                         (self.priority, self.may_preempt) = (priority, may_preempt);
+                        self.withheld = withheld;
                         self.policy = fault.map_or(Ok(()), Err);
                         look_at = Instant::now();
                     }
-                    Some(Command::Resign { why }) => {
-                        self.step(|machine, now| machine.resign(&why, now)).await;
+                    Some(Command::Resign { why, aside }) => {
+                        self.step(|machine, now| machine.resign(&why, aside, now)).await;
                     }
                     Some(Command::TakeOver { why }) => {
                         self.step(|machine, now| machine.take_over(&why, now)).await;
@@ -467,9 +472,10 @@ impl Router {
             self.begin().await;
         }
         let fault = link.and(self.policy.clone()).err();
-        let (priority, may_preempt) = (self.priority, self.may_preempt);
+        let (priority, may_preempt, withheld) = (self.priority, self.may_preempt, self.withheld);
         self.step(|machine, now| {
             machine.set_may_preempt(may_preempt);
+            machine.set_withheld(withheld);
             let mut actions = machine.set_priority(priority, now);
             actions.extend(machine.set_fault(fault.as_deref(), now));
             actions

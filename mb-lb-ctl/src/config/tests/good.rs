@@ -53,6 +53,7 @@ fn defaults() -> Config {
             servers: vec![server("mb1", 101), server("mb2", 102)],
         }],
         vrrps: Vec::new(),
+        peer: None,
     }
 }
 

@@ -358,11 +358,11 @@ fn an_active_one_hears() {
 fn a_hand_over_serves_until_the_peer_is_heard() {
     let mut machine = active_since(ms(19_500));
     assert_eq!(
-        machine.resign("maintenance", ms(20_000)),
+        machine.resign("maintenance", true, ms(20_000)),
         [Action::Advertise { priority: 0 }, Action::Hold]
     );
     assert!(machine.is_leaving());
-    assert_eq!(machine.resign("again", ms(20_001)), []);
+    assert_eq!(machine.resign("again", true, ms(20_001)), []);
     let mut said = Vec::new();
     while let Some(at) = machine.next_deadline().filter(|at| *at < ms(20_600)) {
         said.push((at.as_millis(), machine.on_deadline(at)));
@@ -398,7 +398,7 @@ fn a_hand_over_serves_until_the_peer_is_heard() {
 #[test]
 fn a_hand_over_to_nobody_comes_to_nothing() {
     let mut machine = active_since(ms(19_500));
-    machine.resign("maintenance", ms(20_000));
+    machine.resign("maintenance", true, ms(20_000));
     let (mut holds, mut words) = (0, 0);
     loop {
         let at = machine.next_deadline().expect("one");
@@ -451,7 +451,7 @@ fn a_process_that_ends_leaves_either_way() {
     assert_eq!(idle.leave("stopping", ms(2)), []);
     // A hand-over that was for a moment becomes one for good.
     let mut twice = active_since(ms(19_500));
-    twice.resign("rehearsal", ms(20_000));
+    twice.resign("rehearsal", true, ms(20_000));
     assert_eq!(twice.leave("stopping", ms(20_100)), []);
     twice.on_advert(&heard(50), ms(20_600));
     assert_eq!(twice.role(), Role::Init);
@@ -493,17 +493,43 @@ fn who_was_frozen_listens_first_whatever_wakes_it() {
     assert_eq!(machine.wake(at), []);
     assert_eq!(active().on_claim(at), turn());
     assert_eq!(active().set_priority(80, at), turn());
-    assert_eq!(active().resign("maintenance", at), turn());
+    assert_eq!(active().resign("maintenance", true, at), turn());
     assert_eq!(active().wake(at), turn());
     assert_eq!(active().wake(ms(12_900)), []);
     // In the middle of a hand-over: nobody was heard, but nobody could be.
     let mut machine = active();
-    machine.resign("maintenance", ms(11_000));
+    machine.resign("maintenance", true, ms(11_000));
     assert_eq!(machine.clone().on_deadline(ms(14_500)).len(), 3);
     let cause = Cause::Frozen(ms(4_000));
     assert_eq!(
         machine.on_deadline(ms(17_000)),
         [Action::Release, turned(Role::Active, Role::Backup, cause)]
+    );
+}
+
+#[test]
+fn a_frozen_process_that_is_to_end_ends() {
+    let mut machine = active();
+    let actions = machine.leave("stopping", ms(17_000));
+    assert_eq!(actions.len(), 3);
+    assert_eq!(actions[2], turned(Role::Backup, Role::Init, Cause::Left));
+}
+
+#[test]
+fn silence_is_no_reason_while_the_peer_says_that_it_is_active() {
+    let mut machine = backup(settings());
+    machine.set_withheld(true);
+    for _ in 0..5 {
+        let due = machine.next_deadline().expect("one");
+        assert_eq!(machine.on_deadline(due), []);
+        assert_eq!(machine.next_deadline(), Some(due + machine.down_interval()));
+    }
+    // Its last word was heard, so it cannot be active any more.
+    machine.on_advert(&heard(0), ms(30_000));
+    let due = machine.next_deadline().expect("one");
+    assert_eq!(
+        machine.on_deadline(due),
+        taken_over(Role::Backup, OWN, Cause::PeerLeft(PEER))
     );
 }
 
@@ -541,7 +567,7 @@ fn as_long_as_there_is_a_rival_the_link_is_told() {
         [(10_700, 1), (11_000, 5), (11_500, 1), (12_000, 1)]
     );
     // During a hand-over the peer is right.
-    machine.resign("maintenance", ms(12_100));
+    machine.resign("maintenance", true, ms(12_100));
     assert_eq!(machine.on_claim(ms(12_700)), []);
     assert_eq!(backup(settings()).on_claim(ms(100)), []);
 }
@@ -612,7 +638,7 @@ fn priorities_and_orders() {
         ]
     );
     assert_eq!(machine.step_down("again", ms(10_300)), []);
-    assert_eq!(machine.resign("not active", ms(10_300)), []);
+    assert_eq!(machine.resign("not active", true, ms(10_300)), []);
     assert_eq!(machine.set_priority(100, ms(10_300)), []);
     assert_eq!(
         machine.take_over("the peer goes", ms(10_400)),
@@ -621,7 +647,7 @@ fn priorities_and_orders() {
     assert_eq!(machine.start(ms(11_000)), []);
     assert_eq!(machine.resume(ms(11_000)), []);
     // During a hand-over the priority is 0, whatever changes.
-    machine.resign("maintenance", ms(10_500));
+    machine.resign("maintenance", true, ms(10_500));
     assert_eq!(machine.set_priority(90, ms(10_600)), []);
 }
 
@@ -786,7 +812,7 @@ proptest! {
                 Blow::Freeze(at, time) => link.frozen[at] = link.now + ms(time),
                 Blow::Cut(at, cut) => link.cut[at] = cut,
                 Blow::Resign(at) => {
-                    let actions = link.machines[at].resign("blow", link.now);
+                    let actions = link.machines[at].resign("blow", true, link.now);
                     link.perform(at, actions);
                 }
                 Blow::Fault(at, fault) => {
