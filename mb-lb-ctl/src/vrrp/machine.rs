@@ -291,6 +291,17 @@ impl Machine {
         )
     }
 
+    /// A hand-over is under way after which the process ends, whatever comes in between.
+    const fn is_ending(&self) -> bool {
+        matches!(
+            &self.state,
+            State::Active(Active {
+                leaving: Some(Leaving { for_good: true, .. }),
+                ..
+            })
+        )
+    }
+
     /// It has handed over on purpose and leaves a weaker peer alone.
     pub const fn stands_aside(&self) -> bool {
         matches!(&self.state, State::Backup(Backup { aside: true, .. }))
@@ -718,7 +729,11 @@ impl Machine {
         }
         let mut actions = vec![Action::Advertise { priority: 0 }];
         let cause = Cause::Told(why.to_owned());
-        actions.extend(self.become_backup(now, cause, self.down_interval()));
+        actions.extend(if self.is_ending() {
+            self.end(cause)
+        } else {
+            self.become_backup(now, cause, self.down_interval())
+        });
         actions
     }
 
@@ -728,6 +743,11 @@ impl Machine {
             (None, Role::Fault) => {
                 self.active_interval = self.settings.interval;
                 self.become_backup(now, Cause::Recovered, self.down_interval())
+            }
+            (Some(why), Role::Active) if self.is_ending() => {
+                let mut actions = vec![Action::Advertise { priority: 0 }];
+                actions.extend(self.end(Cause::Fault(why.to_owned())));
+                actions
             }
             (Some(why), Role::Backup | Role::Active) => {
                 let from = self.role();
@@ -771,6 +791,11 @@ impl Machine {
     /// lost, so silence is no reason to take over; that it goes is one, if that is heard.
     pub const fn set_withheld(&mut self, withheld: bool) {
         self.withheld = withheld;
+    }
+
+    /// Own adverts come from another address now.
+    pub const fn set_source(&mut self, source: IpAddr) {
+        self.settings.source = source;
     }
 
     /// Other settings, with the role kept.

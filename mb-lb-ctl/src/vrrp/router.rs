@@ -473,7 +473,11 @@ impl Router {
         }
         let fault = link.and(self.policy.clone()).err();
         let (priority, may_preempt, withheld) = (self.priority, self.may_preempt, self.withheld);
+        let source = self.attached.as_ref().map(|attached| attached.source);
         self.step(|machine, now| {
+            if let Some(source) = source {
+                machine.set_source(source);
+            }
             machine.set_may_preempt(may_preempt);
             machine.set_withheld(withheld);
             let mut actions = machine.set_priority(priority, now);

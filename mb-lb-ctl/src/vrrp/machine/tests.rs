@@ -345,6 +345,11 @@ fn an_active_one_hears() {
         );
         assert_eq!(machine.on_advert(&weaker, ms(11_100)), [answer, rebuke]);
     }
+    // It may have got another address since.
+    let mut machine = active();
+    machine.set_source("192.0.2.3".parse().expect("an address"));
+    machine.on_advert(&heard(OWN), ms(10_100));
+    assert_eq!(machine.role(), Role::Active);
     // Priority 0 is answered at once.
     let mut machine = active();
     assert_eq!(
@@ -515,6 +520,28 @@ fn a_frozen_process_that_is_to_end_ends() {
     assert_eq!(actions[2], turned(Role::Backup, Role::Init, Cause::Left));
 }
 
+/// Whoever has asked it to end waits for that.
+#[test]
+fn a_process_that_is_to_end_ends_whatever_comes_in_between() {
+    let leaving = || {
+        let mut machine = active();
+        machine.leave("stopping", ms(10_500));
+        machine
+    };
+    for (mut machine, fault) in [(leaving(), true), (leaving(), false)] {
+        let actions = if fault {
+            machine.set_fault(Some("eth0 is down"), ms(10_600))
+        } else {
+            machine.step_down("the sync group goes", ms(10_600))
+        };
+        assert_eq!(
+            actions[..2],
+            [Action::Advertise { priority: 0 }, Action::Release]
+        );
+        assert_eq!(machine.role(), Role::Init);
+    }
+}
+
 #[test]
 fn silence_is_no_reason_while_the_peer_says_that_it_is_active() {
     let mut machine = backup(settings());
@@ -665,6 +692,120 @@ fn other_settings_keep_the_role() {
     let mut idle = backup(settings());
     idle.set_settings(fast, ms(200));
     assert_eq!(idle.next_deadline().map(|at| at.as_micros()), Some(560_937));
+}
+
+/// What a director in each state makes of each event.
+#[test]
+fn every_state_and_event() {
+    const NOW: Duration = ms(20_000);
+    let aside = || {
+        let mut machine = active_since(ms(18_000));
+        machine.resign("maintenance", true, ms(18_100));
+        machine.on_advert(&heard(50), ms(19_000));
+        machine
+    };
+    let handing_over = |for_good: bool| {
+        let mut machine = active_since(ms(19_500));
+        if for_good {
+            machine.leave("stopping", ms(19_900));
+        } else {
+            machine.resign("maintenance", true, ms(19_900));
+        }
+        machine
+    };
+    let mut fault = backup(settings());
+    fault.set_fault(Some("eth0 is down"), ms(1));
+    let mut fresh = Machine::new(settings(), OWN);
+    fresh.start(ms(19_000));
+    let states = [
+        ("init", Machine::new(settings(), OWN)),
+        ("fault", fault),
+        ("backup", fresh),
+        ("aside", aside()),
+        ("active", active_since(ms(19_500))),
+        ("handing over", handing_over(false)),
+        ("leaving", handing_over(true)),
+    ];
+    type Event = fn(&mut Machine) -> Vec<Action>;
+    let from = |last: u8, priority| Heard {
+        source: IpAddr::from([192, 0, 2, last]),
+        ..heard(priority)
+    };
+    let adverts = [
+        ("advert 0", from(2, 0)),
+        ("advert weaker", from(2, 50)),
+        ("advert equal, lower", from(0, OWN)),
+        ("advert equal, higher", from(2, OWN)),
+        ("advert stronger", from(2, 150)),
+    ];
+    let events: [(&str, Event); 16] = [
+        ("start", |m| m.start(NOW)),
+        ("resume", |m| m.resume(NOW)),
+        ("deadline, early", |m| m.on_deadline(NOW)),
+        ("deadline, due", |m| {
+            m.on_deadline(m.next_deadline().unwrap_or(NOW))
+        }),
+        ("wake", |m| m.wake(NOW)),
+        ("wake, frozen", |m| m.wake(NOW + SECOND * 9)),
+        ("claim", |m| m.on_claim(NOW)),
+        ("resign", |m| m.resign("told", true, NOW)),
+        ("leave", |m| m.leave("told", NOW)),
+        ("take over", |m| m.take_over("told", NOW)),
+        ("step down", |m| m.step_down("told", NOW)),
+        ("fault", |m| m.set_fault(Some("told"), NOW)),
+        ("no fault", |m| m.set_fault(None, NOW)),
+        ("same priority", |m| m.set_priority(OWN, NOW)),
+        ("other priority", |m| m.set_priority(80, NOW)),
+        ("other interval", |m| {
+            let interval = SECOND * 2;
+            m.set_settings(
+                Settings {
+                    interval,
+                    ..settings()
+                },
+                NOW,
+            );
+            Vec::new()
+        }),
+    ];
+    let mut table = String::new();
+    for (state, machine) in states {
+        let mut row =
+            |event: &str, mut machine: Machine, turn: &dyn Fn(&mut Machine) -> Vec<Action>| {
+                let actions: Vec<_> = turn(&mut machine).iter().map(short).collect();
+                let after = match (machine.is_leaving(), machine.stands_aside()) {
+                    (true, _) => ", handing over",
+                    (_, true) => ", aside",
+                    _ => "",
+                };
+                table += &format!(
+                    "{state:13}{event:21}{:47}{}{after}, due {}\n",
+                    actions.join(" "),
+                    machine.role().name(),
+                    machine
+                        .next_deadline()
+                        .map_or("never".to_owned(), |at| at.as_millis().to_string()),
+                );
+            };
+        for (event, heard) in &adverts {
+            row(event, machine.clone(), &|m| m.on_advert(heard, NOW));
+        }
+        for (event, turn) in &events {
+            row(event, machine.clone(), &|m| turn(m));
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+fn short(action: &Action) -> String {
+    match action {
+        Action::Advertise { priority } => format!("advertise({priority})"),
+        Action::Hold => "hold".to_owned(),
+        Action::Announce { times } => format!("announce({times})"),
+        Action::Release => "release".to_owned(),
+        Action::Turned { from, to, .. } => format!("{}>{}", from.name(), to.name()),
+        Action::Stayed => "stayed".to_owned(),
+    }
 }
 
 /// Directors on one link, in simulated time.
