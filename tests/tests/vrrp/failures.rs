@@ -1,6 +1,8 @@
 //! Processes that die, end or freeze, and links that go.
 
-use anyhow::{Result, ensure};
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, ensure};
 use mb_lb_ctl::vrrp::machine::{Cause, Role};
 use nix::sys::signal::Signal;
 
@@ -126,26 +128,39 @@ fn link_that_goes_down_is_a_fault() -> Result<()> {
         matches!(cause, Cause::Silence(_) | Cause::PeerLeft(_)),
         "{cause:?}"
     );
-    wait_holders(&lab, VIP4, [true, false])
+    wait_holders(&lab, VIP4, [true, false])?;
+    // It is told to end, and nobody is there; then its own link goes, and it ends.
+    let leaving = ours.begin_to_leave()?;
+    ours.wait_view("the hand-over", |view| view.is_leaving)?;
+    lb1.set_link(false)?;
+    leaving.blocking_recv().context("it ended without a word")?;
+    wait_holders(&lab, VIP4, [false, false])
 }
 
 /// Adverts that come from an address that is no more are not sent, and the peer takes over.
 #[test]
-fn source_address_that_goes_is_a_fault() -> Result<()> {
+fn source_address_that_goes_is_replaced_and_the_last_one_that_goes_is_a_fault() -> Result<()> {
     let lab = lab("source")?;
     let lb1 = lab.machine("lb1");
     let ours = Router::start(lb1, &V2.ours(&lab, 150))?;
     ours.wait_role(Role::Backup)?;
     ours.wait_role(Role::Active)?;
-    let own = format!("{}/16", lb1.ipv4());
-    lb1.run("ip", &["address", "del", &own, "dev", "eth0"])?;
+    let remove = |address: IpAddr, prefix: u8| {
+        let address = format!("{address}/{prefix}");
+        lb1.run("ip", &["address", "del", &address, "dev", "eth0"])
+    };
+    let (own, further) = (lb1.ipv4().into(), lab.vip4().into());
+    remove(own, 16)?;
+    ours.wait_view("the next address", |view| view.source == Some(further))?;
+    ours.expect_no_turn()?;
+    remove(further, 32)?;
     let cause = ours.wait_role(Role::Fault)?;
     ensure!(
         cause.to_string().contains("no IPv4 address to send"),
         "{cause}"
     );
     wait_holders(&lab, VIP4, [false, false])?;
-    lb1.add_addresses("eth0", [(lb1.ipv4().into(), 16)])?;
+    lb1.add_addresses("eth0", [(own, 16)])?;
     assert_eq!(ours.wait_role(Role::Backup)?, Cause::Recovered);
     ours.wait_role(Role::Active)?;
     ours.leave()

@@ -131,7 +131,7 @@ fn both_ways(name: &str, form: Form) -> Result<()> {
     let (lb1, lb2) = (lab.machine("lb1"), lab.machine("lb2"));
     let (to_ours, to_other) = (Heard::count(lb1)?, Heard::count(lb2)?);
     // FRR is stronger: it has the address.
-    let mut frr = Frr::start(lb2, form, 150)?;
+    let frr = Frr::start(lb2, form, 150)?;
     frr.wait("Master")?;
     let ours = Router::start(lb1, &form.ours(&lab, 100))?;
     assert_eq!(ours.wait_role(Role::Backup)?, Cause::Started);

@@ -56,6 +56,10 @@ impl Keepalived {
         })
     }
 
+    pub fn tail(&self) -> String {
+        self.process.tail()
+    }
+
     /// It has taken the addresses at some time.
     pub fn was_active(&self) -> Result<bool> {
         Ok(self.process.errors()?.contains("Entering MASTER STATE"))

@@ -74,22 +74,12 @@ impl<'a> Heard<'a> {
     }
 }
 
-/// What is thrown away before a machine hears it, until it is dropped or mended.
+/// Adverts are thrown away before a machine hears them, until that is mended. It hears all else.
 pub struct Cut<'a>(&'a Machine);
 
 impl<'a> Cut<'a> {
     pub fn adverts_to(machine: &'a Machine) -> Result<Self> {
-        Self::all(machine, "meta l4proto 112 drop")
-    }
-
-    /// All frames of the other machine.
-    pub fn between(machine: &'a Machine, other: &Machine) -> Result<Self> {
-        let mac = other.mac().map(|byte| format!("{byte:02x}")).join(":");
-        Self::all(machine, &format!("ether saddr {mac} drop"))
-    }
-
-    fn all(machine: &'a Machine, rule: &str) -> Result<Self> {
-        ingress(machine, "cut", 0, rule)?;
+        ingress(machine, "cut", 0, "meta l4proto 112 drop")?;
         Ok(Self(machine))
     }
 

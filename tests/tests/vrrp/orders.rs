@@ -1,17 +1,22 @@
 //! What the router does on order, what it shows, and how it defends the addresses.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use mb_lb_ctl::vrrp::Instance;
 use mb_lb_ctl::vrrp::machine::{Cause, Role};
+use mb_lb_ctl::vrrp::packet::GROUP4;
 use mb_lb_ctl::vrrp::resume::Resume;
 use mb_lb_ctl::vrrp::router::{Command, Report};
+use mb_lb_tests::Wire;
+use mb_lb_tests::frames::SEGMENT_LENGTH;
+use mb_lb_tests::machine::Machine;
 
-use crate::form::{Form, V2, V2_PASS, V3};
+use crate::form::{Form, V2, V2_PASS, V3, VRID};
 use crate::keepalived::Keepalived;
-use crate::network::{holds, wait_holders};
+use crate::network::{Heard, holds, wait_holders};
 use crate::router::{Router, policy};
 use crate::{VIP4, lab};
 
@@ -108,6 +113,59 @@ fn address_that_is_taken_away_or_claimed_is_defended() -> Result<()> {
     ours.leave()?;
     ensure!(!holds(lb1, VIP4)?);
     Ok(())
+}
+
+/// More of them than it can read: it goes on to say that it is there.
+#[test]
+fn flood_of_adverts_does_not_silence_it() -> Result<()> {
+    let lab = lab("flood")?;
+    let (lb1, lb2) = (lab.machine("lb1"), lab.machine("lb2"));
+    let ours = Router::start(lb1, &V2.ours(&lab, 101))?;
+    ours.wait_role(Role::Backup)?;
+    ours.wait_role(Role::Active)?;
+    let heard = Heard::count(lb2)?;
+    let other = Keepalived::start(lb2, &V2.theirs(&lab, 100))?;
+    heard.wait_many()?;
+    let wire = Wire::open(lab.client())?;
+    let frames = vec![garbage(lab.client(), lb1); 256];
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<()> {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                // Full queues are what is wanted.
+                let _sent = wire.send_many(&frames);
+            }
+        });
+        let waited = ours
+            .wait_view("the flood", |view| {
+                view.rejections
+                    .first()
+                    .is_some_and(|seen| seen.count > 10_000)
+            })
+            .and_then(|_| heard.wait_many());
+        over.store(true, Ordering::Relaxed);
+        waited
+    })?;
+    ensure!(!other.was_active()?, "keepalived heard nothing");
+    ours.expect_no_turn()
+}
+
+/// An advert of version 2 with a wrong checksum, to one machine only.
+fn garbage(from: &Machine, to: &Machine) -> [u8; SEGMENT_LENGTH] {
+    let mut frame = [0; SEGMENT_LENGTH];
+    frame[..6].copy_from_slice(&to.mac());
+    frame[6..12].copy_from_slice(&from.mac());
+    frame[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 255, 112]);
+    frame[26..30].copy_from_slice(&from.ipv4().octets());
+    frame[30..34].copy_from_slice(&GROUP4.octets());
+    let sum: u32 = frame[14..34]
+        .chunks_exact(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame[34..42].copy_from_slice(&[0x21, VRID, 254, 1, 0, 1, 0, 0]);
+    frame
 }
 
 /// Several virtual routers on one interface; each hears its own adverts only.

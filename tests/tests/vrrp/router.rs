@@ -170,13 +170,19 @@ impl Router {
 
     /// Ends politely.
     pub fn leave(mut self) -> Result<()> {
-        let (done, left) = oneshot::channel();
-        let why = "stopping".to_owned();
-        self.tell(Command::Leave { why, done })?;
+        let left = self.begin_to_leave()?;
         left.blocking_recv()
             .context("the router ended without a word")?;
         self.join();
         Ok(())
+    }
+
+    /// Says that it is to end; answered when it has.
+    pub fn begin_to_leave(&self) -> Result<oneshot::Receiver<()>> {
+        let (done, left) = oneshot::channel();
+        let why = "stopping".to_owned();
+        self.tell(Command::Leave { why, done })?;
+        Ok(left)
     }
 
     fn join(&mut self) {
