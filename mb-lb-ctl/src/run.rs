@@ -37,7 +37,7 @@ mod state;
 mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -90,7 +90,7 @@ pub struct RunOptions {
     pub state_dir: PathBuf,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM, SIGINT or SIGUSR1.
 ///
 /// # Errors
 /// Why it cannot run. A [`crate::cli::Failure`] in the chain decides the exit code; everything else exits with 1.
@@ -238,6 +238,14 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     result
 }
 
+/// For the process that is about to take the place of this one.
+async fn leave_word(routers: &Routers, state_dir: &Path) {
+    let active = routers.active().await;
+    if let Err(error) = resume::save(state_dir, active, clock()) {
+        tracing::warn!(%error, "the next process has no word of the virtual routers");
+    }
+}
+
 /// Has the virtual routers go on before the engine knows anything: with the configured priorities, which it corrects.
 fn begin_early(routers: &Routers, config: &Config) {
     routers.set(config.vrrps.clone());
@@ -358,6 +366,7 @@ impl Director {
         // In this loop, so that an engine that hangs does not feed it.
         let mut watchdog = self.manager.feed_every().map(tokio::time::interval);
         self.owe_ready();
+        let mut stays = false;
         loop {
             self.publish();
             let deadline = self.engine.next_deadline(self.now());
@@ -366,7 +375,7 @@ impl Director {
                 _ = terminate.recv() => if self.leave() { break },
                 _ = interrupt.recv() => if self.leave() { break },
                 _ = replaced.recv() => {
-                    self.leave_word().await;
+                    stays = true;
                     break;
                 }
                 () = left(&mut self.leaving) => break,
@@ -404,6 +413,10 @@ impl Director {
         }
         self.manager.stopping();
         self.hooks.finish().await;
+        if stays {
+            // The last thing, because the word is good for a moment only. Adverts went on until now.
+            leave_word(&self.routers, &self.options.state_dir).await;
+        }
         tracing::info!(
             "stopped; the data plane goes on without the controller (mb-lb-ctl detach removes it)"
         );
@@ -418,14 +431,6 @@ impl Director {
         self.manager.stopping();
         self.leaving = Some(self.routers.leave("stopped"));
         false
-    }
-
-    /// For the process that is about to take the place of this one.
-    async fn leave_word(&self) {
-        let active = self.routers.active().await;
-        if let Err(error) = resume::save(&self.options.state_dir, active, clock()) {
-            tracing::warn!(%error, "the next process has no word of the virtual routers");
-        }
     }
 
     fn hello(&self) -> Hello {

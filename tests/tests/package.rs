@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,9 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 use clap::CommandFactory as _;
 use mb_lb_ctl::cli::Cli;
 use mb_lb_ctl::config;
-use mb_lb_ctl::snapshot::Snapshot;
+use mb_lb_ctl::snapshot::{Snapshot, VrrpView};
 use mb_lb_tests::cluster::{SOON, Service, expect_all_alive, sink};
-use mb_lb_tests::{Guest, Lab, Session, Sink, Traffic, try_wait_until};
+use mb_lb_tests::{Director, Guest, Lab, PairSetup, Session, Sink, Traffic, pair, try_wait_until};
 
 /// What `systemd-analyze security` gives at most; 10 is a service that may do everything.
 const EXPOSURE: f64 = 2.5;
@@ -76,7 +77,10 @@ struct Site {
 
 impl Site {
     fn new(name: &str) -> Result<Self> {
-        let lab = Lab::new(name)?;
+        Self::on(Lab::new(name)?)
+    }
+
+    fn on(lab: Lab) -> Result<Self> {
         let guest = Guest::boot(lab.machine("lb1"))?;
         let sinks = ["mb1", "mb2", "mb3"]
             .iter()
@@ -133,8 +137,66 @@ impl Site {
         Ok(text.contains(" xdp "))
     }
 
+    /// Whether the VIP is on the director's interface.
+    fn holds_vip(&self) -> Result<bool> {
+        let listed = self
+            .lab
+            .machine("lb1")
+            .run("ip", &["-4", "-o", "address", "show", "dev", "eth0"])?;
+        Ok(listed.contains(&format!(" {}/", self.lab.vip4())))
+    }
+
+    /// Waits until another process than `before` is ready, and active.
+    fn wait_active(&self, before: &str) -> Result<String> {
+        try_wait_until("lb1 to be active", pair::SOON, || {
+            let pid = self.property("MainPID")?;
+            ensure!(pid != before && pid != "0", "pid {pid}");
+            ensure!(self.property("ActiveState")? == "active", "not ready yet");
+            let router = router(self.status()?)?;
+            ensure!(router.role == "active", "{router:?}");
+            ensure!(self.holds_vip()?, "no VIP");
+            Ok(pid)
+        })
+    }
+
     fn open(&self, count: usize) -> Result<Vec<Session>> {
         Session::open_many(self.lab.client(), self.lab.smtp4(), count)
+    }
+}
+
+fn router(status: Snapshot) -> Result<VrrpView> {
+    let first = status.vrrp.into_iter().next();
+    first.context("no virtual router")
+}
+
+/// The other director, run by hand.
+struct Other(Director);
+
+impl Other {
+    fn wait(&self, role: &str) -> Result<()> {
+        try_wait_until(&format!("lb2 to be {role}"), pair::SOON, || {
+            let router = router(self.0.status()?)?;
+            ensure!(router.role == role, "{router:?}");
+            Ok(())
+        })
+    }
+
+    fn wait_in_sync(&self) -> Result<()> {
+        try_wait_until("both to be in sync", pair::SOON, || {
+            let peer = self.0.status()?.peer.context("no peer")?;
+            ensure!(
+                peer.connected && peer.in_sync && peer.peer_in_sync,
+                "{peer:?}"
+            );
+            Ok(())
+        })
+    }
+
+    /// How often its role has changed. Whoever became active and gave it back has turned twice.
+    fn turns(&self) -> Result<u64> {
+        let router = router(self.0.status()?)?;
+        ensure!(router.role == "backup", "{router:?}");
+        Ok(router.turns)
     }
 }
 
@@ -142,6 +204,18 @@ impl Site {
 fn the_example_is_good_and_the_manual_page_lists_every_command() -> Result<()> {
     let example = packaging("mb-lb.toml")?;
     assert_eq!(config::parse(&example, "lb1").diagnostics, []);
+    // What is commented out is good too: `#key`, while `# words` are words.
+    let all: Vec<_> = example
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if !key.is_empty() && !key.starts_with(' ') => key,
+            _ => line,
+        })
+        .collect();
+    let parsed = config::parse(&all.join("\n"), "lb1");
+    assert_eq!(parsed.diagnostics, []);
+    let config = parsed.config.context("a good file")?;
+    assert!(config.peer.is_some() && !config.vrrps.is_empty());
     let page = packaging("mb-lb-ctl.8")?;
     let listed: BTreeSet<_> = page
         .lines()
@@ -149,7 +223,7 @@ fn the_example_is_good_and_the_manual_page_lists_every_command() -> Result<()> {
         .windows(2)
         .filter(|lines| lines[0] == ".TP")
         .filter_map(|lines| lines[1].strip_prefix(".B "))
-        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase()))
+        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
         .map(str::to_owned)
         .collect();
     let commands: BTreeSet<_> = Cli::command()
@@ -353,5 +427,126 @@ fn with_a_good_configuration_in_place_installing_starts_it() -> Result<()> {
     assert!(site.carries()?);
     guest.expect("systemctl", &["stop", "by-hand"])?;
     guest.expect("dpkg", &["--remove", "mb-lb"])?;
+    Ok(())
+}
+
+/// With another director at work: who is replaced gives nothing away, and who is stopped hands over.
+#[test]
+fn restart_upgrade_and_crash_change_no_role_while_stop_and_removal_hand_over() -> Result<()> {
+    let site = Site::on(PairSetup::lab("packagepair")?)?;
+    let (guest, lab) = (&site.guest, &site.lab);
+    // Programs of the operator's work in the sandbox: one looks for a process, one writes where the service may.
+    let told = guest.path("/var/lib/mb-lb/told");
+    let hook = guest.path("/usr/local/sbin/told");
+    fs::write(&hook, "#!/bin/sh\necho \"$@\" >>/var/lib/mb-lb/told\n")?;
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755))?;
+    let plain = PairSetup::default();
+    let setup = PairSetup {
+        vrrp: "notify = \"/usr/local/sbin/told\"\n\
+               track_scripts = { journal = { command = \"/usr/bin/pgrep systemd-journal\", weight = -50 } }",
+        ..plain.clone()
+    };
+    let first = put(guest, lab, "1.0-1")?;
+    guest.expect("dpkg", &["--install", &first])?;
+    site.configure(&setup.config(lab, 0))?;
+    guest.expect("systemctl", &["enable", "--now", "mb-lb"])?;
+    let mut pid = site.wait_active("")?;
+    let tracked = router(site.status()?)?.tracks;
+    assert!(
+        tracked.iter().all(|track| track.failed.is_none()),
+        "{tracked:?}"
+    );
+    let mut other = Other(Director::start(lab, "lb2", &plain.config(lab, 1))?);
+    other.wait("backup")?;
+    other.wait_in_sync()?;
+    let turns = other.turns()?;
+    let mut sessions = site.open(12)?;
+    let mut traffic = Traffic::start(lab.client(), lab.smtp4());
+    traffic.expect_more(5)?;
+
+    guest.expect("systemctl", &["restart", "mb-lb"])?;
+    pid = site.wait_active(&pid)?;
+    assert_eq!(other.turns()?, turns, "restart: the peer was active");
+    traffic.expect_more(5)?;
+
+    let second = put(guest, lab, "1.0-2")?;
+    let said = guest.expect("dpkg", &["--install", &second])?;
+    assert!(said.contains("the controller was restarted"), "{said}");
+    pid = site.wait_active(&pid)?;
+    assert_eq!(other.turns()?, turns, "upgrade: the peer was active");
+    traffic.expect_more(5)?;
+
+    guest.expect("kill", &["-KILL", &pid])?;
+    pid = site.wait_active(&pid)?;
+    assert_eq!(other.turns()?, turns, "crash: the peer was active");
+    expect_all_alive(&mut sessions)?;
+    traffic.finish()?;
+
+    // Stopped, it has handed over when `systemctl` returns.
+    other.wait_in_sync()?;
+    guest.expect("systemctl", &["stop", "mb-lb"])?;
+    assert_eq!(router(other.0.status()?)?.role, "active");
+    assert!(!site.holds_vip()?);
+    assert_eq!(site.property("Result")?, "success");
+    expect_all_alive(&mut sessions)?;
+    // Each of the three that came after the first was active from its beginning.
+    assert_eq!(
+        fs::read_to_string(told)?,
+        "VI_1 init backup 101\nVI_1 backup active 101\nVI_1 init active 101\nVI_1 init active 101\n\
+         VI_1 init active 101\nVI_1 active init 101\n"
+    );
+    sessions.extend(site.open(3)?);
+    guest.expect("systemctl", &["start", "mb-lb"])?;
+    site.wait_active(&pid)?;
+    other.wait("backup")?;
+    other.wait_in_sync()?;
+
+    // The other director may change this one's file, in the sandbox as well.
+    let file = guest.path("/etc/mb-lb/mb-lb.toml");
+    let before = fs::read_to_string(&file)?;
+    other.0.expect(&["peer", "push"])?;
+    assert!(!fs::read_to_string(&file)?.contains("notify"));
+    let kept = fs::read_to_string(guest.path("/etc/mb-lb/mb-lb.toml.before-push"))?;
+    assert_eq!(kept, before);
+    expect_all_alive(&mut sessions)?;
+
+    guest.expect("dpkg", &["--purge", "mb-lb"])?;
+    assert_eq!(router(other.0.status()?)?.role, "active");
+    assert!(!site.holds_vip()?);
+    assert!(!site.carries()?);
+    assert!(!guest.path("/etc/mb-lb").exists());
+    expect_all_alive(&mut sessions)?;
+    other.0.stop()
+}
+
+/// A controller that was killed, and that nobody started again, has left its VIP. Removal takes it too.
+#[test]
+fn removal_takes_what_a_killed_controller_left() -> Result<()> {
+    let site = Site::on(PairSetup::lab("packagekill")?)?;
+    let guest = &site.guest;
+    let package = put(guest, &site.lab, "1.0-1")?;
+    guest.expect("dpkg", &["--install", &package])?;
+    // Without a lease only the tag says whose it is.
+    let setup = PairSetup {
+        vrrp: "lease = false",
+        ..PairSetup::default()
+    };
+    site.configure(&setup.config(&site.lab, 0))?;
+    let dropin = guest.path("/run/systemd/system/mb-lb.service.d");
+    fs::create_dir_all(&dropin)?;
+    fs::write(dropin.join("once.conf"), "[Service]\nRestart=no\n")?;
+    guest.expect("systemctl", &["daemon-reload"])?;
+    guest.expect("systemctl", &["start", "mb-lb"])?;
+    let pid = site.wait_active("")?;
+    guest.expect("kill", &["-KILL", &pid])?;
+    try_wait_until("systemd to give up", SOON, || {
+        let state = site.property("ActiveState")?;
+        ensure!(state == "failed", "{state}");
+        Ok(())
+    })?;
+    assert!(site.holds_vip()?);
+    guest.expect("dpkg", &["--purge", "mb-lb"])?;
+    assert!(!site.holds_vip()?);
+    assert!(!site.carries()?);
     Ok(())
 }
