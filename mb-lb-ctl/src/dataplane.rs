@@ -23,7 +23,7 @@ use mb_lb_common::{
 };
 
 pub use flows::{FlowEntry, HalfEntry};
-pub use sync::{Applied, FlowSync, Seen, Walk};
+pub use sync::{Applied, FlowSync, Removed, Seen, Walk};
 
 pub use load::{LoadError, Mode, detach, interfaces, is_attached, lock_root, object, pin_dir};
 

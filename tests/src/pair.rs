@@ -199,12 +199,11 @@ impl Pair {
     /// It does not come to that.
     pub fn wait_in_sync(&self) -> Result<()> {
         try_wait_until("both to be in sync", SOON, || {
-            for at in 0..2 {
+            for (at, name) in NAMES.iter().enumerate() {
                 let peer = self.peer(at)?;
                 ensure!(
                     peer.connected && peer.in_sync && peer.peer_in_sync,
-                    "{}: {peer:?}",
-                    NAMES[at]
+                    "{name}: {peer:?}"
                 );
             }
             Ok(())

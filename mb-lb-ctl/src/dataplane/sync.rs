@@ -25,6 +25,8 @@ use crate::peer::{FlowChange, FlowKind};
 
 /// How often the kernel's servers are read again because a flow names one that is not known.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// A flow that had a packet here within this time is none of the peer's alone.
+const JUST_NOW: Duration = Duration::from_secs(2);
 /// Attempts for an element that another CPU is at.
 const ATTEMPTS: usize = 50;
 
@@ -64,6 +66,14 @@ impl Walk {
     pub const fn done(&self) -> bool {
         self.v4.done && self.v6.done
     }
+}
+
+/// What [`FlowSync::remove_others`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub removed: u64,
+    /// Had a packet here a moment ago.
+    pub kept: u64,
 }
 
 /// Flows by a hash of both ends: a million of them in 16 MiB. Two with the same hash make a flow that is gone stay until
@@ -170,6 +180,16 @@ impl FlowSync {
         walk: &mut Walk,
         vips: &BTreeSet<IpAddr>,
     ) -> io::Result<Vec<FlowChange>> {
+        let found = self.step(walk, vips)?;
+        Ok(found.into_iter().map(|(flow, _)| flow).collect())
+    }
+
+    /// With the jiffies since the last packet, negative where a flow is kept alive for the peer.
+    fn step(
+        &mut self,
+        walk: &mut Walk,
+        vips: &BTreeSet<IpAddr>,
+    ) -> io::Result<Vec<(FlowChange, i32)>> {
         let now = self.jiffies()?;
         let (ends, flows): (Vec<_>, Vec<_>) = if !walk.v4.done {
             let batch = self.flows4.batch(&mut walk.v4)?;
@@ -189,14 +209,16 @@ impl FlowSync {
             let Some(server) = self.directory.address(word.server(), word.generation())? else {
                 continue;
             };
-            found.push(FlowChange {
+            let idle = now.wrapping_sub(flow.last_seen);
+            let change = FlowChange {
                 kind: FlowKind::Open,
                 client,
                 vip,
                 server,
-                idle_ms: self.milliseconds(now.wrapping_sub(flow.last_seen)),
+                idle_ms: self.milliseconds(idle),
                 age_ms: self.milliseconds(now.wrapping_sub(flow.created as u32)),
-            });
+            };
+            found.push((change, idle as i32));
         }
         Ok(found)
     }
@@ -204,6 +226,9 @@ impl FlowSync {
     /// Puts one change of the peer's into the table. `slack` lets an open flow live so much longer than its client's
     /// last packet allows, because the next word about it comes only then.
     pub fn apply(&mut self, change: &FlowChange, slack: Duration) -> io::Result<Applied> {
+        if change.client.is_ipv4() != change.vip.is_ipv4() {
+            return Ok(Applied::Unplaced);
+        }
         for attempt in 0..2 {
             let Some((server, generation)) = self.directory.server(change.vip, change.server)?
             else {
@@ -257,13 +282,19 @@ impl FlowSync {
         Ok(args.result)
     }
 
-    /// Removes the established flows of these VIPs that are not among `seen`; how many.
-    pub fn remove_others(&mut self, vips: &BTreeSet<IpAddr>, seen: &Seen) -> io::Result<u64> {
+    /// Removes the established flows of these VIPs that are not among `seen`. Those that had a packet here a moment ago
+    /// stay: the VIP may just have come.
+    pub fn remove_others(&mut self, vips: &BTreeSet<IpAddr>, seen: &Seen) -> io::Result<Removed> {
+        let recent = i32::try_from(JUST_NOW.as_secs() * u64::from(self.hz)).unwrap_or(i32::MAX);
         let mut walk = Walk::default();
-        let mut removed = 0;
+        let mut removed = Removed::default();
         while !walk.done() {
-            for flow in self.walk(&mut walk, vips)? {
+            for (flow, idle) in self.step(&mut walk, vips)? {
                 if seen.0.contains(&self.hash(&flow)) {
+                    continue;
+                }
+                if (0..recent).contains(&idle) {
+                    removed.kept += 1;
                     continue;
                 }
                 let gone = FlowChange {
@@ -271,7 +302,7 @@ impl FlowSync {
                     ..flow
                 };
                 if self.apply(&gone, Duration::ZERO)? == Applied::Done {
-                    removed += 1;
+                    removed.removed += 1;
                 }
             }
         }

@@ -39,6 +39,8 @@ pub enum Message {
         number: u64,
         /// Flows that found no place or no server.
         unplaced: u64,
+        /// Flows that are not in the snapshot and were not removed, because they had a packet there a moment ago.
+        kept: u64,
     },
     /// What operators want of servers.
     Admin(Vec<AdminEntry>),

@@ -215,7 +215,7 @@ struct Connection {
 /// What the receiving task has for the sending one.
 enum Reply {
     Message(Message),
-    /// The last snapshot found no place for some flows.
+    /// The last snapshot did not make the two tables equal.
     Again,
 }
 
@@ -390,32 +390,34 @@ fn on_message(shared: &Shared, connection: &mut Connection, message: Message) ->
                 .flows
                 .borrow_mut()
                 .remove_others(&vips, &snapshot.seen);
-            match removed {
+            let kept = match removed {
                 Ok(removed) => {
                     let mut report = shared.report.borrow_mut();
-                    report.removed = removed;
+                    report.removed = removed.removed;
                     report.snapshots_received += 1;
                     // With some that have no place here, taking over would lose them.
                     report.in_sync = snapshot.unplaced == 0;
                     report.error = None;
+                    removed.kept
                 }
                 Err(error) => {
                     shared.failed("the flow table cannot be read", &error);
                     return Vec::new();
                 }
-            }
+            };
             // The sending task has ended only if the connection has.
             let _queued = connection
                 .replies
                 .send(Reply::Message(Message::SnapshotDone {
                     number,
                     unplaced: snapshot.unplaced,
+                    kept,
                 }));
             vec![report(shared, true)]
         }
-        Message::SnapshotDone { unplaced, .. } => {
+        Message::SnapshotDone { unplaced, kept, .. } => {
             shared.report.borrow_mut().peer_unplaced = unplaced;
-            if unplaced > 0 {
+            if unplaced > 0 || kept > 0 {
                 let _queued = connection.replies.send(Reply::Again);
             }
             Vec::new()

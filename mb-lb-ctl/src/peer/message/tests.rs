@@ -105,8 +105,11 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), vec(flow(), 0..20))
             .prop_map(|(number, flows)| Message::SnapshotFlows { number, flows }),
         any::<(u64, u64)>().prop_map(|(number, flows)| Message::SnapshotEnd { number, flows }),
-        any::<(u64, u64)>()
-            .prop_map(|(number, unplaced)| Message::SnapshotDone { number, unplaced }),
+        any::<(u64, u64, u64)>().prop_map(|(number, unplaced, kept)| Message::SnapshotDone {
+            number,
+            unplaced,
+            kept
+        }),
         vec(entry(), 0..4).prop_map(Message::Admin),
         any::<(u8, bool, String, String)>().prop_map(|(vrid, ipv6, interface, why)| {
             Message::TakeOver {

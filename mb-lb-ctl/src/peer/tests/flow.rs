@@ -28,6 +28,7 @@ fn numbered(number: u64) -> Message {
     Message::SnapshotDone {
         number,
         unplaced: 0,
+        kept: 0,
     }
 }
 

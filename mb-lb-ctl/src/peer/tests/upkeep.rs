@@ -220,7 +220,11 @@ async fn a_stop_waits_for_no_user() {
     for number in 0..200 {
         let unplaced = 0;
         puppet
-            .send(&Message::SnapshotDone { number, unplaced })
+            .send(&Message::SnapshotDone {
+                number,
+                unplaced,
+                kept: 0,
+            })
             .await;
     }
     until(|| upper.incoming.len() == upper.incoming.max_capacity()).await;
