@@ -1,5 +1,7 @@
 //! Facts of this machine that a configuration needs. All are warnings: the file may be meant for another machine.
 
+mod pair;
+
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -34,6 +36,7 @@ pub fn missing(config: &Config, bpf_root: &Path) -> Vec<Fact> {
         .chain(bpffs(&mounts, bpf_root))
         .chain(interfaces)
         .chain(network(config))
+        .chain(pair::missing(config, Path::new("/sys/class/net")))
         .collect()
 }
 
