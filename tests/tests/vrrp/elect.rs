@@ -116,6 +116,7 @@ fn theirs_is_stronger(name: &str, form: Form) -> Result<()> {
     wait_holders(&lab, form.vip(), [true, false])?;
     let mut other = Keepalived::start(lb2, &form.theirs(&lab, 150))?;
     ours.wait_role(Role::Backup)?;
+    wait_holders(&lab, form.vip(), [false, true])?;
     other.crash()?;
     let cause = ours.wait_role(Role::Active)?;
     ensure!(matches!(cause, Cause::Silence(_)), "{cause:?}");
