@@ -103,8 +103,6 @@ pub enum Event {
     },
     /// On the link to the other director.
     Peer(crate::peer::PeerEvent),
-    /// The process is about to end for good.
-    Leaving,
     /// What was found at a source or a target of a `config_sync`.
     ConfigSync(crate::config_sync::Report),
     /// [`Engine::next_deadline`] has come.

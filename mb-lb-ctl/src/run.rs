@@ -429,7 +429,6 @@ impl Director {
             return true;
         }
         self.manager.stopping();
-        self.turn(Event::Leaving);
         self.leaving = Some(self.routers.leave("stopped"));
         false
     }

@@ -267,6 +267,27 @@ impl Lab {
         switch.enter(|| pass::attach(&[director.to_owned()], &pins))
     }
 
+    /// The switch lets no frame of one machine reach another one, until [`Lab::mend`]. All others hear it as before.
+    ///
+    /// # Errors
+    /// `nft` refuses (package nftables).
+    pub fn cut(&self, from: &str, to: &str) -> Result<()> {
+        let mac = mac_text(self.machine(from).mac());
+        let rules = format!(
+            "table netdev {from}_{to} {{ chain out {{ type filter hook egress device \"{to}\" priority 0; \
+             ether saddr {mac} drop; }}; }}"
+        );
+        self.switch()?.run("nft", &[&rules]).map(drop)
+    }
+
+    /// # Errors
+    /// It was not cut.
+    pub fn mend(&self, from: &str, to: &str) -> Result<()> {
+        let table = format!("{from}_{to}");
+        let arguments = ["delete", "table", "netdev", &table];
+        self.switch()?.run("nft", &arguments).map(drop)
+    }
+
     fn switch(&self) -> Result<Machine> {
         let namespace = Namespace::open(&self.identity.namespace(SWITCH))?;
         Ok(Machine::new(SWITCH, 0, namespace, self.dir().join(SWITCH)))

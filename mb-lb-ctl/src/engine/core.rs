@@ -231,7 +231,9 @@ impl Engine {
             Event::RepliesFailed(failed) => self.mute = failed.into_iter().collect(),
             Event::Addresses(addresses) => self.addresses = Some(addresses),
             Event::Router { name, report } => self.on_report(&name, report, now, &mut actions),
-            Event::RouterView { name, view, at } => self.on_router_view(&name, *view, at),
+            Event::RouterView { name, view, at } => {
+                self.on_router_view(&name, *view, at, &mut actions);
+            }
             Event::RouterFailed { name, why } => {
                 self.on_router_failed(&name, why, now, &mut actions)
             }
@@ -244,7 +246,6 @@ impl Engine {
                 self.scripts.insert((instance, script), failed);
             }
             Event::Peer(event) => self.on_peer(event, now, &mut actions),
-            Event::Leaving => self.on_leaving(&mut actions),
             Event::ConfigSync(report) => self.on_sync(report, now, &mut actions),
             Event::Deadline => {}
         }

@@ -18,6 +18,9 @@ pub enum Rejection {
     Version,
     AuthType,
     Password,
+    /// It is from our own address: the link throws our adverts back, or another host has the address too. Whoever
+    /// answered that would answer for ever.
+    OwnAddress,
     /// It came to our own address, but adverts are expected from the group.
     Unicast,
     /// `unicast_peers` is set, and it is from none of them.
@@ -42,6 +45,7 @@ impl Rejection {
             Self::Version => "version",
             Self::AuthType => "auth_type",
             Self::Password => "password",
+            Self::OwnAddress => "own_address",
             Self::Unicast => "unicast",
             Self::NotAPeer => "not_a_peer",
             Self::Interval => "interval",
@@ -64,6 +68,9 @@ impl Rejection {
             Self::Version => "version must be the same on both",
             Self::AuthType => "auth_pass must be set on both or on none",
             Self::Password => "auth_pass must be the same on both (8 bytes count)",
+            Self::OwnAddress => {
+                "the network returns our adverts, or another host has our address: look for a loop and for the address"
+            }
             Self::Unicast => "unicast_peers must be set on both or on none",
             Self::NotAPeer => {
                 "list its address in unicast_peers, or choose another virtual_router_id"
@@ -87,6 +94,7 @@ impl fmt::Display for Rejection {
             Self::Version => "another version",
             Self::AuthType => "another type of authentication",
             Self::Password => "another password",
+            Self::OwnAddress => "sent from our own address",
             Self::Unicast => "sent by unicast",
             Self::NotAPeer => "not from a unicast peer",
             Self::Interval => "another interval",
@@ -105,8 +113,14 @@ pub struct Judgement {
     pub coverage: Option<Coverage>,
 }
 
-/// Judges a message that came to `ends.destination`. `None`: it is of another virtual router.
-pub fn judge(instance: &Instance, message: &[u8], ends: Ends, ttl: u8) -> Option<Judgement> {
+/// Judges a message that came to `ends.destination`; our own come from `own`. `None`: it is of another virtual router.
+pub fn judge(
+    instance: &Instance,
+    own: IpAddr,
+    message: &[u8],
+    ends: Ends,
+    ttl: u8,
+) -> Option<Judgement> {
     if message.get(1).copied() != Some(instance.vrid.get()) {
         return None;
     }
@@ -121,6 +135,9 @@ pub fn judge(instance: &Instance, message: &[u8], ends: Ends, ttl: u8) -> Option
         Ok(read) => read,
         Err(malformed) => return refused(Rejection::Malformed(malformed), None),
     };
+    if ends.source == own {
+        return refused(Rejection::OwnAddress, Some(coverage));
+    }
     if let Some(rejection) = refusal(instance, &advert, ends, ttl) {
         return refused(rejection, Some(coverage));
     }
@@ -250,6 +267,10 @@ mod tests {
         }
     }
 
+    fn own() -> IpAddr {
+        ip("192.0.2.1")
+    }
+
     fn ends() -> Ends {
         Ends {
             source: ip("192.0.2.2"),
@@ -264,7 +285,7 @@ mod tests {
         ttl: u8,
     ) -> (bool, Option<Rejection>) {
         let message = advert.encode(ends, Coverage::PseudoHeader);
-        let judgement = judge(instance, &message, ends, ttl).expect("of our VRID");
+        let judgement = judge(instance, own(), &message, ends, ttl).expect("of our VRID");
         (judgement.heard.is_some(), judgement.rejection)
     }
 
@@ -280,7 +301,10 @@ mod tests {
             rejection: None,
             coverage: Some(Coverage::Message),
         };
-        assert_eq!(judge(&instance(), &message, ends(), 255), Some(expected));
+        assert_eq!(
+            judge(&instance(), own(), &message, ends(), 255),
+            Some(expected)
+        );
     }
 
     #[test]
@@ -290,13 +314,14 @@ mod tests {
         assert_eq!(
             judge(
                 &instance(),
+                own(),
                 &other.encode(ends(), Coverage::Message),
                 ends(),
                 255
             ),
             None
         );
-        assert_eq!(judge(&instance(), &[], ends(), 255), None);
+        assert_eq!(judge(&instance(), own(), &[], ends(), 255), None);
     }
 
     #[test]
@@ -331,8 +356,16 @@ mod tests {
             judged(&instance(), &advert(), ends(), 254),
             (false, Some(Rejection::Ttl))
         );
+        let returned = Ends {
+            source: own(),
+            ..ends()
+        };
+        assert_eq!(
+            judged(&instance(), &advert(), returned, 255),
+            (false, Some(Rejection::OwnAddress))
+        );
         let unicast = Ends {
-            destination: ip("192.0.2.1"),
+            destination: own(),
             ..ends()
         };
         assert_eq!(
@@ -342,7 +375,7 @@ mod tests {
         let damaged = {
             let mut message = advert().encode(ends(), Coverage::Message);
             message[2] ^= 1;
-            judge(&instance(), &message, ends(), 255).expect("of our VRID")
+            judge(&instance(), own(), &message, ends(), 255).expect("of our VRID")
         };
         assert_eq!(
             damaged.rejection,

@@ -34,6 +34,9 @@ const BURST: u8 = 5;
 const REFRESH: Duration = Duration::from_secs(10);
 /// Answers to a weaker active director are announced this often at most.
 const REBUKE: Duration = Duration::from_secs(1);
+/// While another one believes to have the addresses, one announcement so often: it gives way unheard, when it hears this
+/// director at last, and then the link still believes it.
+const INSIST: Duration = Duration::from_millis(500);
 /// The lease of the addresses is renewed with an advert, this often at most.
 const RENEW: Duration = Duration::from_millis(500);
 
@@ -212,10 +215,12 @@ struct Active {
     advert_at: Duration,
     renewed_at: Duration,
     announce_at: Duration,
-    /// Bursts that are still to come, as indices of [`BURSTS`].
+    /// The next of [`BURSTS`], as its index.
     burst: usize,
     since: Duration,
     rebuked_at: Option<Duration>,
+    /// Until then, another one may believe to have the addresses.
+    rival_until: Duration,
     leaving: Option<Leaving>,
 }
 
@@ -281,6 +286,17 @@ impl Machine {
             &self.state,
             State::Active(Active {
                 leaving: Some(_),
+                ..
+            })
+        )
+    }
+
+    /// A hand-over is under way after which the process ends, whatever comes in between.
+    const fn is_ending(&self) -> bool {
+        matches!(
+            &self.state,
+            State::Active(Active {
+                leaving: Some(Leaving { for_good: true, .. }),
                 ..
             })
         )
@@ -359,6 +375,7 @@ impl Machine {
             burst: 0,
             since: now,
             rebuked_at: None,
+            rival_until: now,
             leaving: None,
         });
         vec![
@@ -398,17 +415,47 @@ impl Machine {
         actions
     }
 
+    /// To be called before anything else that the world tells: an active director that did not run for so long that a
+    /// peer may have taken over goes back to listening.
+    pub fn wake(&mut self, now: Duration) -> Vec<Action> {
+        let interval = self.settings.interval;
+        let State::Active(active) = &self.state else {
+            return Vec::new();
+        };
+        match active.silent_for(now, interval) {
+            // Who asserts now makes two of it.
+            Some(frozen) => self.become_backup(now, Cause::Frozen(frozen), interval + self.skew()),
+            None => Vec::new(),
+        }
+    }
+
     /// An advert of this virtual router that was found good, from another director.
     pub fn on_advert(&mut self, heard: &Heard, now: Duration) -> Vec<Action> {
+        // First: the advert may be of who has taken over meanwhile, and is weaker.
+        let mut actions = self.wake(now);
         match &self.state {
-            State::Init | State::Fault => Vec::new(),
-            State::Backup(_) => {
-                self.backup_heard(heard, now);
-                Vec::new()
+            State::Init | State::Fault => {}
+            State::Backup(_) => self.backup_heard(heard, now),
+            State::Active(active) if active.leaving.is_some() => {
+                actions.extend(self.leaving_heard(heard, now));
             }
-            State::Active(active) if active.leaving.is_some() => self.leaving_heard(heard, now),
-            State::Active(_) => self.active_heard(heard, now),
+            State::Active(_) => actions.extend(self.active_heard(heard, now)),
         }
+        actions
+    }
+
+    /// Another host says on the link that it has one of the addresses.
+    pub fn on_claim(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = self.wake(now);
+        let interval = self.settings.interval;
+        if let State::Active(active) = &mut self.state
+            // During a hand-over the peer is right.
+            && active.leaving.is_none()
+        {
+            active.insist(now, interval);
+            actions.push(Action::Announce { times: 1 });
+        }
+        actions
     }
 
     fn backup_heard(&mut self, heard: &Heard, now: Duration) {
@@ -450,6 +497,11 @@ impl Machine {
                 priority: heard.priority,
             };
             actions = self.become_backup(now, cause, self.down_interval());
+            // It may not have heard of this one, as after a partition; then it does not know either that the link
+            // believes this one, and nobody tells the link better. Not priority 0: a third one would take over.
+            actions.push(Action::Advertise {
+                priority: self.priority,
+            });
             if let State::Backup(backup) = &mut self.state {
                 backup.heard = Some((*heard, now));
             }
@@ -465,6 +517,9 @@ impl Machine {
             let rebuked = active
                 .rebuked_at
                 .is_some_and(|at| now.saturating_sub(at) < REBUKE);
+            if heard.priority != 0 {
+                active.insist(now, interval);
+            }
             if heard.priority != 0 && !rebuked {
                 // The link may believe the other one: after a partition nobody else would tell it better.
                 active.rebuked_at = Some(now);
@@ -520,9 +575,15 @@ impl Machine {
     /// The time of [`Machine::next_deadline`] has come. What was received meanwhile is to be given in first: it may be
     /// news from after a freeze.
     pub fn on_deadline(&mut self, now: Duration) -> Vec<Action> {
+        let actions = self.wake(now);
+        if !actions.is_empty() {
+            return actions;
+        }
         let again_at = now + self.down_interval();
         match &mut self.state {
-            State::Backup(backup) if now >= backup.down_at && self.withheld => {
+            State::Backup(backup)
+                if now >= backup.down_at && self.withheld && !backup.is_vacant() =>
+            {
                 backup.down_at = again_at;
                 Vec::new()
             }
@@ -552,16 +613,10 @@ impl Machine {
 
     fn active_deadline(&mut self, now: Duration) -> Vec<Action> {
         let (interval, priority) = (self.settings.interval, self.priority);
-        let skew = self.skew();
         let State::Active(active) = &mut self.state else {
             return Vec::new();
         };
         let mut actions = Vec::new();
-        let overslept = active.silent_for(now, interval);
-        if let Some(frozen) = overslept {
-            // A peer may have taken over: who asserts now makes two of it.
-            return self.become_backup(now, Cause::Frozen(frozen), interval + skew);
-        }
         if let Some(leaving) = &mut active.leaving {
             if now >= leaving.until {
                 return self.nobody_came(now);
@@ -591,20 +646,7 @@ impl Machine {
                 active.renewed_at = now;
             }
         }
-        if now >= active.announce_at {
-            let times = if active.burst < BURSTS.len() {
-                BURST
-            } else {
-                1
-            };
-            actions.push(Action::Announce { times });
-            active.burst += 1;
-            active.announce_at = match BURSTS.get(active.burst) {
-                Some(&next) => active.since + next,
-                None => now + REFRESH,
-            }
-            .max(now);
-        }
+        actions.extend(active.announce(now));
         actions
     }
 
@@ -639,17 +681,20 @@ impl Machine {
 
     /// As [`Machine::resign`], and ends in [`Role::Init`] whether a peer was heard or not: the process ends.
     pub fn leave(&mut self, why: &str, now: Duration) -> Vec<Action> {
-        match self.role() {
+        let mut actions = self.wake(now);
+        actions.extend(match self.role() {
             Role::Init => Vec::new(),
             Role::Backup | Role::Fault => self.end(Cause::Left),
             Role::Active => self.hand_over(why, true, false, now),
-        }
+        });
+        actions
     }
 
     fn hand_over(&mut self, why: &str, for_good: bool, aside: bool, now: Duration) -> Vec<Action> {
         let until = now + longest_skew(&self.settings) * 2 + Duration::from_secs(1);
+        let woken = self.wake(now);
         let State::Active(active) = &mut self.state else {
-            return Vec::new();
+            return woken;
         };
         if let Some(leaving) = &mut active.leaving {
             leaving.for_good |= for_good;
@@ -684,7 +729,11 @@ impl Machine {
         }
         let mut actions = vec![Action::Advertise { priority: 0 }];
         let cause = Cause::Told(why.to_owned());
-        actions.extend(self.become_backup(now, cause, self.down_interval()));
+        actions.extend(if self.is_ending() {
+            self.end(cause)
+        } else {
+            self.become_backup(now, cause, self.down_interval())
+        });
         actions
     }
 
@@ -694,6 +743,11 @@ impl Machine {
             (None, Role::Fault) => {
                 self.active_interval = self.settings.interval;
                 self.become_backup(now, Cause::Recovered, self.down_interval())
+            }
+            (Some(why), Role::Active) if self.is_ending() => {
+                let mut actions = vec![Action::Advertise { priority: 0 }];
+                actions.extend(self.end(Cause::Fault(why.to_owned())));
+                actions
             }
             (Some(why), Role::Backup | Role::Active) => {
                 let from = self.role();
@@ -716,9 +770,10 @@ impl Machine {
 
     /// Effective priority, 1 to 255. An active director tells it at once.
     pub fn set_priority(&mut self, priority: u8, now: Duration) -> Vec<Action> {
+        let woken = self.wake(now);
         let changed = std::mem::replace(&mut self.priority, priority) != priority;
         let State::Active(active) = &mut self.state else {
-            return Vec::new();
+            return woken;
         };
         if !changed || active.leaving.is_some() {
             return Vec::new();
@@ -733,9 +788,14 @@ impl Machine {
     }
 
     /// True: the peer says by another way that it is active, and this director gave way to it once already. Its adverts are
-    /// lost, so silence is no reason to take over.
+    /// lost, so silence is no reason to take over; that it goes is one, if that is heard.
     pub const fn set_withheld(&mut self, withheld: bool) {
         self.withheld = withheld;
+    }
+
+    /// Own adverts come from another address now.
+    pub const fn set_source(&mut self, source: IpAddr) {
+        self.settings.source = source;
     }
 
     /// Other settings, with the role kept.
@@ -755,15 +815,57 @@ impl Machine {
     }
 }
 
+impl Backup {
+    /// Who was active has said that it goes.
+    fn is_vacant(&self) -> bool {
+        self.heard.is_some_and(|(heard, _)| heard.priority == 0)
+    }
+}
+
 impl Active {
     fn renew_at(&self) -> Duration {
         self.renewed_at + Duration::from_secs(1)
     }
 
-    /// How long nothing was done although it was due, where that is so long that a peer may have taken over.
+    /// How long nothing was done although it was due, where that is so long that a peer may have taken over. Of a
+    /// hand-over for good it does not matter: the addresses go in any case.
     fn silent_for(&self, now: Duration, interval: Duration) -> Option<Duration> {
-        let late = now.saturating_sub(self.advert_at);
-        (self.leaving.is_none() && late >= interval * (MISSED - 1)).then_some(late + interval)
+        let due = match &self.leaving {
+            None => self.advert_at,
+            Some(leaving) if leaving.for_good => return None,
+            Some(leaving) => leaving.until,
+        };
+        let late = now.saturating_sub(due);
+        (late >= interval * (MISSED - 1)).then_some(late + interval)
+    }
+
+    /// Another one that believes to have the addresses was heard.
+    fn insist(&mut self, now: Duration, interval: Duration) {
+        self.rival_until = now + interval * 2 + Duration::from_secs(1);
+        self.announce_at = self.announce_at.min(now + INSIST);
+    }
+
+    /// What is to be announced, if it is time.
+    fn announce(&mut self, now: Duration) -> Option<Action> {
+        if now < self.announce_at {
+            return None;
+        }
+        let burst = BURSTS.get(self.burst).map(|&after| self.since + after);
+        let is_burst = burst.is_some_and(|at| now >= at);
+        self.burst += usize::from(is_burst);
+        let next = match BURSTS.get(self.burst) {
+            Some(&after) => self.since + after,
+            None => now + REFRESH,
+        };
+        self.announce_at = if now < self.rival_until {
+            next.min(now + INSIST)
+        } else {
+            next
+        };
+        self.announce_at = self.announce_at.max(now);
+        Some(Action::Announce {
+            times: if is_burst { BURST } else { 1 },
+        })
     }
 }
 

@@ -36,6 +36,9 @@ use crate::net::{
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Claims that may wait; the guardian drops and counts what is more.
 const CLAIMS: usize = 64;
+/// Adverts that are read before anything else is looked at: more than wait in a socket of the kernel's usual size after
+/// a freeze. Whoever floods the link does not stop ours.
+const IN_A_ROW: u32 = 512;
 
 /// What the router is told.
 #[derive(Debug)]
@@ -176,6 +179,7 @@ impl Router {
     ) -> Result<(), net::Error> {
         let mut leaving: Option<oneshot::Sender<()>> = None;
         let mut look_at = Instant::now();
+        let mut in_a_row = 0;
         loop {
             self.publish();
             let has_left = self
@@ -191,8 +195,12 @@ impl Router {
             let due_in = deadline.map(|at| at.saturating_sub(clock()));
             tokio::select! {
                 biased;
-                received = receive(self.attached.as_ref().filter(|_| !self.broken)) => match received {
-                    Ok(received) => self.on_packet(&received).await,
+                received = receive(self.attached.as_ref().filter(|_| !self.broken)), if in_a_row < IN_A_ROW => match received {
+                    Ok(received) => {
+                        in_a_row += 1;
+                        self.on_packet(&received).await;
+                        continue;
+                    }
                     // The interface has gone down, or away: the links tell.
                     Err(error) => {
                         tracing::debug!(%error, "adverts are not received");
@@ -200,7 +208,9 @@ impl Router {
                         look_at = Instant::now() + LOOK_AGAIN;
                     }
                 },
-                change = changes.next() => self.on_address(change?).await,
+                change = changes.next() => if self.on_address(change?).await {
+                    look_at = Instant::now();
+                },
                 Some(claim) = claims.recv() => self.on_claim(&claim).await,
                 changed = links.changed() => {
                     if changed.is_err() {
@@ -235,7 +245,9 @@ impl Router {
                     }
                 },
                 () = wait(due_in) => self.step(Machine::on_deadline).await,
+                () = std::future::ready(()), if in_a_row >= IN_A_ROW => {}
             }
+            in_a_row = 0;
         }
     }
 
@@ -377,8 +389,12 @@ impl Router {
     }
 
     async fn on_packet(&mut self, received: &Received) {
+        let Some(own) = self.attached.as_ref().map(|attached| attached.source) else {
+            return;
+        };
         let Some(judgement) = judge(
             &self.instance,
+            own,
             &received.message,
             received.ends,
             received.ttl,
@@ -401,34 +417,45 @@ impl Router {
         }
     }
 
-    /// Whoever took an address of the active director away, is contradicted.
-    async fn on_address(&mut self, change: AddressChange) {
-        if self.role() != Role::Active {
-            return;
-        }
+    /// Whoever took an address of the active director away, is contradicted. True: an address of the director's own has
+    /// changed, and adverts may have to come from another one.
+    async fn on_address(&mut self, change: AddressChange) -> bool {
+        // A lease that has run out while this process was frozen is nobody's doing.
+        self.step(Machine::wake).await;
         let vips = self.vips();
+        let is_active = self.role() == Role::Active;
         match change {
-            AddressChange::Removed(vip) if vips.contains(&vip) => {
-                self.hold().await;
-                self.announce(1);
-                self.report(Report::Restored(vip.address));
+            AddressChange::Added(vip) => return !vips.contains(&vip),
+            AddressChange::Removed(vip) if !vips.contains(&vip) => return true,
+            AddressChange::Removed(vip) if is_active => {
+                // The news may be of an earlier role.
+                let held = self.book.list().await.unwrap_or_default();
+                if !held.iter().any(|held| held.vip == vip) {
+                    self.hold().await;
+                    self.announce(1);
+                    self.report(Report::Restored(vip.address));
+                }
             }
-            AddressChange::Resync => self.hold().await,
-            AddressChange::Added(_) | AddressChange::Removed(_) => {}
+            AddressChange::Removed(_) => {}
+            AddressChange::Resync => {
+                if is_active {
+                    self.hold().await;
+                }
+                return true;
+            }
         }
+        false
     }
 
     async fn on_claim(&mut self, claim: &Claim) {
-        // During a hand-over the peer is right.
+        self.step(Machine::on_claim).await;
         let is_leaving = self.machine.as_ref().is_some_and(Machine::is_leaving);
-        if self.role() != Role::Active || is_leaving {
-            return;
+        if self.role() == Role::Active && !is_leaving {
+            self.report(Report::Claimed {
+                address: claim.address,
+                mac: claim.mac,
+            });
         }
-        self.announce(1);
-        self.report(Report::Claimed {
-            address: claim.address,
-            mac: claim.mac,
-        });
     }
 
     /// Looks at the interface and the policy again; when to do so next.
@@ -446,7 +473,11 @@ impl Router {
         }
         let fault = link.and(self.policy.clone()).err();
         let (priority, may_preempt, withheld) = (self.priority, self.may_preempt, self.withheld);
+        let source = self.attached.as_ref().map(|attached| attached.source);
         self.step(|machine, now| {
+            if let Some(source) = source {
+                machine.set_source(source);
+            }
             machine.set_may_preempt(may_preempt);
             machine.set_withheld(withheld);
             let mut actions = machine.set_priority(priority, now);

@@ -17,6 +17,7 @@ mod lifecycle;
 mod many;
 mod model;
 mod noise;
+mod peer;
 mod races;
 mod reasons;
 mod rig;

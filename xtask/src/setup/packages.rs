@@ -73,6 +73,11 @@ const KEEPALIVED: Package = Package {
     binaries: &["keepalived"],
     services: &["keepalived"],
 };
+const FRR: Package = Package {
+    name: "frr",
+    binaries: &["vtysh"],
+    services: &["frr"],
+};
 const HAPROXY: Package = Package {
     name: "haproxy",
     binaries: &["haproxy"],
@@ -140,6 +145,8 @@ impl Purpose {
                 BPFTOOL,
                 TSHARK,
                 KEEPALIVED,
+                FRR,
+                NFTABLES,
                 ARPING,
                 RSYNC,
                 GIT,

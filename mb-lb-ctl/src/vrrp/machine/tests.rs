@@ -39,8 +39,12 @@ fn backup(settings: Settings) -> Machine {
 
 /// Active since 10 s.
 fn active() -> Machine {
+    active_since(ms(10_000))
+}
+
+fn active_since(now: Duration) -> Machine {
     let mut machine = Machine::new(settings(), OWN);
-    machine.resume(ms(10_000));
+    machine.resume(now);
     machine
 }
 
@@ -310,7 +314,12 @@ fn an_active_one_hears() {
         };
         assert_eq!(
             machine.on_advert(&heard(priority), ms(10_500)),
-            [Action::Release, turned(Role::Active, Role::Backup, cause)]
+            [
+                Action::Release,
+                turned(Role::Active, Role::Backup, cause),
+                // The stronger one may not know that there were two.
+                Action::Advertise { priority: OWN }
+            ]
         );
         assert_eq!(
             machine.next_deadline(),
@@ -336,6 +345,11 @@ fn an_active_one_hears() {
         );
         assert_eq!(machine.on_advert(&weaker, ms(11_100)), [answer, rebuke]);
     }
+    // It may have got another address since.
+    let mut machine = active();
+    machine.set_source("192.0.2.3".parse().expect("an address"));
+    machine.on_advert(&heard(OWN), ms(10_100));
+    assert_eq!(machine.role(), Role::Active);
     // Priority 0 is answered at once.
     let mut machine = active();
     assert_eq!(
@@ -347,7 +361,7 @@ fn an_active_one_hears() {
 
 #[test]
 fn a_hand_over_serves_until_the_peer_is_heard() {
-    let mut machine = active();
+    let mut machine = active_since(ms(19_500));
     assert_eq!(
         machine.resign("maintenance", true, ms(20_000)),
         [Action::Advertise { priority: 0 }, Action::Hold]
@@ -388,7 +402,7 @@ fn a_hand_over_serves_until_the_peer_is_heard() {
 
 #[test]
 fn a_hand_over_to_nobody_comes_to_nothing() {
-    let mut machine = active();
+    let mut machine = active_since(ms(19_500));
     machine.resign("maintenance", true, ms(20_000));
     let (mut holds, mut words) = (0, 0);
     loop {
@@ -411,7 +425,7 @@ fn a_hand_over_to_nobody_comes_to_nothing() {
 
 #[test]
 fn a_process_that_ends_leaves_either_way() {
-    let mut machine = active();
+    let mut machine = active_since(ms(19_500));
     machine.leave("stopping", ms(20_000));
     let cause = Cause::HandedOver {
         to: PEER,
@@ -421,7 +435,7 @@ fn a_process_that_ends_leaves_either_way() {
         machine.on_advert(&heard(50), ms(20_600)),
         [Action::Release, turned(Role::Active, Role::Init, cause)]
     );
-    let mut alone = active();
+    let mut alone = active_since(ms(19_500));
     alone.leave("stopping", ms(20_000));
     let mut last = Vec::new();
     while let Some(at) = alone.next_deadline() {
@@ -441,7 +455,7 @@ fn a_process_that_ends_leaves_either_way() {
     );
     assert_eq!(idle.leave("stopping", ms(2)), []);
     // A hand-over that was for a moment becomes one for good.
-    let mut twice = active();
+    let mut twice = active_since(ms(19_500));
     twice.resign("rehearsal", true, ms(20_000));
     assert_eq!(twice.leave("stopping", ms(20_100)), []);
     twice.on_advert(&heard(50), ms(20_600));
@@ -469,6 +483,128 @@ fn who_was_frozen_listens_first() {
     assert_eq!(machine.on_deadline(ms(18_700)), []);
     assert_eq!(alone.next_deadline().expect("one").as_micros(), 18_609_375);
     assert_eq!(alone.on_deadline(ms(18_610)).len(), 4);
+}
+
+#[test]
+fn who_was_frozen_listens_first_whatever_wakes_it() {
+    let turn = || {
+        let cause = Cause::Frozen(ms(7_000));
+        vec![Action::Release, turned(Role::Active, Role::Backup, cause)]
+    };
+    let at = ms(17_000);
+    // The peer that has taken over is weaker.
+    let mut machine = active();
+    assert_eq!(machine.on_advert(&heard(50), at), turn());
+    assert_eq!(machine.wake(at), []);
+    assert_eq!(active().on_claim(at), turn());
+    assert_eq!(active().set_priority(80, at), turn());
+    assert_eq!(active().resign("maintenance", true, at), turn());
+    assert_eq!(active().wake(at), turn());
+    assert_eq!(active().wake(ms(12_900)), []);
+    // In the middle of a hand-over: nobody was heard, but nobody could be.
+    let mut machine = active();
+    machine.resign("maintenance", true, ms(11_000));
+    assert_eq!(machine.clone().on_deadline(ms(14_500)).len(), 3);
+    let cause = Cause::Frozen(ms(4_000));
+    assert_eq!(
+        machine.on_deadline(ms(17_000)),
+        [Action::Release, turned(Role::Active, Role::Backup, cause)]
+    );
+}
+
+#[test]
+fn a_frozen_process_that_is_to_end_ends() {
+    let mut machine = active();
+    let actions = machine.leave("stopping", ms(17_000));
+    assert_eq!(actions.len(), 3);
+    assert_eq!(actions[2], turned(Role::Backup, Role::Init, Cause::Left));
+}
+
+/// Whoever has asked it to end waits for that.
+#[test]
+fn a_process_that_is_to_end_ends_whatever_comes_in_between() {
+    let leaving = || {
+        let mut machine = active();
+        machine.leave("stopping", ms(10_500));
+        machine
+    };
+    for (mut machine, fault) in [(leaving(), true), (leaving(), false)] {
+        let actions = if fault {
+            machine.set_fault(Some("eth0 is down"), ms(10_600))
+        } else {
+            machine.step_down("the sync group goes", ms(10_600))
+        };
+        assert_eq!(
+            actions[..2],
+            [Action::Advertise { priority: 0 }, Action::Release]
+        );
+        assert_eq!(machine.role(), Role::Init);
+    }
+}
+
+#[test]
+fn silence_is_no_reason_while_the_peer_says_that_it_is_active() {
+    let mut machine = backup(settings());
+    machine.set_withheld(true);
+    for _ in 0..5 {
+        let due = machine.next_deadline().expect("one");
+        assert_eq!(machine.on_deadline(due), []);
+        assert_eq!(machine.next_deadline(), Some(due + machine.down_interval()));
+    }
+    // Its last word was heard, so it cannot be active any more.
+    machine.on_advert(&heard(0), ms(30_000));
+    let due = machine.next_deadline().expect("one");
+    assert_eq!(
+        machine.on_deadline(due),
+        taken_over(Role::Backup, OWN, Cause::PeerLeft(PEER))
+    );
+}
+
+#[test]
+fn as_long_as_there_is_a_rival_the_link_is_told() {
+    let announced = |machine: &mut Machine, until: Duration| {
+        let mut seen = Vec::new();
+        while let Some(at) = machine.next_deadline().filter(|at| *at <= until) {
+            for action in machine.on_deadline(at) {
+                if let Action::Announce { times } = action {
+                    seen.push((at.as_millis(), times));
+                }
+            }
+        }
+        seen
+    };
+    let mut machine = active();
+    assert_eq!(
+        announced(&mut machine, ms(20_000)),
+        [(11_000, 5), (15_000, 5)]
+    );
+    // Heard once: until two more of its adverts, and a second, would have come; the next refresh is ten seconds later.
+    machine.on_advert(&heard(50), ms(20_100));
+    let mut insisted: Vec<_> = (0..6).map(|n| (20_600 + n * 500, 1)).collect();
+    insisted.push((33_100, 1));
+    assert_eq!(announced(&mut machine, ms(33_500)), insisted);
+    // The same for a claim; bursts keep their times.
+    let mut machine = active();
+    assert_eq!(
+        machine.on_claim(ms(10_200)),
+        [Action::Announce { times: 1 }]
+    );
+    assert_eq!(
+        announced(&mut machine, ms(12_000)),
+        [(10_700, 1), (11_000, 5), (11_500, 1), (12_000, 1)]
+    );
+    // During a hand-over the peer is right.
+    machine.resign("maintenance", true, ms(12_100));
+    assert_eq!(machine.on_claim(ms(12_700)), []);
+    assert_eq!(backup(settings()).on_claim(ms(100)), []);
+}
+
+/// Erratum 8298: of two that say the addresses are their own, one gives way all the same.
+#[test]
+fn two_owners_elect() {
+    let mut link = Link::new(&[OWNER, OWNER], &settings());
+    link.run(SECOND * 10);
+    assert_eq!(link.holders(), [1]);
 }
 
 #[test]
@@ -556,6 +692,120 @@ fn other_settings_keep_the_role() {
     let mut idle = backup(settings());
     idle.set_settings(fast, ms(200));
     assert_eq!(idle.next_deadline().map(|at| at.as_micros()), Some(560_937));
+}
+
+/// What a director in each state makes of each event.
+#[test]
+fn every_state_and_event() {
+    const NOW: Duration = ms(20_000);
+    let aside = || {
+        let mut machine = active_since(ms(18_000));
+        machine.resign("maintenance", true, ms(18_100));
+        machine.on_advert(&heard(50), ms(19_000));
+        machine
+    };
+    let handing_over = |for_good: bool| {
+        let mut machine = active_since(ms(19_500));
+        if for_good {
+            machine.leave("stopping", ms(19_900));
+        } else {
+            machine.resign("maintenance", true, ms(19_900));
+        }
+        machine
+    };
+    let mut fault = backup(settings());
+    fault.set_fault(Some("eth0 is down"), ms(1));
+    let mut fresh = Machine::new(settings(), OWN);
+    fresh.start(ms(19_000));
+    let states = [
+        ("init", Machine::new(settings(), OWN)),
+        ("fault", fault),
+        ("backup", fresh),
+        ("aside", aside()),
+        ("active", active_since(ms(19_500))),
+        ("handing over", handing_over(false)),
+        ("leaving", handing_over(true)),
+    ];
+    type Event = fn(&mut Machine) -> Vec<Action>;
+    let from = |last: u8, priority| Heard {
+        source: IpAddr::from([192, 0, 2, last]),
+        ..heard(priority)
+    };
+    let adverts = [
+        ("advert 0", from(2, 0)),
+        ("advert weaker", from(2, 50)),
+        ("advert equal, lower", from(0, OWN)),
+        ("advert equal, higher", from(2, OWN)),
+        ("advert stronger", from(2, 150)),
+    ];
+    let events: [(&str, Event); 16] = [
+        ("start", |m| m.start(NOW)),
+        ("resume", |m| m.resume(NOW)),
+        ("deadline, early", |m| m.on_deadline(NOW)),
+        ("deadline, due", |m| {
+            m.on_deadline(m.next_deadline().unwrap_or(NOW))
+        }),
+        ("wake", |m| m.wake(NOW)),
+        ("wake, frozen", |m| m.wake(NOW + SECOND * 9)),
+        ("claim", |m| m.on_claim(NOW)),
+        ("resign", |m| m.resign("told", true, NOW)),
+        ("leave", |m| m.leave("told", NOW)),
+        ("take over", |m| m.take_over("told", NOW)),
+        ("step down", |m| m.step_down("told", NOW)),
+        ("fault", |m| m.set_fault(Some("told"), NOW)),
+        ("no fault", |m| m.set_fault(None, NOW)),
+        ("same priority", |m| m.set_priority(OWN, NOW)),
+        ("other priority", |m| m.set_priority(80, NOW)),
+        ("other interval", |m| {
+            let interval = SECOND * 2;
+            m.set_settings(
+                Settings {
+                    interval,
+                    ..settings()
+                },
+                NOW,
+            );
+            Vec::new()
+        }),
+    ];
+    let mut table = String::new();
+    for (state, machine) in states {
+        let mut row =
+            |event: &str, mut machine: Machine, turn: &dyn Fn(&mut Machine) -> Vec<Action>| {
+                let actions: Vec<_> = turn(&mut machine).iter().map(short).collect();
+                let after = match (machine.is_leaving(), machine.stands_aside()) {
+                    (true, _) => ", handing over",
+                    (_, true) => ", aside",
+                    _ => "",
+                };
+                table += &format!(
+                    "{state:13}{event:21}{:47}{}{after}, due {}\n",
+                    actions.join(" "),
+                    machine.role().name(),
+                    machine
+                        .next_deadline()
+                        .map_or("never".to_owned(), |at| at.as_millis().to_string()),
+                );
+            };
+        for (event, heard) in &adverts {
+            row(event, machine.clone(), &|m| m.on_advert(heard, NOW));
+        }
+        for (event, turn) in &events {
+            row(event, machine.clone(), &|m| turn(m));
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+fn short(action: &Action) -> String {
+    match action {
+        Action::Advertise { priority } => format!("advertise({priority})"),
+        Action::Hold => "hold".to_owned(),
+        Action::Announce { times } => format!("announce({times})"),
+        Action::Release => "release".to_owned(),
+        Action::Turned { from, to, .. } => format!("{}>{}", from.name(), to.name()),
+        Action::Stayed => "stayed".to_owned(),
+    }
 }
 
 /// Directors on one link, in simulated time.
