@@ -279,6 +279,9 @@ fn a_life_of_the_package_loses_no_session_before_its_removal_and_leaves_nothing(
         .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
         .with_context(|| format!("no number: {said}"))?;
     assert!(exposure <= EXPOSURE, "{said}");
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/manual.md");
+    let told = format!("`systemd-analyze security mb-lb` gives {exposure:.1} ");
+    assert!(fs::read_to_string(manual)?.contains(&told), "{told}");
 
     // In service, with all that the sandbox has to let through.
     site.configure(&site.good_config())?;
