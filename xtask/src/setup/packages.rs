@@ -127,7 +127,7 @@ impl Purpose {
                 QEMU,
             ],
             Self::Dist => &[BINUTILS, DPKG_DEV],
-            Self::Bench => &[IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES],
+            Self::Bench => &[IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES, KEEPALIVED],
         }
     }
 }
