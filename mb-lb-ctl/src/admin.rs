@@ -100,6 +100,12 @@ pub enum Request {
         limit: usize,
         reply: oneshot::Sender<Result<Vec<FlowView>, String>>,
     },
+    /// To bring the targets of a `config_sync` in step now.
+    Sync {
+        name: String,
+        /// One line for people: what is done now.
+        reply: oneshot::Sender<Result<String, engine::SyncRefusal>>,
+    },
     /// What the kernel holds of a server: field and value.
     Record {
         server: ServerRef,

@@ -24,6 +24,7 @@ mod run;
 mod state;
 pub mod status;
 pub mod style;
+mod sync;
 mod wait;
 
 use std::process::ExitCode;
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Weight(args) => change::weight(&cli.global, args),
         Command::Failover(args) => failover::run(&cli.global, args),
         Command::Peer(args) => peer::run(&cli.global, args),
+        Command::Sync(args) => sync::run(&cli.global, args),
         Command::Events(args) => events::run(&cli.global, args),
         Command::PeerKey(args) => peer_key::run(args),
         Command::Detach(args) => detach::run(&cli.global, args),

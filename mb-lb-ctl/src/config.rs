@@ -6,6 +6,7 @@
 mod address;
 mod adopt;
 mod check;
+mod config_sync;
 mod crosscheck;
 mod diagnostic;
 mod director;
@@ -65,6 +66,7 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
     let section = root.get("service");
     let drafts = service::services(section.as_ref(), &director.name, &mut reporter);
     let vrrps = vrrp::vrrps(root.get("vrrp").as_ref(), &mut reporter);
+    let config_syncs = config_sync::config_syncs(root.get("config_sync").as_ref(), &mut reporter);
     let peer = peer::peer(root.get("peer").as_ref(), &mut reporter);
     crosscheck::crosscheck(&drafts, &vrrps, peer.as_ref(), &mut reporter);
     let no_service = section.as_ref().is_none_or(|section| match section.value {
@@ -90,6 +92,7 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
         services: drafts.into_iter().map(|draft| draft.service).collect(),
         vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
         peer: peer.and_then(peer::Draft::peer),
+        config_syncs,
     });
     Parsed {
         config,

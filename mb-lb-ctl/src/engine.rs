@@ -13,6 +13,7 @@ mod peering;
 mod preview;
 mod routers;
 mod server;
+mod syncs;
 mod tracking;
 mod view;
 
@@ -24,6 +25,7 @@ use crate::snapshot::{AdminState, EventView};
 
 pub use self::core::{Engine, Identity};
 pub use self::preview::changes;
+pub use self::syncs::SyncRefusal;
 pub use self::view::mac;
 
 /// The time of a turn, as the caller's clocks have it.
@@ -101,8 +103,8 @@ pub enum Event {
     },
     /// On the link to the other director.
     Peer(crate::peer::PeerEvent),
-    /// The process is about to end for good.
-    Leaving,
+    /// What was found at a source or a target of a `config_sync`.
+    ConfigSync(crate::config_sync::Report),
     /// [`Engine::next_deadline`] has come.
     Deadline,
 }
@@ -274,6 +276,8 @@ pub enum Action {
     PeerSend(crate::peer::Message),
     /// The VIPs of services that are on this host.
     Carry(std::collections::BTreeSet<IpAddr>),
+    /// Look at sources and bring targets in step, or stop that.
+    ConfigSync(crate::config_sync::Order),
 }
 
 /// One check to be run for one server.
@@ -287,7 +291,7 @@ pub struct CheckTask {
 }
 
 /// What must outlive the process and is not in the kernel: admin states and weights that differ from the configuration,
-/// and names.
+/// names, and what is known of the targets of `config_sync`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SavedState {
     pub version: u32,
@@ -299,6 +303,9 @@ pub struct SavedState {
     /// When an operator last changed a server, in milliseconds of Unix time, so that the later word holds on both directors.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub changed: std::collections::BTreeMap<String, u64>,
+    /// Targets of `config_sync`, by `config_sync::machine::key`.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub syncs: std::collections::BTreeMap<String, crate::config_sync::machine::Kept>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -7,6 +7,7 @@
 // Pure.
 pub mod command;
 pub mod config;
+pub mod config_sync;
 pub mod engine;
 pub mod health;
 pub mod plan;

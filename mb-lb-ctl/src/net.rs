@@ -24,7 +24,7 @@ pub mod neighbours;
 mod packet;
 pub mod replies;
 
-pub use addresses::{AddressBook, AddressChange, AddressChanges, Held, Vip};
+pub use addresses::{AddressBook, AddressChange, AddressChanges, Held, Vip, release_left};
 pub use announce::Announcer;
 pub use guardian::{Claim, Guardian};
 pub use interfaces::{Interface, interface, interfaces_for, wanted_interfaces, watch_interfaces};

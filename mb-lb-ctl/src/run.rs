@@ -12,6 +12,7 @@
 //!   vrrp thread ----- Router, RouterView, Links; takes orders (routers.rs, vrrp/router.rs)
 //!   peer thread ----- Peer: flow sync and the link (peering.rs, peer/sync.rs); takes messages
 //!   script tasks ---- Script                     '---------Hook--> hooks task, one program after the other
+//!   config_sync tasks - Report <---- Order: sources to look at, targets to bring in step (config_sync.rs)
 //!   logger task ----- lines of the XDP program -> tracing
 //! ```
 //!
@@ -50,6 +51,7 @@ use tokio::time::MissedTickBehavior;
 use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
 use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
+use crate::config_sync::Runner;
 use crate::dataplane::{self, Dataplane};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Order, Refusal};
 use crate::net::{self, AddressBook, Neighbours, Replies};
@@ -203,6 +205,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         options,
         worker,
         prober: Prober::new(events.clone()),
+        syncs: Runner::new(events.clone()),
         neighbours,
         replies: Replies::default(),
         published,
@@ -318,6 +321,7 @@ struct Director {
     options: RunOptions,
     worker: Worker,
     prober: Prober,
+    syncs: Runner,
     neighbours: Neighbours,
     replies: Replies,
     published: watch::Sender<Arc<Snapshot>>,
@@ -412,7 +416,6 @@ impl Director {
             return true;
         }
         self.manager.stopping();
-        self.turn(Event::Leaving);
         self.leaving = Some(self.routers.leave("stopped"));
         false
     }
@@ -492,6 +495,7 @@ impl Director {
                     self.worker.attach(number, *config);
                 }
                 Action::Checks(tasks) => self.prober.set(tasks),
+                Action::ConfigSync(order) => self.syncs.obey(order),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
                 Action::Replies(texts) => replies.push(texts),
                 Action::Reply { id, result } => answers.push((id, result)),

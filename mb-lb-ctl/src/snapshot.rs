@@ -39,6 +39,9 @@ pub struct Snapshot {
     /// The other director, where one is configured.
     #[serde(default)]
     pub peer: Option<PeerView>,
+    /// `[config_sync.NAME]`, in the order of the file.
+    #[serde(default)]
+    pub syncs: Vec<SyncView>,
     /// What an operator has to know now, worst first; empty: all is well.
     pub alarms: Vec<Alarm>,
 }
@@ -357,6 +360,75 @@ pub struct CheckView {
     pub history: Vec<bool>,
     /// Milliseconds from one check to the next at present.
     pub interval_ms: u64,
+}
+
+/// One `[config_sync.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SyncView {
+    pub name: String,
+    /// `rsync` or `git`.
+    pub method: String,
+    /// Directory on this director; `None`: the targets fetch by themselves.
+    pub source: Option<String>,
+    /// This director is the active one, and so the one that does it.
+    pub active: bool,
+    /// Why nothing is sent to anybody.
+    pub source_error: Option<String>,
+    pub reload: Option<String>,
+    pub targets: Vec<SyncTargetView>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncState {
+    /// Another director does it.
+    Standby,
+    /// No run has ended yet.
+    #[default]
+    Waiting,
+    InStep,
+    Failed,
+}
+
+/// One target of a [`SyncView`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SyncTargetView {
+    /// Its host, with the path where a host has more than one.
+    pub target: String,
+    /// Unique among all targets.
+    pub key: String,
+    pub user: String,
+    pub host: String,
+    pub port: u16,
+    pub path: String,
+    pub state: SyncState,
+    /// A run is under way.
+    pub running: bool,
+    /// Unix time in milliseconds; kept over a restart.
+    pub last_success_ms: Option<u64>,
+    /// When something last differed (Unix time in milliseconds), and how many files.
+    pub changed_ms: Option<u64>,
+    pub changed: u64,
+    /// With git: `2 commits 1a2b3c4..5d6e7f8`.
+    pub commits: Option<String>,
+    /// `+ NAME`, `- NAME`, `~ NAME`; at most 20.
+    pub files: Vec<String>,
+    /// Why the last run failed; `None` where it did not.
+    pub error: Option<String>,
+    /// Stable word: `unreachable`, `unknown_host_key`, `reload`, ...
+    pub error_kind: Option<String>,
+    /// What to do about it.
+    pub next: Option<String>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Runs that ended since the controller started.
+    pub runs: u64,
+    /// The reload command has not succeeded since something changed there.
+    pub reload_owed: bool,
+    /// Milliseconds that the last run took.
+    pub took_ms: u64,
+    /// Seconds until the next run.
+    pub next_run: Option<u64>,
 }
 
 /// One line of `events`.

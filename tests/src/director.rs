@@ -234,6 +234,21 @@ impl Director {
         self.run()
     }
 
+    /// As a service manager replaces it: SIGUSR1, and the next one at once.
+    ///
+    /// # Errors
+    /// As [`Director::restart`].
+    pub fn replace(&mut self) -> Result<()> {
+        let process = self.running()?;
+        process.signal(Signal::SIGUSR1)?;
+        let status = process.wait(STOP)?;
+        if !status.success() {
+            bail!("the controller ended with {status}; {}", process.tail());
+        }
+        self.process = None;
+        self.run()
+    }
+
     /// The running controller, e.g. to send it SIGHUP.
     ///
     /// # Errors

@@ -10,11 +10,13 @@
 //! [`Lab`] makes and removes the network; a [`Machine`] runs commands and code in it; [`Sink`] and [`Source`] are
 //! postfix's `smtp-sink` and `smtp-source`; a [`Session`] is one SMTP connection that a test holds in its hand;
 //! [`Director`] is the real `mb-lb-ctl run`; a [`Cluster`] is all of them at work, and [`Traffic`] is mail that does
-//! not stop meanwhile; a [`Guest`] is a Debian system with systemd on a machine; a [`Wire`] sends and sees frames.
+//! not stop meanwhile; a [`Guest`] is a Debian system with systemd on a machine; a [`Wire`] sends and sees frames;
+//! [`Sshd`] is OpenSSH's server.
 //! Waiting is always for a condition, with a deadline ([`wait_until`]).
 //!
 //! Everything here needs root. Nothing outlives its lab, not even where the test is killed by `kill -9`.
 
+pub mod busy;
 pub mod cluster;
 pub mod director;
 pub mod frames;
@@ -27,9 +29,11 @@ pub mod process;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod sshd;
 pub mod traffic;
 pub mod wait;
 
+pub use busy::Busy;
 pub use cluster::{Cluster, Setup};
 pub use director::{Director, Record};
 pub use frames::{Segment, Wire};
@@ -41,5 +45,6 @@ pub use process::Process;
 pub use session::Session;
 pub use sink::{Sink, SinkOptions};
 pub use source::{Sent, Source};
+pub use sshd::Sshd;
 pub use traffic::Traffic;
 pub use wait::{try_wait_until, wait_until};

@@ -258,6 +258,15 @@ impl Connection {
                     Err(text) => native::complaint(Code::Failed, &text),
                 }
             }
+            Native::Sync(name) => {
+                if let Err(text) = native::check_sync(&snapshot, &name) {
+                    return Ok(native::complaint(Code::NotFound, &text));
+                }
+                match self.ask(|reply| Request::Sync { name, reply }).await? {
+                    Ok(text) => native::complaint(Code::Ok, &text),
+                    Err(refusal) => native::complaint(Code::Refused, &refusal.to_string()),
+                }
+            }
             // Taken care of by the caller, because it has no one answer.
             Native::Follow(_) => String::new(),
         })

@@ -92,7 +92,7 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl status\n  mb-lb-ctl status -o json | jq .alarms"
     )]
     Status(Status),
-    /// List services, servers, flows, VIPs or checks
+    /// List services, servers, flows, VIPs, checks or syncs
     #[command(
         visible_alias = "ls",
         after_help = "Examples:\n  mb-lb-ctl list servers -o wide\n  mb-lb-ctl list flows smtp_backend --limit 20\n  mb-lb-ctl list checks --watch\n  mb-lb-ctl list servers -o csv > servers.csv"
@@ -133,6 +133,11 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl peer diff\n  mb-lb-ctl reload && mb-lb-ctl peer push"
     )]
     Peer(Peer),
+    /// Bring the targets of a config_sync in step now
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl sync etc\n  mb-lb-ctl sync etc --wait 1m && echo \"all in step\""
+    )]
+    Sync(Sync),
     /// Show changes of state, and follow them
     #[command(
         after_help = "Examples:\n  mb-lb-ctl events -n 20\n  mb-lb-ctl events -f\n  mb-lb-ctl events -f -o json | jq -r .text"
@@ -186,6 +191,7 @@ pub enum What {
     Flows,
     Vips,
     Checks,
+    Syncs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -199,7 +205,7 @@ pub enum Form {
 #[derive(Debug, Args)]
 pub struct List {
     pub what: What,
-    /// Only of this service
+    /// Only of this service, or of this config_sync
     pub service: Option<String>,
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: Form,
@@ -300,6 +306,15 @@ pub enum PeerCommand {
     /// Send our configuration file: the peer checks it, keeps what is its own, and puts it in force
     #[command(after_help = "Examples:\n  mb-lb-ctl check && mb-lb-ctl peer push")]
     Push,
+}
+
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// Of a [config_sync.NAME]
+    pub name: String,
+    /// Wait until all targets have had a run, at most so long: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

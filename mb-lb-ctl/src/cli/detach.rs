@@ -35,6 +35,12 @@ pub fn run(global: &Global, args: &Detach) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(Failure::failed(error.to_string())),
     };
+    // First: without the program, the director's own kernel would reset what comes for them.
+    let vips = crate::net::release_left(&routed(global))
+        .map_err(|error| Failure::failed(format!("{error}; nothing was detached")))?;
+    for vip in &vips {
+        say(&format!("gave up {}/{}", vip.address, vip.prefix));
+    }
     // For the text only.
     let interfaces = crate::dataplane::interfaces(&global.bpf_root).unwrap_or_default();
     let removed = crate::dataplane::detach(&global.bpf_root)
@@ -61,4 +67,16 @@ pub fn run(global: &Global, args: &Detach) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Addresses of virtual routers, where there is a configuration that can be read.
+fn routed(global: &Global) -> Vec<std::net::IpAddr> {
+    let text = std::fs::read_to_string(global.config_path()).unwrap_or_default();
+    let config = crate::config::parse(&text, "").config;
+    config.map_or_else(Vec::new, |config| {
+        let routers = config.vrrps.iter();
+        routers
+            .flat_map(|vrrp| vrrp.addresses.iter().map(|vip| vip.address))
+            .collect()
+    })
 }

@@ -1,6 +1,7 @@
 //! `list`: rows for people, scripts and spreadsheets.
 
 pub(super) mod rows;
+mod syncs;
 mod table;
 
 use std::io::IsTerminal as _;
@@ -16,7 +17,7 @@ use crate::cli::output::{emit, json as document, say, style_of_stdout};
 use crate::cli::state;
 use crate::cli::style::Style;
 use crate::command::line::quote;
-use crate::command::native::check_service;
+use crate::command::native::{check_service, check_sync};
 use crate::snapshot::{FlowView, JSON_VERSION, Snapshot};
 
 pub use crate::cli::args::{Form as ListForm, What as ListWhat};
@@ -43,9 +44,11 @@ pub fn run(global: &Global, args: &args::List) -> Result<Exit, Failure> {
     loop {
         let snapshot = client.snapshot()?;
         if let Some(name) = view.service {
-            check_service(&snapshot, name).map_err(|text| {
-                Failure::new(Exit::NotFound, text).next("mb-lb-ctl list services")
-            })?;
+            let (known, list) = match view.what {
+                What::Syncs => (check_sync(&snapshot, name), "mb-lb-ctl list syncs"),
+                _ => (check_service(&snapshot, name), "mb-lb-ctl list services"),
+            };
+            known.map_err(|text| Failure::new(Exit::NotFound, text).next(list))?;
         }
         let mut flows = match view.what {
             // One more than asked for tells whether there are more.
@@ -109,6 +112,14 @@ pub fn render(snapshot: &Snapshot, flows: &[FlowView], view: &View) -> Result<St
     let removed: Vec<_> = state::lingering(snapshot)
         .filter(|server| view.service.is_none_or(|name| server.service == name))
         .collect();
+    let syncs: Vec<_> = snapshot
+        .syncs
+        .iter()
+        .filter(|sync| view.service.is_none_or(|name| sync.name == name))
+        .collect();
+    if view.form == Form::Json && view.what == What::Syncs {
+        return document(&json!({ "version": JSON_VERSION, "syncs": syncs }));
+    }
     if view.form == Form::Json {
         return document(&as_json(&services, &removed, flows, view.what)?);
     }
@@ -118,6 +129,7 @@ pub fn render(snapshot: &Snapshot, flows: &[FlowView], view: &View) -> Result<St
         What::Flows => rows::flows(flows),
         What::Vips => rows::vips(&services),
         What::Checks => rows::checks(&services),
+        What::Syncs => syncs::syncs(&syncs),
     };
     Ok(match view.form {
         Form::Csv => rows.csv(),
@@ -174,6 +186,8 @@ fn as_json(
                 .collect();
             ("checks", json!(rows))
         }
+        // Not of a service.
+        What::Syncs => ("syncs", Value::Null),
     };
     Ok(json!({ "version": JSON_VERSION, key: rows }))
 }

@@ -1,6 +1,7 @@
 //! `status`: one screen that says what is so, why, and what to do next.
 
 mod pair;
+mod syncs;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -47,6 +48,7 @@ pub fn render(snapshot: &Snapshot, style: Style) -> String {
         service_tree(&mut text, service, &gone.collect::<Vec<_>>(), style);
     }
     removed_services(&mut text, snapshot, style);
+    syncs::syncs(&mut text, snapshot, style);
     alarms(&mut text, snapshot, style);
     text
 }

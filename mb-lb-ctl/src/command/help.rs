@@ -42,6 +42,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "ready, drain or maint, and why",
     ),
     ("mb-lb snapshot", "show everything at once"),
+    (
+        "mb-lb sync <name>",
+        "bring the targets of a config_sync in step now",
+    ),
     ("mb-lb weight <bk>/<srv> <weight>", "set a weight, 0 to 256"),
     (
         "set server <bk>/<srv> state <state>",

@@ -117,11 +117,13 @@ pub enum Native {
         limit: usize,
     },
     Record(ServerRef),
+    /// Name of the `config_sync`.
+    Sync(String),
     /// To be answered with [`Code::Usage`] and this text.
     Misused(String),
 }
 
-const USAGE: &str = "expected one of: mb-lb snapshot, set, weight, failover, reload, diff, peer, events, flows, record";
+const USAGE: &str = "expected one of: mb-lb snapshot, set, weight, failover, reload, diff, peer, events, flows, record, sync";
 
 impl Native {
     /// Understands the words after `mb-lb`.
@@ -179,6 +181,8 @@ impl Native {
             ["flows", ..] => Err("usage: mb-lb flows [SERVICE] [limit N]"),
             ["record", server] => parse_server(server).map(Self::Record),
             ["record", ..] => Err("usage: mb-lb record SERVICE/SERVER"),
+            ["sync", name] => Ok(Self::Sync((*name).to_owned())),
+            ["sync", ..] => Err("usage: mb-lb sync NAME"),
             _ => Err(USAGE),
         }
     }
@@ -252,6 +256,15 @@ pub fn check_service(snapshot: &Snapshot, name: &str) -> Result<(), String> {
     }
     let names = snapshot.services.iter().map(|service| service.name.clone());
     Err(format!("no service {name}{}", hint(name, names)))
+}
+
+/// Whether there is such a `config_sync`, and what to say if not.
+pub fn check_sync(snapshot: &Snapshot, name: &str) -> Result<(), String> {
+    if snapshot.syncs.iter().any(|sync| sync.name == name) {
+        return Ok(());
+    }
+    let names = snapshot.syncs.iter().map(|sync| sync.name.clone());
+    Err(format!("no config_sync {name}{}", hint(name, names)))
 }
 
 fn not_found(snapshot: &Snapshot, wanted: &ServerRef) -> String {

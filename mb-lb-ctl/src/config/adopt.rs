@@ -51,7 +51,15 @@ pub fn adopt(own: &str, theirs: &str) -> Result<String, AdoptError> {
 fn put(table: &mut dyn TableLike, key: &str, own: Option<&Item>) {
     match own {
         Some(item) => {
-            table.insert(key, item.clone());
+            let mut item = item.clone();
+            // The place in the file, and the comments above it, stay those of the peer's.
+            if let (Some(own), Some(theirs)) =
+                (item.as_table_mut(), table.get(key).and_then(Item::as_table))
+            {
+                *own.decor_mut() = theirs.decor().clone();
+                own.set_position(theirs.position());
+            }
+            table.insert(key, item);
         }
         None => {
             table.remove(key);

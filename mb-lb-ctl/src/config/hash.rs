@@ -41,7 +41,7 @@ impl Config {
 
     /// 12 hex digits (48 bits of SHA-256) that are equal where the configuration means the same: comments,
     /// formatting, defaults written out, and the order of services, servers, `listen`, interfaces, VRRP instances, their
-    /// peers and what they track do not matter. Passwords take part by a digest of the bytes that count.
+    /// peers and what they track, and targets do not matter. Passwords take part by a digest of the bytes that count.
     pub fn hash(&self) -> String {
         let mut canonical = self.clone();
         canonical.director.interfaces.sort();
@@ -58,6 +58,10 @@ impl Config {
             vrrp.track_services
                 .sort_by(|a, b| a.service.cmp(&b.service));
             vrrp.track_scripts.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        canonical.config_syncs.sort_by(|a, b| a.name.cmp(&b.name));
+        for sync in &mut canonical.config_syncs {
+            sync.targets.sort();
         }
         let json = serde_json::to_vec(&canonical)
             .expect("no map with keys other than strings, and paths come from UTF-8 text");

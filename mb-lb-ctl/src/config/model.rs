@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod config_sync;
 mod peer;
 mod vrrp;
 
+pub use config_sync::*;
 pub use peer::*;
 pub use vrrp::*;
 
@@ -25,6 +27,9 @@ pub struct Config {
     /// Left out where there is none, for the same reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<Peer>,
+    /// In the order of the file. Left out where empty, as `vrrps` is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config_syncs: Vec<ConfigSync>,
 }
 
 /// `[director]`

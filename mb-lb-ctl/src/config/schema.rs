@@ -58,7 +58,7 @@ pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 }
 
 /// Every section, for looking up where a misplaced key belongs.
-pub static ALL: [&Section; 12] = [
+pub static ALL: [&Section; 14] = [
     &ROOT,
     &DIRECTOR,
     &FLOW_TIMEOUTS,
@@ -71,12 +71,21 @@ pub static ALL: [&Section; 12] = [
     &TRACK_SERVICE,
     &TRACK_SCRIPT,
     &PEER,
+    &CONFIG_SYNC,
+    &SYNC_TARGET,
 ];
 
 pub static ROOT: Section = Section {
     title: "the file's top level",
-    keys: &["director", "admin", "service", "vrrp", "peer"],
-    later: &["proxy", "galera", "sentinel", "storage", "config_sync"],
+    keys: &[
+        "director",
+        "admin",
+        "service",
+        "vrrp",
+        "peer",
+        "config_sync",
+    ],
+    later: &["proxy", "galera", "sentinel", "storage"],
     foreign: &[
         ("global", "director"),
         ("services", "service"),
@@ -90,6 +99,8 @@ pub static ROOT: Section = Section {
         ("peers", "peer"),
         ("cluster", "peer"),
         ("lvs_sync_daemon", "peer"),
+        ("sync", "config_sync"),
+        ("rsync", "config_sync"),
     ],
     advice: &[
         (
@@ -309,4 +320,72 @@ pub static PEER: Section = Section {
         ("port", "the port belongs to `listen` and `address`"),
         ("name", "not needed: the other director says its name"),
     ],
+};
+pub static CONFIG_SYNC: Section = Section {
+    title: "[config_sync.NAME]",
+    keys: &[
+        "source",
+        "targets",
+        "method",
+        "interval",
+        "on_change",
+        "exclude",
+        "delete",
+        "branch",
+        "reload",
+        "identity_file",
+        "known_hosts",
+        "timeout",
+    ],
+    later: &[],
+    foreign: &[
+        ("src", "source"),
+        ("from", "source"),
+        ("directory", "source"),
+        ("to", "targets"),
+        ("destinations", "targets"),
+        ("servers", "targets"),
+        ("hosts", "targets"),
+        ("nodes", "targets"),
+        ("secondary_nodes", "targets"),
+        ("every", "interval"),
+        ("watch", "on_change"),
+        ("ignore", "exclude"),
+        ("command", "reload"),
+        ("post_command", "reload"),
+        ("key_file", "identity_file"),
+        ("ssh_key", "identity_file"),
+    ],
+    advice: &[
+        (
+            "strict_host_key_checking",
+            "remove it: host keys are always checked; put those of the targets into `known_hosts`",
+        ),
+        (
+            "password*",
+            "nobody is there to type it: make a key with ssh-keygen and name it by `identity_file`",
+        ),
+        (
+            "user",
+            "it belongs to a target: { host = \"192.168.1.102\", user = \"root\" }",
+        ),
+        (
+            "path",
+            "it belongs to a target: { host = \"192.168.1.102\", path = \"/etc/mailborder\" }",
+        ),
+    ],
+};
+
+pub static SYNC_TARGET: Section = Section {
+    title: "config_sync.NAME.targets",
+    keys: &["host", "port", "user", "path"],
+    later: &[],
+    foreign: &[
+        ("address", "host"),
+        ("ip", "host"),
+        ("login", "user"),
+        ("directory", "path"),
+        ("dest", "path"),
+    ],
+    advice: &[],
 };

@@ -1,6 +1,7 @@
 //! Whole files through [`parse`](super::parse).
 
 mod bad_values;
+mod config_sync;
 mod good;
 mod peer;
 mod properties;
@@ -30,6 +31,13 @@ const PEER: &str = "\
 listen = \"192.168.1.10:8405\"
 address = \"192.168.1.11:8405\"
 key_file = \"/etc/mb-lb/peer.key\"
+";
+
+/// The smallest `config_sync`.
+const CONFIG_SYNC: &str = "\
+[config_sync.etc]
+source = \"/etc/mailborder\"
+targets = \"mb2\"
 ";
 
 fn diagnose(source: &str) -> Vec<Diagnostic> {

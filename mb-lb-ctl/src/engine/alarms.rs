@@ -19,6 +19,7 @@ impl Engine {
         for service in &self.services {
             self.service_alarms(service, &mut alarms);
         }
+        self.sync_alarms(&mut alarms);
         alarms.sort_by_key(|alarm| alarm.severity);
         alarms
     }

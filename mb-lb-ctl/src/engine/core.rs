@@ -10,6 +10,7 @@ use super::indices::Indices;
 use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
 use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
+use super::syncs::Syncs;
 use super::{
     Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, SavedServer,
     SavedState, ServerRef,
@@ -73,6 +74,7 @@ pub struct Engine {
     pub(super) report: Report,
     counted_at: Option<Duration>,
     table_full_at: Option<Duration>,
+    pub(super) syncs: Syncs,
     seq: u64,
     /// What was last sent out, so that only changes are.
     pub(super) sent: Sent,
@@ -80,6 +82,8 @@ pub struct Engine {
     in_flight: VecDeque<BTreeMap<u32, Record>>,
     /// Servers as the kernel has them, as far as it has said so.
     in_kernel: BTreeMap<u32, Record>,
+    /// A plan was applied as a whole.
+    pub(super) applied_once: bool,
     pub(super) routers: Vec<RouterState>,
     /// Tracked interfaces that are there: up or down.
     pub(super) links: BTreeMap<String, bool>,
@@ -120,6 +124,7 @@ impl Engine {
                 .iter()
                 .map(|name| (name_hash(name), name.clone()))
                 .collect(),
+            syncs: Syncs::new(saved.syncs.clone()),
             sent: Sent {
                 saved: Some(saved),
                 ..Sent::default()
@@ -148,6 +153,7 @@ impl Engine {
             counted_at: None,
             table_full_at: None,
             seq: 0,
+            applied_once: false,
             routers: Vec::new(),
             links: BTreeMap::new(),
             scripts: Scripts::new(),
@@ -212,6 +218,7 @@ impl Engine {
                 let servers = self.in_flight.pop_front();
                 if let Some(servers) = servers.filter(|_| error.is_none()) {
                     self.in_kernel = servers;
+                    self.applied_once = true;
                 }
                 if let Some(why) = error.as_ref().filter(|_| self.apply_error.is_none()) {
                     self.record(now, "", "apply-failed", why.clone(), &mut actions);
@@ -224,7 +231,9 @@ impl Engine {
             Event::RepliesFailed(failed) => self.mute = failed.into_iter().collect(),
             Event::Addresses(addresses) => self.addresses = Some(addresses),
             Event::Router { name, report } => self.on_report(&name, report, now, &mut actions),
-            Event::RouterView { name, view, at } => self.on_router_view(&name, *view, at),
+            Event::RouterView { name, view, at } => {
+                self.on_router_view(&name, *view, at, &mut actions);
+            }
             Event::RouterFailed { name, why } => {
                 self.on_router_failed(&name, why, now, &mut actions)
             }
@@ -237,14 +246,14 @@ impl Engine {
                 self.scripts.insert((instance, script), failed);
             }
             Event::Peer(event) => self.on_peer(event, now, &mut actions),
-            Event::Leaving => self.on_leaving(&mut actions),
+            Event::ConfigSync(report) => self.on_sync(report, now, &mut actions),
             Event::Deadline => {}
         }
         self.settle(now, &mut actions);
         actions
     }
 
-    /// When a weight that is ramping up changes next, or two active directors are looked at again.
+    /// When a weight that is ramping up changes next, two active directors are looked at again, or a `config_sync` runs.
     pub fn next_deadline(&self, now: Now) -> Option<Duration> {
         self.services
             .iter()
@@ -256,6 +265,7 @@ impl Engine {
                 })
             })
             .chain(self.split_deadline())
+            .chain(self.sync_deadline())
             .min()
     }
 
@@ -301,6 +311,7 @@ impl Engine {
             let text = format!("configuration {} in force", self.config_hash);
             self.record(now, "", "config", text, actions);
         }
+        self.configure_syncs(&config, now, actions);
         actions.push(Action::Attach(Box::new(config.clone())));
         self.config = config;
     }
@@ -610,8 +621,10 @@ impl Engine {
             actions.push(Action::Replies(replies.clone()));
             self.sent.replies = Some(replies);
         }
+        self.settle_syncs(now, actions);
         let saved = self.to_save(now);
         if self.sent.saved.as_ref() != Some(&saved) {
+            self.syncs_saved(&saved.syncs);
             actions.push(Action::Save(saved.clone()));
             self.sent.saved = Some(saved);
         }
@@ -666,6 +679,7 @@ impl Engine {
                 .map(|(_, name)| name.clone())
                 .collect(),
             changed: self.changed(),
+            syncs: self.syncs_to_save(),
         }
     }
 

@@ -154,7 +154,15 @@ impl Engine {
     }
 
     /// Tells the peer to take over, which is faster than its timer.
-    pub(super) fn ask_peer(&self, router: &RouterState, why: &str) -> Option<Action> {
+    pub(super) fn ask_peer(&self, name: &str, why: &str, actions: &mut Vec<Action>) {
+        let router = self
+            .routers
+            .iter()
+            .find(|router| router.config.name == name);
+        actions.extend(router.and_then(|router| self.asks_peer(router, why)));
+    }
+
+    fn asks_peer(&self, router: &RouterState, why: &str) -> Option<Action> {
         let role = self.peer_role(router)?;
         (role.role == Role::Backup && self.unfit_peer(router).is_none()).then(|| {
             Action::PeerSend(Message::TakeOver {
@@ -170,7 +178,8 @@ impl Engine {
     pub(super) fn settle_peer(&mut self, now: Now, actions: &mut Vec<Action>) {
         let established = self.config.director.flow_timeouts.established;
         let wanted = self.config.peer.clone().map(|peer| (peer, established));
-        if self.sent.peer != wanted {
+        // Only when the kernel has the servers: the peer's flows find their places by them.
+        if self.sent.peer != wanted && self.applied_once {
             let peer = self.config.peer.clone().map(Box::new);
             actions.push(Action::PeerLink(peer, established));
             self.sent.peer = wanted;
@@ -235,6 +244,16 @@ impl Engine {
                 router.withheld = false;
                 continue;
             };
+            // Its adverts get here again.
+            let is_heard = router.view.as_ref().is_some_and(|(view, at)| {
+                view.master.is_some_and(|(_, heard_at)| {
+                    at.saturating_sub(heard_at) < router.config.advert_interval * 2
+                })
+            });
+            if router.withheld && router.role == Role::Backup && is_heard {
+                self.routers[at].withheld = false;
+                continue;
+            }
             if router.role != Role::Active || router.is_leaving() {
                 let router = &mut self.routers[at];
                 (router.split_since, router.split_told) = (None, false);

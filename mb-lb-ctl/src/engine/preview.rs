@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::{CheckKind, Config, Director, FlowTimeouts, OnDown, Service, XdpMode};
 use crate::plan::{self, TableCache};
 
+mod config_sync;
 mod peer;
 mod vrrp;
 
@@ -71,6 +72,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     }
     vrrp::changes(&old.vrrps, &new.vrrps, &mut lines);
     peer::changes(old.peer.as_ref(), new.peer.as_ref(), &mut lines);
+    config_sync::changes(&old.config_syncs, &new.config_syncs, &mut lines);
     lines
 }
 

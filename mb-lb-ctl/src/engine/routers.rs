@@ -139,15 +139,26 @@ impl Engine {
             .find(|router| router.config.name == name)
     }
 
-    pub(super) fn on_router_view(&mut self, name: &str, view: RouterView, at: Duration) {
+    pub(super) fn on_router_view(
+        &mut self,
+        name: &str,
+        view: RouterView,
+        at: Duration,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(router) = self.router_mut(name) else {
             return;
         };
+        let begins_to_leave = view.is_leaving && !router.is_leaving();
         router.problem = None;
         if let Some((heard, _)) = view.master.filter(|(heard, _)| heard.priority != 0) {
             router.heard_priority = Some(heard.priority);
         }
         router.view = Some((view, at));
+        if begins_to_leave {
+            // Only now: a peer that was faster than the hand-over would be taken for a rival.
+            self.ask_peer(name, "the other director hands over", actions);
+        }
     }
 
     pub(super) fn on_router_failed(
@@ -182,7 +193,12 @@ impl Engine {
                 to,
                 cause,
                 silent,
-            } => self.on_turned(name, from, to, &cause, silent, now, actions),
+            } => {
+                self.on_turned(name, from, to, &cause, silent, now, actions);
+                if from == Role::Active && matches!(to, Role::Fault | Role::Init) {
+                    self.ask_peer(name, "the other director cannot have it", actions);
+                }
+            }
             Report::Stayed => {
                 let Some(router) = self.router_mut(name) else {
                     return;
@@ -250,9 +266,18 @@ impl Engine {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
+        let priority = self
+            .routers
+            .iter()
+            .find(|router| router.config.name == name)
+            .map_or(0, |router| self.tracked(&router.config).priority);
         let Some(router) = self.router_mut(name) else {
             return;
         };
+        if from == Role::Active {
+            // Whoever has them now may.
+            (router.claimed, router.restored) = (None, None);
+        }
         router.role = to;
         router.since = now.since_start;
         router.cause = cause.to_string();
@@ -274,7 +299,9 @@ impl Engine {
         }
         let waiting = std::mem::take(&mut router.waiting);
         let result = match cause {
-            Cause::HandedOver { to, .. } => Ok(format!("{name}: {to} is active")),
+            Cause::HandedOver { to: peer, .. } | Cause::Stronger { source: peer, .. } => {
+                Ok(format!("{name}: {peer} is active"))
+            }
             _ => Err(Refusal::NotHandedOver(text.clone())),
         };
         actions.extend(waiting.into_iter().map(|id| Action::Reply {
@@ -288,10 +315,7 @@ impl Engine {
                 instance: name.to_owned(),
                 from: from.name(),
                 to: to.name(),
-                priority: router
-                    .view
-                    .as_ref()
-                    .map_or(router.config.priority, |(view, _)| view.priority),
+                priority,
             }));
         }
         self.record(now, name, to.name(), text, actions);
@@ -435,9 +459,6 @@ impl Engine {
                 order,
             };
             if router.sent.as_ref() != Some(&policy) {
-                if faults && is_active {
-                    actions.extend(self.ask_peer(router, "the other director is at fault"));
-                }
                 actions.push(order(policy.clone()));
                 self.routers[at].sent = Some(policy);
             }
@@ -453,7 +474,6 @@ impl Engine {
                     "{why}; the peer has priority {peer}, this one {}",
                     tracked.priority
                 );
-                actions.extend(self.ask_peer(router, &why));
                 actions.push(order(Order::Resign { why, aside: false }));
                 self.routers[at].resign_at = now.since_start + RESIGN_AGAIN;
             }
@@ -558,7 +578,6 @@ impl Engine {
             let router = &self.routers[at];
             let name = router.config.name.clone();
             let why = format!("asked for by {by}");
-            actions.extend(self.ask_peer(router, &why));
             actions.push(Action::Router {
                 name: name.clone(),
                 order: Order::Resign { why, aside: true },
@@ -574,16 +593,6 @@ impl Engine {
                 actions,
             );
         }
-    }
-
-    /// The process ends for good: the peer need not wait for its timer.
-    pub(super) fn on_leaving(&self, actions: &mut Vec<Action>) {
-        let active = self
-            .routers
-            .iter()
-            .filter(|router| router.role == Role::Active);
-        actions
-            .extend(active.filter_map(|router| self.ask_peer(router, "the other director stops")));
     }
 
     /// All roles by virtual router, for the peer.

@@ -38,6 +38,7 @@ impl Engine {
             vrrp: self.vrrp_views(now),
             peer: self.peer_view(now),
             alarms: self.alarms(now),
+            syncs: self.sync_views(now),
         }
     }
 

@@ -160,6 +160,30 @@ impl AddressBook {
     }
 }
 
+/// Gives up what a process that has ended has left: every address with our tag, and those of `known`, for kernels that
+/// keep no tags. In the network namespace of the calling thread; blocks.
+///
+/// # Errors
+/// As [`AddressBook::list`] and [`AddressBook::release`], or no runtime can be had.
+pub fn release_left(known: &[std::net::IpAddr]) -> Result<Vec<Vip>, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let book = AddressBook::open()?;
+        let mut released = Vec::new();
+        for held in book.list().await? {
+            // One that somebody has put there for good is not a router's.
+            let leased = held.valid.is_some() && known.contains(&held.vip.address);
+            if held.tagged || leased {
+                book.release(&held.vip).await?;
+                released.push(held.vip);
+            }
+        }
+        Ok(released)
+    })
+}
+
 /// What became of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressChange {

@@ -42,6 +42,8 @@ use crate::engine::Event;
 const CHANGES: usize = 4096;
 /// Messages of the engine that may wait.
 const MESSAGES: usize = 64;
+/// A snapshot that the peer could not place as a whole is sent again after so long: it may only just have started.
+const SEND_AGAIN: Duration = Duration::from_secs(1);
 /// Between two reports to the engine.
 const REPORT: Duration = Duration::from_secs(1);
 
@@ -206,8 +208,15 @@ impl Shared {
 /// A connection, as the receiving task has it.
 struct Connection {
     sending: JoinHandle<()>,
-    replies: mpsc::UnboundedSender<Message>,
+    replies: mpsc::UnboundedSender<Reply>,
     snapshot: Option<Snapshot>,
+}
+
+/// What the receiving task has for the sending one.
+enum Reply {
+    Message(Message),
+    /// The last snapshot found no place for some flows.
+    Again,
 }
 
 /// A snapshot that is coming in.
@@ -244,7 +253,7 @@ async fn live(
                 Some(message) => {
                     if let Some(connection) = &connection {
                         // A connection that has just ended is told of by the link.
-                        let _queued = connection.replies.send(message);
+                        let _queued = connection.replies.send(Reply::Message(message));
                     }
                 }
             },
@@ -386,7 +395,8 @@ fn on_message(shared: &Shared, connection: &mut Connection, message: Message) ->
                     let mut report = shared.report.borrow_mut();
                     report.removed = removed;
                     report.snapshots_received += 1;
-                    report.in_sync = true;
+                    // With some that have no place here, taking over would lose them.
+                    report.in_sync = snapshot.unplaced == 0;
                     report.error = None;
                 }
                 Err(error) => {
@@ -395,14 +405,19 @@ fn on_message(shared: &Shared, connection: &mut Connection, message: Message) ->
                 }
             }
             // The sending task has ended only if the connection has.
-            let _queued = connection.replies.send(Message::SnapshotDone {
-                number,
-                unplaced: snapshot.unplaced,
-            });
+            let _queued = connection
+                .replies
+                .send(Reply::Message(Message::SnapshotDone {
+                    number,
+                    unplaced: snapshot.unplaced,
+                }));
             vec![report(shared, true)]
         }
         Message::SnapshotDone { unplaced, .. } => {
             shared.report.borrow_mut().peer_unplaced = unplaced;
+            if unplaced > 0 {
+                let _queued = connection.replies.send(Reply::Again);
+            }
             Vec::new()
         }
         other => vec![PeerEvent::Message(Box::new(other))],
@@ -442,11 +457,7 @@ impl AsRawFd for Borrowed {
 }
 
 /// The sending task of one connection; ends with it.
-async fn send(
-    shared: Rc<Shared>,
-    outgoing: Outgoing,
-    mut replies: mpsc::UnboundedReceiver<Message>,
-) {
+async fn send(shared: Rc<Shared>, outgoing: Outgoing, mut replies: mpsc::UnboundedReceiver<Reply>) {
     // SAFETY: `shared` keeps the ring buffer open as long as this task lives.
     let ring = unsafe { AsyncFd::register_with_interest(Borrowed(shared.fd), Interest::READABLE) };
     let ring = match ring {
@@ -486,11 +497,11 @@ impl Sender {
     async fn live(
         &mut self,
         ring: &AsyncFd<Borrowed>,
-        replies: &mut mpsc::UnboundedReceiver<Message>,
+        replies: &mut mpsc::UnboundedReceiver<Reply>,
     ) -> Result<(), NotSent> {
         loop {
             while let Ok(reply) = replies.try_recv() {
-                self.outgoing.send(reply).await?;
+                self.reply(reply).await?;
             }
             let mut idle = self.send_changes().await?;
             self.look_for_losses();
@@ -516,7 +527,7 @@ impl Sender {
                     }
                 },
                 reply = replies.recv() => match reply {
-                    Some(reply) => self.outgoing.send(reply).await?,
+                    Some(reply) => self.reply(reply).await?,
                     None => return Ok(()),
                 },
                 changed = self.carries.changed() => {
@@ -526,6 +537,16 @@ impl Sender {
                     self.due = Instant::now();
                 }
                 () = sleep_until(self.due) => {}
+            }
+        }
+    }
+
+    async fn reply(&mut self, reply: Reply) -> Result<(), NotSent> {
+        match reply {
+            Reply::Message(message) => self.outgoing.send(message).await,
+            Reply::Again => {
+                self.due = self.due.min(Instant::now() + SEND_AGAIN);
+                Ok(())
             }
         }
     }

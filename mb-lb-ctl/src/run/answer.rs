@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 use super::Director;
 use super::worker::Job;
 use crate::admin::Request;
+use crate::config_sync::Report;
 use crate::dataplane::{FlowEntry, LoadError};
-use crate::engine::{Refusal, ServerRef};
+use crate::engine::{Event, Refusal, ServerRef};
 use crate::snapshot::{FlowView, Snapshot};
 
 pub type ChangeReply = oneshot::Sender<Result<String, Refusal>>;
@@ -57,6 +58,16 @@ impl Director {
                 limit,
                 reply,
             } => self.flows(service, limit, reply),
+            Request::Sync { name, reply } => {
+                let result = self.engine.can_sync(&name).map(|()| {
+                    let text = format!("config_sync {name}: its targets are brought in step now");
+                    self.turn(Event::ConfigSync(Report::Wanted { name }));
+                    // Whoever gets the answer may look at once.
+                    self.publish();
+                    text
+                });
+                let _sent = reply.send(result);
+            }
             Request::Record { server, reply } => self.kernel_record(&server, reply),
         }
     }

@@ -71,7 +71,9 @@ pub fn event(event: &EventView) {
 fn level(kind: &str) -> Level {
     match kind {
         "service-down" | "attach-failed" | "apply-failed" => Level::ERROR,
-        "down" | "reload-failed" | "table-full" | "drift" | "no-room" => Level::WARN,
+        "down" | "sync-failed" | "reload-failed" | "table-full" | "drift" | "no-room" => {
+            Level::WARN
+        }
         _ => Level::INFO,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mb_lb_ctl::admin::{AdminHandle, AdminSocket, Reloaded, Request, serve};
-use mb_lb_ctl::engine::{Change, Refusal, ServerRef, Weight};
+use mb_lb_ctl::engine::{Change, Refusal, ServerRef, SyncRefusal, Weight};
 use mb_lb_ctl::snapshot::{AdminState, EventView, HealthState, ServerView, Snapshot};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -162,6 +162,12 @@ impl Controller {
                         .collect())),
                 );
             }
+            Request::Sync { name, reply } => drop(reply.send(match name.as_str() {
+                "etc" => Ok(format!(
+                    "config_sync {name}: its targets are brought in step now"
+                )),
+                _ => Err(SyncRefusal::NotActive),
+            })),
             Request::Record { server, reply } => drop(reply.send(match server.server.as_str() {
                 "mb1" => Err("the map servers cannot be read".to_owned()),
                 _ => Ok(fixtures::record()),

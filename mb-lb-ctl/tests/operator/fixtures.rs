@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mb_lb_ctl::snapshot::{
     AdminState, Alarm, CheckView, DataplaneView, EventView, FlowView, HealthState, InterfaceView,
-    RemovedView, ServerView, ServiceView, Severity, Snapshot,
+    RemovedView, ServerView, ServiceView, Severity, Snapshot, SyncState, SyncTargetView, SyncView,
 };
 
 /// 2026-11-23 12:17:37.358 UTC.
@@ -107,8 +107,95 @@ pub fn well() -> Snapshot {
             servers: vec![server(1, 10, 420), server(2, 10, 420), server(3, 5, 210)],
         }],
         removed: vec![],
+        syncs: vec![],
         alarms: vec![],
     }
+}
+
+/// Two configurations are brought to mail servers: one fails on one of them, the other has no source.
+pub fn syncing() -> Snapshot {
+    let target = |number: u8| SyncTargetView {
+        target: format!("192.168.1.10{number}"),
+        key: format!("etc 192.168.1.10{number}:22:/etc/mailborder"),
+        user: "root".into(),
+        host: format!("192.168.1.10{number}"),
+        port: 22,
+        path: "/etc/mailborder".into(),
+        state: SyncState::InStep,
+        last_success_ms: Some(NOW_MS - 60_000),
+        changed_ms: Some(NOW_MS - 3_600_000),
+        changed: 4,
+        files: ["~ main.cf", "+ maps/a", "- maps/b", "~ maps/c"]
+            .map(String::from)
+            .into(),
+        runs: 12,
+        took_ms: 310,
+        next_run: Some(240),
+        ..SyncTargetView::default()
+    };
+    let etc = SyncView {
+        name: "etc".into(),
+        method: "rsync".into(),
+        source: Some("/etc/mailborder".into()),
+        active: true,
+        source_error: None,
+        reload: Some("systemctl reload mb-rpcd".into()),
+        targets: vec![
+            target(1),
+            SyncTargetView {
+                state: SyncState::Failed,
+                error: Some("the reload command ended with 5: no such unit".into()),
+                error_kind: Some("reload".into()),
+                next: Some("run it by hand on 192.168.1.102: systemctl reload mb-rpcd; then mb-lb-ctl sync etc".into()),
+                failures: 3,
+                reload_owed: true,
+                ..target(2)
+            },
+        ],
+    };
+    let rules = SyncView {
+        name: "rules".into(),
+        method: "git".into(),
+        source: Some("/srv/rules".into()),
+        source_error: Some("/srv/rules is not a git repository".into()),
+        targets: vec![SyncTargetView {
+            path: "/srv/rules".into(),
+            state: SyncState::Waiting,
+            last_success_ms: None,
+            changed: 1,
+            commits: Some("1 commit 1a2b3c4..5d6e7f8".into()),
+            files: vec!["~ local.cf".into()],
+            ..target(3)
+        }],
+        ..etc.clone()
+    };
+    let standby = SyncView {
+        name: "other".into(),
+        active: false,
+        source: None,
+        source_error: None,
+        targets: vec![SyncTargetView {
+            state: SyncState::Standby,
+            next_run: None,
+            ..target(4)
+        }],
+        ..rules.clone()
+    };
+    let mut snapshot = well();
+    snapshot.syncs = vec![etc, rules, standby];
+    snapshot.alarms = vec![
+        Alarm {
+            severity: Severity::Warning,
+            text: "config_sync etc to 192.168.1.102 fails: the reload command ended with 5: no such unit".into(),
+            next: "run it by hand on 192.168.1.102: systemctl reload mb-rpcd; then mb-lb-ctl sync etc".into(),
+        },
+        Alarm {
+            severity: Severity::Warning,
+            text: "config_sync rules sends nothing: /srv/rules is not a git repository".into(),
+            next: "ls -la /srv/rules; then mb-lb-ctl sync rules".into(),
+        },
+    ];
+    snapshot
 }
 
 /// mb3 refuses connections.

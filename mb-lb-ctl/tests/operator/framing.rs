@@ -296,7 +296,7 @@ fn own_commands_answer_with_one_line_of_json() {
         (
             "mb-lb bogus",
             2,
-            "expected one of: mb-lb snapshot, set, weight, reload, diff, events, flows, record",
+            "expected one of: mb-lb snapshot, set, weight, failover, reload, diff, peer, events, flows, record, sync",
         ),
     ];
     for (sent, code, message) in cases {

@@ -359,6 +359,7 @@ fn own_commands_are_understood() {
             flows(Some("smtp_backend"), 5),
         ),
         ("mb-lb record smtp_backend/mb1", Native::Record(mb(1))),
+        ("mb-lb sync etc", Native::Sync("etc".to_owned())),
     ];
     for (command, native) in cases {
         assert_eq!(ask(command), Answer::Native(native), "{command}");

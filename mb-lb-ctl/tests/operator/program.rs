@@ -8,7 +8,7 @@ use mb_lb_ctl::snapshot::{AdminState, RemovedView};
 use serde_json::Value;
 
 use crate::daemon::Daemon;
-use crate::fixtures::{drained, event, none_up, one_down, well};
+use crate::fixtures::{drained, event, none_up, one_down, syncing, well};
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mb-lb-ctl"));
@@ -541,6 +541,36 @@ fn lists_and_descriptions_come_from_the_daemon() {
     let json: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &json["server"]["name"]), (0, &"mb1".into()));
     assert_eq!(json["kernel_error"], "the map servers cannot be read");
+}
+
+#[test]
+fn syncs_are_asked_for_and_told() {
+    let daemon = Daemon::start(syncing());
+    let ordered = "config_sync etc: its targets are brought in step now";
+    let (code, out, err) = run(&daemon, &["sync", "etc"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out, format!("{ordered}\nSee: mb-lb-ctl list syncs etc\n"));
+    let (code, out, err) = run(&daemon, &["sync", "etc", "--wait", "10s"]);
+    assert_eq!(code, 1);
+    assert_eq!(
+        out,
+        "etc/192.168.1.101: in step\netc/192.168.1.102: failed: the reload command ended with 5: no such unit\n"
+    );
+    assert!(err.starts_with(ordered), "{err}");
+    let (code, _, err) = run(&daemon, &["sync", "other"]);
+    assert_eq!(code, 8);
+    assert!(err.contains("this director is not the active one"), "{err}");
+    let (code, _, err) = run(&daemon, &["sync", "rulez"]);
+    assert_eq!(code, 6);
+    assert!(
+        err.contains("no config_sync rulez; did you mean rules?"),
+        "{err}"
+    );
+    let (code, out, _) = run(&daemon, &["list", "syncs", "rules", "-o", "csv"]);
+    assert_eq!((code, out.lines().count()), (0, 2));
+    let (code, _, err) = run(&daemon, &["list", "syncs", "smtp_backend"]);
+    assert_eq!(code, 6);
+    assert!(err.contains("there are: etc, rules, other"), "{err}");
 }
 
 #[test]

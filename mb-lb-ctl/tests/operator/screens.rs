@@ -27,6 +27,7 @@ fn status_of_each_kind_of_day() {
         ("none_up", fixtures::none_up()),
         ("degraded", fixtures::degraded()),
         ("thousand", fixtures::thousand()),
+        ("syncing", fixtures::syncing()),
         ("empty", fixtures::empty()),
     ] {
         let text = status_of(&snapshot, PLAIN);
@@ -108,6 +109,19 @@ fn lists_in_each_form() {
             let text = list(&fixtures::none_up(), what, form);
             insta::assert_snapshot!(format!("list_{what_name}_{form_name}"), text);
         }
+    }
+}
+
+#[test]
+fn lists_of_syncs() {
+    for (name, form) in [
+        ("table", ListForm::Table),
+        ("wide", ListForm::Wide),
+        ("csv", ListForm::Csv),
+        ("json", ListForm::Json),
+    ] {
+        let text = list(&fixtures::syncing(), ListWhat::Syncs, form);
+        insta::assert_snapshot!(format!("list_syncs_{name}"), text);
     }
 }
 

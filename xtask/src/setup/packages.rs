@@ -84,6 +84,27 @@ const NFTABLES: Package = Package {
     services: &[],
 };
 
+/// What `config_sync` runs, and what it logs in to.
+const RSYNC: Package = Package {
+    name: "rsync",
+    binaries: &["rsync"],
+    services: &["rsync"],
+};
+const GIT: Package = Package {
+    name: "git",
+    binaries: &["git"],
+    services: &[],
+};
+const SSH: Package = Package {
+    name: "openssh-client",
+    binaries: &["ssh", "ssh-keygen"],
+    services: &[],
+};
+const SSHD: Package = Package {
+    name: "openssh-server",
+    binaries: &["sshd"],
+    services: &["ssh"],
+};
 const MMDEBSTRAP: Package = Package {
     name: "mmdebstrap",
     binaries: &["mmdebstrap"],
@@ -120,6 +141,10 @@ impl Purpose {
                 TSHARK,
                 KEEPALIVED,
                 ARPING,
+                RSYNC,
+                GIT,
+                SSH,
+                SSHD,
                 MMDEBSTRAP,
                 BINUTILS,
                 DPKG_DEV,

@@ -8,11 +8,11 @@ use crate::snapshot::{CheckView, FlowView, RemovedView, ServerView, ServiceView}
 
 use Cell::{Bytes, Count, Seconds, Signed};
 
-fn text(value: impl ToString) -> Cell {
+pub(super) fn text(value: impl ToString) -> Cell {
     Cell::Text(value.to_string())
 }
 
-fn optional(value: Option<impl ToString>) -> Cell {
+pub(super) fn optional(value: Option<impl ToString>) -> Cell {
     Cell::Text(value.map(|value| value.to_string()).unwrap_or_default())
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::schema::{self, Section};
-use super::{PEER, SERVICE, VRRP, diagnose};
+use super::{CONFIG_SYNC, PEER, SERVICE, VRRP, diagnose};
 use crate::config::{Code, Severity, render};
 
+mod config_sync;
 mod peer;
 mod vrrp;
 
@@ -40,7 +41,12 @@ const ROOT: &[Case] = &[
     ("galera", "[galera.mailborder_cluster]\nmode = \"any\""),
     ("sentinel", "[sentinel.mailborder-master]\nlisten = []"),
     ("storage", "[storage.quarantine]\ntype = \"nfs\""),
-    ("config_sync", "[config_sync]\npeer = \"192.168.1.11\""),
+    ("config_sync", "config_sync = \"/etc/mailborder\""),
+    ("config_sync", "[config_sync]\nsource = \"/etc/mailborder\""),
+    (
+        "config_sync",
+        "[config_sync.\"a b\"]\nsource = \"/etc/mailborder\"\ntargets = \"mb2\"",
+    ),
 ];
 
 const DIRECTOR: &[Case] = &[
@@ -211,7 +217,7 @@ const SERVER: &[Case] = &[
     ("backup", "backup = 1"),
 ];
 
-const ALL: [(&Section, &[Case]); 12] = [
+const ALL: [(&Section, &[Case]); 14] = [
     (&schema::ROOT, ROOT),
     (&schema::DIRECTOR, DIRECTOR),
     (&schema::FLOW_TIMEOUTS, FLOW_TIMEOUTS),
@@ -224,6 +230,8 @@ const ALL: [(&Section, &[Case]); 12] = [
     (&schema::TRACK_SERVICE, vrrp::TRACK_SERVICE),
     (&schema::TRACK_SCRIPT, vrrp::TRACK_SCRIPT),
     (&schema::PEER, peer::PEER),
+    (&schema::CONFIG_SYNC, config_sync::CONFIG_SYNC),
+    (&schema::SYNC_TARGET, config_sync::SYNC_TARGET),
 ];
 
 /// The file for a case, and where the case stands in it.
@@ -283,6 +291,23 @@ fn file(section: &Section, (key, text): Case) -> String {
             let key = if key == "key" { "key_file" } else { key };
             lines.retain(|line| line.split(' ').next() != Some(key));
             format!("{SERVICE}{}\n{text}\n", lines.join("\n"))
+        }
+        "[config_sync.NAME]" => {
+            let mut lines: Vec<_> = CONFIG_SYNC.lines().collect();
+            let given = |name: &str| text.lines().any(|line| line.starts_with(name));
+            lines.retain(|line| {
+                let name = line.split(' ').next().unwrap_or_default();
+                key != name && !given(name)
+            });
+            format!("{SERVICE}{}\n{text}\n", lines.join("\n"))
+        }
+        "config_sync.NAME.targets" => {
+            let host = match key {
+                "host" => "",
+                _ => "host = \"mb2\"\n",
+            };
+            let sync = CONFIG_SYNC.replace("targets = \"mb2\"\n", "");
+            format!("{SERVICE}{sync}[[config_sync.etc.targets]]\n{host}{text}\n")
         }
         other => panic!("no file for a case of {other}"),
     }

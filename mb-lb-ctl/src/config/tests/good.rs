@@ -54,6 +54,7 @@ fn defaults() -> Config {
         }],
         vrrps: Vec::new(),
         peer: None,
+        config_syncs: Vec::new(),
     }
 }
 
