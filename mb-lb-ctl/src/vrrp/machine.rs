@@ -449,7 +449,12 @@ impl Machine {
                 source: heard.source,
                 priority: heard.priority,
             };
-            actions = self.become_backup(now, cause, self.down_interval());
+            // A last one, which the stronger answers by telling the link: after a partition it does not know that there
+            // were two, and the link believes whom it heard last.
+            actions.push(Action::Advertise {
+                priority: self.priority,
+            });
+            actions.extend(self.become_backup(now, cause, self.down_interval()));
             if let State::Backup(backup) = &mut self.state {
                 backup.heard = Some((*heard, now));
             }

@@ -301,7 +301,7 @@ fn version_3_takes_the_interval_of_the_active_one() {
 
 #[test]
 fn an_active_one_hears() {
-    // Stronger, and the higher address of two equals: gives way.
+    // Stronger, and the higher address of two equals: gives way, and lets the other know that there were two.
     for priority in [254, 101, 100] {
         let mut machine = active();
         let cause = Cause::Stronger {
@@ -310,7 +310,11 @@ fn an_active_one_hears() {
         };
         assert_eq!(
             machine.on_advert(&heard(priority), ms(10_500)),
-            [Action::Release, turned(Role::Active, Role::Backup, cause)]
+            [
+                Action::Advertise { priority: OWN },
+                Action::Release,
+                turned(Role::Active, Role::Backup, cause)
+            ]
         );
         assert_eq!(
             machine.next_deadline(),
