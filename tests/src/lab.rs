@@ -288,6 +288,21 @@ impl Lab {
         self.switch()?.run("nft", &arguments).map(drop)
     }
 
+    /// Cuts a machine off at the switch, or joins it again. Its own end of the cable stays up, so it does not see that.
+    ///
+    /// # Errors
+    /// There is no such machine, or `ip` refuses.
+    pub fn set_port(&self, machine: &str, joined: bool) -> Result<()> {
+        let how: &[&str] = if joined {
+            &["master", "br0"]
+        } else {
+            &["nomaster"]
+        };
+        let mut arguments = vec!["link", "set", machine];
+        arguments.extend(how);
+        self.switch()?.run("ip", &arguments).map(drop)
+    }
+
     fn switch(&self) -> Result<Machine> {
         let namespace = Namespace::open(&self.identity.namespace(SWITCH))?;
         Ok(Machine::new(SWITCH, 0, namespace, self.dir().join(SWITCH)))

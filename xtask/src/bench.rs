@@ -10,11 +10,11 @@ use crate::setup::{self, Purpose};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Fewer rounds and no million flows: about a minute, and figures that only show that it works
+    /// Fewer rounds and no million flows: a few minutes, and figures that only show that it works
     #[arg(long)]
     quick: bool,
     /// Only a part
-    #[arg(long, value_parser = ["packets", "wire", "smtp", "sweep"])]
+    #[arg(long, value_parser = ["packets", "wire", "smtp", "sweep", "failover"])]
     only: Option<String>,
     /// Also measure a pinned XDP program (of another project) with the same packets to 10.77.0.100:25
     #[arg(long, value_name = "PIN")]

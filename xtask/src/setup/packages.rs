@@ -159,7 +159,7 @@ impl Purpose {
                 QEMU,
             ],
             Self::Dist => &[BINUTILS, DPKG_DEV],
-            Self::Bench => &[IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES],
+            Self::Bench => &[IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES, KEEPALIVED],
         }
     }
 }

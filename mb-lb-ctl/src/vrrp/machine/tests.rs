@@ -305,7 +305,7 @@ fn version_3_takes_the_interval_of_the_active_one() {
 
 #[test]
 fn an_active_one_hears() {
-    // Stronger, and the higher address of two equals: gives way.
+    // Stronger, and the higher address of two equals: gives way, and lets the other know that there were two.
     for priority in [254, 101, 100] {
         let mut machine = active();
         let cause = Cause::Stronger {

@@ -269,8 +269,8 @@ fn start_relay(lab: &Lab) -> Result<OwnedFd> {
     })
 }
 
-fn start_haproxy(lab: &Lab) -> Result<Process> {
-    let director = lab.machine("lb1");
+/// HAProxy for the same service. `check` follows each server.
+pub fn haproxy_config(lab: &Lab, check: &str) -> String {
     let mut text = format!(
         "global\n  maxconn 4000\n\
          defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 50s\n  timeout server 50s\n\
@@ -279,12 +279,14 @@ fn start_haproxy(lab: &Lab) -> Result<Process> {
         lab.smtp4()
     );
     for server in lab.servers() {
-        text += &format!(
-            "  server {} {}:25 check inter 2s\n",
-            server.name(),
-            server.ipv4()
-        );
+        text += &format!("  server {} {}:25 {check}\n", server.name(), server.ipv4());
     }
+    text
+}
+
+fn start_haproxy(lab: &Lab) -> Result<Process> {
+    let director = lab.machine("lb1");
+    let text = haproxy_config(lab, "check inter 2s");
     let path: PathBuf = director.directory().join("haproxy.cfg");
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     let mut command = director.command("haproxy");

@@ -3,6 +3,7 @@
 mod bpf;
 mod directors;
 mod facts;
+mod failover;
 mod generator;
 mod packets;
 mod report;
@@ -26,7 +27,7 @@ use report::{Report, Spread};
     about = "Measures the director in the lab network"
 )]
 struct Arguments {
-    /// Fewer rounds and no million flows: about a minute, and figures that only show that it works
+    /// Fewer rounds and no million flows: a few minutes, and figures that only show that it works
     #[arg(long)]
     quick: bool,
     /// Only a part
@@ -50,6 +51,8 @@ enum Part {
     Smtp,
     /// Sweep, memory, load and adoption
     Sweep,
+    /// What clients see of failovers, against keepalived with HAProxy
+    Failover,
 }
 
 /// How much work a figure is worth.
@@ -80,6 +83,15 @@ impl Effort {
     /// How long the sender sends.
     pub const fn wire_time(self) -> Duration {
         Duration::from_millis(if self.quick { 300 } else { 1_500 })
+    }
+
+    /// Failovers of a kind; those that take seconds each are fewer.
+    pub const fn failovers(self, slow: bool) -> usize {
+        match (self.quick, slow) {
+            (true, _) => 1,
+            (false, true) => 5,
+            (false, false) => 9,
+        }
     }
 
     /// Repeats a measurement.
@@ -134,6 +146,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         sweep::measure(&mut report, &lab, effort)?;
     }
     lab.down()?;
+    if wanted(Part::Failover) {
+        eprintln!("bench: failovers");
+        failover::measure(&mut report, effort)?;
+    }
     print!("{report}");
     let json = serde_json::to_string_pretty(&report).context("cannot write as JSON")?;
     std::fs::write(&arguments.json, json + "\n")

@@ -36,6 +36,9 @@ pub struct Row {
     pub unit: &'static str,
     #[serde(flatten)]
     pub spread: Spread,
+    /// What the figure may be at most, where there is such a thing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
     /// What one has to know to read the figure.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub note: String,
@@ -89,18 +92,23 @@ impl Report {
         spread: Spread,
         note: impl Into<String>,
     ) {
-        let row = Row {
+        self.add(Row {
             group,
             what: what.into(),
             unit,
             spread,
+            limit: None,
             note: note.into(),
-        };
+        });
+    }
+
+    /// As [`Report::row`], for any row.
+    pub fn add(&mut self, row: Row) {
         eprintln!(
             "bench: {}: {} {}",
             row.what,
             number(row.spread.median),
-            unit
+            row.unit
         );
         self.rows.push(row);
     }
@@ -180,6 +188,10 @@ impl fmt::Display for Report {
                     "  {:>18}",
                     format!("{} .. {}", number(least), number(most))
                 )?;
+            }
+            if let Some(limit) = row.limit {
+                let verdict = if most > limit { "EXCEEDED" } else { "kept" };
+                write!(f, "  limit {} {verdict}", number(limit))?;
             }
             if !row.note.is_empty() {
                 write!(f, "  {}", row.note)?;
