@@ -32,9 +32,9 @@ pub use service::{
 };
 pub use settings::{Port, Settings, SweepArgs, TableState};
 pub use sync::{
-    EVENT_CLOSED, EVENT_EXPIRED, EVENT_GONE, EVENT_OPENED, EVENT_RESET, FlowEvent, SYNC_BUSY,
-    SYNC_CLOSE, SYNC_FULL, SYNC_OPEN, SYNC_REMOVE, SYNC_RESET, SYNC_STALE, SYNC_UNCHANGED, SYNCED,
-    SyncArgs,
+    EVENT_CLOSED, EVENT_EXPIRED, EVENT_GONE, EVENT_OPENED, EVENT_RESET, FlowEvent, SYNC_ADD,
+    SYNC_BUSY, SYNC_CLOSE, SYNC_FULL, SYNC_OPEN, SYNC_REMOVE, SYNC_RESET, SYNC_STALE,
+    SYNC_UNCHANGED, SYNCED, SyncArgs,
 };
 
 /// Part of the pin path: two builds share maps only when they agree on every layout in this crate.

@@ -38,6 +38,9 @@ pub const SYNC_CLOSE: u32 = 2;
 pub const SYNC_RESET: u32 = 3;
 pub const SYNC_REMOVE: u32 = 4;
 
+/// As [`SYNC_OPEN`], but only where there is no such flow in any state.
+pub const SYNC_ADD: u32 = 5;
+
 /// It was done.
 pub const SYNCED: u32 = 1;
 /// It was so already, or there is no such flow.

@@ -275,7 +275,7 @@ pub enum Action {
     PeerLink(Option<Box<crate::config::Peer>>, Duration),
     PeerSend(crate::peer::Message),
     /// The VIPs of services that are on this host.
-    Carry(std::collections::BTreeSet<IpAddr>),
+    Carry(crate::peer::Carried),
     /// Look at sources and bring targets in step, or stop that.
     ConfigSync(crate::config_sync::Order),
 }

@@ -20,4 +20,4 @@ pub use link::{Incoming, Link, Settings, Timing, Why, spawn};
 pub use message::{AdminEntry, FlowChange, FlowKind, Hello, Message, RoleOf, Status};
 pub use queue::{NotSent, Outgoing};
 pub use stats::{RefusedReason, Stats};
-pub use sync::{PeerEvent, Peering, SyncReport};
+pub use sync::{Carried, PeerEvent, Peering, SyncReport};

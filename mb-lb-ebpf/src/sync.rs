@@ -3,8 +3,8 @@
 //! A program of type SYSCALL, as the sweep is; one run is one change.
 
 use mb_lb_common::{
-    Flow, FlowKey4, FlowKey6, FlowState, FlowWord, SYNC_BUSY, SYNC_CLOSE, SYNC_FULL, SYNC_OPEN,
-    SYNC_RESET, SYNC_STALE, SYNC_UNCHANGED, SYNCED, SyncArgs, generation_bits,
+    Flow, FlowKey4, FlowKey6, FlowState, FlowWord, SYNC_ADD, SYNC_BUSY, SYNC_CLOSE, SYNC_FULL,
+    SYNC_OPEN, SYNC_RESET, SYNC_STALE, SYNC_UNCHANGED, SYNCED, SyncArgs, generation_bits,
 };
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
@@ -83,13 +83,16 @@ unsafe fn change<K: Key>(key: &K, args: *mut SyncArgs) -> u32 {
         let same = word.server() == server && word.generation() == bits;
         if let FlowState::Dead = state {
             // Whoever made it so is about to remove it.
-            return if operation == SYNC_OPEN {
+            return if operation == SYNC_OPEN || operation == SYNC_ADD {
                 SYNC_BUSY
             } else {
                 SYNC_UNCHANGED
             };
         }
-        if operation != SYNC_OPEN {
+        if operation == SYNC_ADD && !(same && state.is_counted()) {
+            return SYNC_UNCHANGED;
+        }
+        if operation != SYNC_OPEN && operation != SYNC_ADD {
             // By address: a server that was renamed has another index for new flows.
             if !same && !select::same_address(word.server(), server) {
                 return SYNC_UNCHANGED;
@@ -110,7 +113,7 @@ unsafe fn change<K: Key>(key: &K, args: *mut SyncArgs) -> u32 {
         // An earlier connection on the same ports.
         // SAFETY: a pointer that the map has just given.
         unsafe { steer::give_up_quietly(key, flow, word) };
-    } else if operation != SYNC_OPEN {
+    } else if operation != SYNC_OPEN && operation != SYNC_ADD {
         return SYNC_UNCHANGED;
     }
     let word = FlowWord::new(

@@ -20,6 +20,11 @@ pub enum AdoptError {
     Theirs(toml_edit::TomlError),
     #[error("the file here is no TOML: {0}")]
     Own(toml_edit::TomlError),
+    #[error(
+        "it has the VRRP instance {0}, which the file here has not: write it here first, with this director's own priority, \
+         interface and addresses of its own"
+    )]
+    NewInstance(String),
 }
 
 /// `theirs`, with comments and order, and in it what is `own`.
@@ -34,10 +39,15 @@ pub fn adopt(own: &str, theirs: &str) -> Result<String, AdoptError> {
     }
     let own_routers = own.get("vrrp").and_then(Item::as_table_like);
     let routers = merged.get_mut("vrrp").and_then(Item::as_table_like_mut);
-    if let (Some(own), Some(merged)) = (own_routers, routers) {
-        for (name, router) in merged.iter_mut() {
-            let own = own.get(name.get()).and_then(Item::as_table_like);
-            let (Some(own), Some(router)) = (own, router.as_table_like_mut()) else {
+    let own = own_routers;
+    if let Some(routers) = routers {
+        for (name, router) in routers.iter_mut() {
+            let own = own.and_then(|own| own.get(name.get())?.as_table_like());
+            // What is its own cannot be guessed: with the peer's priority and peers there would be two owners.
+            let Some(own) = own else {
+                return Err(AdoptError::NewInstance(name.get().to_owned()));
+            };
+            let Some(router) = router.as_table_like_mut() else {
                 continue;
             };
             for key in OWN_OF_VRRP {
@@ -76,7 +86,7 @@ mod tests {
         let own = "[director]\nname = \"lb2\"\n\n[peer]\nlisten = \"10.0.0.2:1\"\n\n[vrrp.VI_1]\ninterface = \"ens3\"\npriority = 100\n\
                    advert_interval = \"1s\"\n\n[service.old]\nlisten = \"10.0.0.9:25\"\n";
         let theirs = "# Both of them\n[director]\nname = \"lb1\"\nxdp = \"generic\"\n\n[admin]\nsocket = \"/x\"\n\n[vrrp.VI_1]\ninterface = \"eth0\"\n\
-                      priority = 101\nadvert_interval = \"2s\" # slow\nunicast_peers = [\"10.0.0.2\"]\n\n[vrrp.VI_2]\npriority = 90\n\n\
+                      priority = 101\nadvert_interval = \"2s\" # slow\nunicast_peers = [\"10.0.0.2\"]\n\n\
                       [service.new]\nlisten = \"10.0.0.9:25\"\n\n[peer]\nlisten = \"10.0.0.1:1\"\n";
         let merged = adopt(own, theirs).expect("both are TOML");
         let table: toml::Table = merged.parse().expect("TOML");
@@ -89,10 +99,18 @@ mod tests {
         assert_eq!(router["priority"].as_integer(), Some(100));
         assert_eq!(router["advert_interval"].as_str(), Some("2s"));
         assert!(router.get("unicast_peers").is_none());
-        assert_eq!(table["vrrp"]["VI_2"]["priority"].as_integer(), Some(90));
         assert!(table["service"].get("new").is_some() && table["service"].get("old").is_none());
         assert!(merged.contains("# Both of them") && merged.contains("# slow"));
         assert_eq!(adopt(own, &merged).expect("TOML"), merged);
+    }
+
+    #[test]
+    fn an_instance_that_is_new_here_is_not_taken_over() {
+        let theirs = "[vrrp.VI_1]\npriority = 101\n[vrrp.VI_2]\npriority = 101\n";
+        for own in ["[vrrp.VI_1]\npriority = 100\n", ""] {
+            let error = adopt(own, theirs).expect_err("new here");
+            assert!(matches!(error, AdoptError::NewInstance(_)), "{error}");
+        }
     }
 
     #[test]

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use aya::maps::{Map, MapData, RingBuf};
 use mb_lb_common::{
     EVENT_CLOSED, EVENT_EXPIRED, EVENT_GONE, EVENT_OPENED, EVENT_RESET, Flow, FlowEvent, FlowKey4,
-    FlowKey6, FlowWord, SERVER_ACCEPT, SERVER_PRESENT, SYNC_BUSY, SYNC_CLOSE, SYNC_FULL, SYNC_OPEN,
-    SYNC_REMOVE, SYNC_RESET, SYNC_STALE, SYNCED, Server, Service, ServiceKey, Settings, SyncArgs,
-    TableState, generation_bits, maps,
+    FlowKey6, FlowWord, SERVER_ACCEPT, SERVER_PRESENT, SYNC_ADD, SYNC_BUSY, SYNC_CLOSE, SYNC_FULL,
+    SYNC_OPEN, SYNC_REMOVE, SYNC_RESET, SYNC_STALE, SYNCED, Server, Service, ServiceKey, Settings,
+    SyncArgs, TableState, generation_bits, maps,
 };
 
 use super::flows::{ends4, ends6};
@@ -25,6 +25,8 @@ use crate::peer::{FlowChange, FlowKind};
 
 /// How often the kernel's servers are read again because a flow names one that is not known.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// What the kernel's servers are is read again so often.
+const REFRESH: Duration = Duration::from_secs(2);
 /// A flow that had a packet here within this time is none of the peer's alone.
 const JUST_NOW: Duration = Duration::from_secs(2);
 /// Attempts for an element that another CPU is at.
@@ -40,6 +42,8 @@ pub enum Applied {
     Unplaced,
     /// The table is full.
     Full,
+    /// Another CPU was at it all the time.
+    Busy,
 }
 
 /// Handles on the maps that flow sync reads, and the program that writes.
@@ -53,6 +57,8 @@ pub struct FlowSync {
     events: RingBuf<MapData>,
     directory: Directory,
     hasher: RandomState,
+    /// Flows that could not be told of, because their server was not known.
+    unresolved: u64,
 }
 
 /// Where a pass over all flows is.
@@ -60,6 +66,8 @@ pub struct FlowSync {
 pub struct Walk {
     v4: Cursor,
     v6: Cursor,
+    /// Flows so far that could not be told of, because their server is not known.
+    pub unresolved: u64,
 }
 
 impl Walk {
@@ -80,6 +88,16 @@ pub struct Removed {
 /// it expires.
 #[derive(Debug, Default)]
 pub struct Seen(HashSet<u64>);
+
+impl Seen {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 /// Loads the program. To be done before the logger takes its map out of what is loaded.
 pub fn load_program(loaded: &load::Loaded) -> Result<OwnedFd, LoadError> {
@@ -109,6 +127,7 @@ impl FlowSync {
             events: RingBuf::try_from(Map::RingBuf(events)).map_err(|e| ring(&e))?,
             directory: Directory::open(pins).map_err(map_error())?,
             hasher: RandomState::new(),
+            unresolved: 0,
         })
     }
 
@@ -126,9 +145,16 @@ impl FlowSync {
         self.events.as_raw_fd()
     }
 
-    /// Changes that found no room in the ring buffer, since it was made.
+    /// Changes that found no room in the ring buffer since it was made, or could not be told of.
     pub fn lost(&self) -> io::Result<u64> {
-        Ok(self.table.get(&0)?.map_or(0, |table| table.events_lost))
+        let table = self.table.get(&0)?;
+        Ok(table.map_or(0, |table| table.events_lost) + self.unresolved)
+    }
+
+    /// Flows that both tables have room for.
+    pub fn room(&self) -> io::Result<u64> {
+        let room = |shape: sys::MapShape| u64::from(shape.max_entries);
+        Ok(room(self.flows4.shape()?) + room(self.flows6.shape()?))
     }
 
     /// The changes that wait, up to `limit`. A flow that fell silent is told of only where `carries` its VIP: elsewhere
@@ -157,9 +183,12 @@ impl FlowSync {
                 EVENT_EXPIRED if carries(vip.ip()) => FlowKind::Gone,
                 _ => continue,
             };
-            // A server that has gone altogether has no flows worth telling of.
             let bits = u64::from(event.generation);
             let Some(server) = self.directory.address(event.server, bits)? else {
+                // A server that has gone altogether has no ends worth telling of.
+                if kind == FlowKind::Open {
+                    self.unresolved += 1;
+                }
                 continue;
             };
             changes.push(FlowChange {
@@ -207,6 +236,7 @@ impl FlowSync {
                 continue;
             }
             let Some(server) = self.directory.address(word.server(), word.generation())? else {
+                walk.unresolved += 1;
                 continue;
             };
             let idle = now.wrapping_sub(flow.last_seen);
@@ -224,8 +254,14 @@ impl FlowSync {
     }
 
     /// Puts one change of the peer's into the table. `slack` lets an open flow live so much longer than its client's
-    /// last packet allows, because the next word about it comes only then.
-    pub fn apply(&mut self, change: &FlowChange, slack: Duration) -> io::Result<Applied> {
+    /// last packet allows, because the next word about it comes only then. With `known_here`, the flow is of a VIP that this
+    /// director carries: then what is here already stays as it is.
+    pub fn apply(
+        &mut self,
+        change: &FlowChange,
+        slack: Duration,
+        known_here: bool,
+    ) -> io::Result<Applied> {
         if change.client.is_ipv4() != change.vip.is_ipv4() {
             return Ok(Applied::Unplaced);
         }
@@ -234,11 +270,12 @@ impl FlowSync {
             else {
                 return Ok(Applied::Unplaced);
             };
-            match self.run(change, server, generation, slack)? {
+            match self.run(change, server, generation, slack, known_here)? {
                 SYNCED => return Ok(Applied::Done),
                 SYNC_FULL => return Ok(Applied::Full),
                 SYNC_STALE if attempt == 0 => self.directory.read()?,
                 SYNC_STALE => return Ok(Applied::Unplaced),
+                SYNC_BUSY => return Ok(Applied::Busy),
                 _ => return Ok(Applied::Unchanged),
             }
         }
@@ -251,11 +288,13 @@ impl FlowSync {
         server: u32,
         generation: u32,
         slack: Duration,
+        known_here: bool,
     ) -> io::Result<u32> {
         let jiffies = |ms: u64| i32::try_from(ms * u64::from(self.hz) / 1000).unwrap_or(i32::MAX);
         let slack = u64::try_from(slack.as_millis()).unwrap_or(u64::MAX);
         let mut args = SyncArgs {
             operation: match change.kind {
+                FlowKind::Open if known_here => SYNC_ADD,
                 FlowKind::Open => SYNC_OPEN,
                 FlowKind::Close => SYNC_CLOSE,
                 FlowKind::Reset => SYNC_RESET,
@@ -282,28 +321,30 @@ impl FlowSync {
         Ok(args.result)
     }
 
-    /// Removes the established flows of these VIPs that are not among `seen`. Those that had a packet here a moment ago
-    /// stay: the VIP may just have come.
-    pub fn remove_others(&mut self, vips: &BTreeSet<IpAddr>, seen: &Seen) -> io::Result<Removed> {
+    /// Removes the established flows of these VIPs that are not among `seen`, as far as one step of `walk` goes. Those that
+    /// had a packet here a moment ago stay: the VIP may just have come.
+    pub fn remove_others(
+        &mut self,
+        walk: &mut Walk,
+        vips: &BTreeSet<IpAddr>,
+        seen: &Seen,
+    ) -> io::Result<Removed> {
         let recent = i32::try_from(JUST_NOW.as_secs() * u64::from(self.hz)).unwrap_or(i32::MAX);
-        let mut walk = Walk::default();
         let mut removed = Removed::default();
-        while !walk.done() {
-            for (flow, idle) in self.step(&mut walk, vips)? {
-                if seen.0.contains(&self.hash(&flow)) {
-                    continue;
-                }
-                if (0..recent).contains(&idle) {
-                    removed.kept += 1;
-                    continue;
-                }
-                let gone = FlowChange {
-                    kind: FlowKind::Gone,
-                    ..flow
-                };
-                if self.apply(&gone, Duration::ZERO)? == Applied::Done {
-                    removed.removed += 1;
-                }
+        for (flow, idle) in self.step(walk, vips)? {
+            if seen.0.contains(&self.hash(&flow)) {
+                continue;
+            }
+            if (0..recent).contains(&idle) {
+                removed.kept += 1;
+                continue;
+            }
+            let gone = FlowChange {
+                kind: FlowKind::Gone,
+                ..flow
+            };
+            if self.apply(&gone, Duration::ZERO, false)? == Applied::Done {
+                removed.removed += 1;
             }
         }
         Ok(removed)
@@ -311,6 +352,14 @@ impl FlowSync {
 
     pub fn note(&self, seen: &mut Seen, flow: &FlowChange) {
         seen.0.insert(self.hash(flow));
+    }
+
+    /// Which server has which index is read anew at the next use.
+    pub fn forget_servers(&mut self) {
+        self.directory.read_at = None;
+        self.directory.ids.clear();
+        self.directory.addresses.clear();
+        self.directory.indices.clear();
     }
 
     fn hash(&self, flow: &FlowChange) -> u64 {
@@ -378,6 +427,14 @@ impl Directory {
         Ok(())
     }
 
+    /// A server that was renamed has another index for new flows, and nothing else tells.
+    fn refresh(&mut self) -> io::Result<()> {
+        match self.read_at {
+            Some(at) if at.elapsed() < REFRESH => Ok(()),
+            _ => self.read(),
+        }
+    }
+
     /// Reads again what may have changed, but not for every flow of a server that is not there.
     fn read_if_old(&mut self) -> io::Result<bool> {
         if self.read_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
@@ -402,6 +459,7 @@ impl Directory {
     }
 
     fn server(&mut self, vip: SocketAddr, address: IpAddr) -> io::Result<Option<(u32, u32)>> {
+        self.refresh()?;
         let known = |directory: &Self| {
             let service = directory.ids.get(&vip)?;
             directory.indices.get(&(*service, address)).copied()

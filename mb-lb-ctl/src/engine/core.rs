@@ -12,8 +12,8 @@ use super::routers::{RouterState, Scripts};
 use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
 use super::syncs::Syncs;
 use super::{
-    Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, SavedServer,
-    SavedState, ServerRef,
+    Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
+    SavedServer, SavedState, ServerRef,
 };
 use crate::config::{self, Config};
 use crate::dataplane::{Adopted, Report};
@@ -84,6 +84,10 @@ pub struct Engine {
     in_kernel: BTreeMap<u32, Record>,
     /// A plan was applied as a whole.
     pub(super) applied_once: bool,
+    /// Hand-overs that are asked for and not done: what became of the instances so far.
+    pub(super) failovers: BTreeMap<u64, Result<Vec<String>, Refusal>>,
+    /// Until then this director may lack flows that the peer has.
+    pub(super) incomplete_until: Option<Duration>,
     pub(super) routers: Vec<RouterState>,
     /// Tracked interfaces that are there: up or down.
     pub(super) links: BTreeMap<String, bool>,
@@ -154,6 +158,8 @@ impl Engine {
             table_full_at: None,
             seq: 0,
             applied_once: false,
+            failovers: BTreeMap::new(),
+            incomplete_until: None,
             routers: Vec::new(),
             links: BTreeMap::new(),
             scripts: Scripts::new(),
@@ -168,6 +174,11 @@ impl Engine {
 
     pub fn director_name(&self) -> &str {
         &self.config.director.name
+    }
+
+    /// Whether this is what is in force.
+    pub fn runs(&self, config: &Config) -> bool {
+        self.config_hash == config.hash()
     }
 
     pub const fn has_routers(&self) -> bool {
@@ -305,7 +316,7 @@ impl Engine {
         self.full_names.retain(|hash, _| held.contains(hash));
         self.config_hash = config.hash();
         self.shared_hash = config.shared_hash();
-        self.on_routers_config(&config.vrrps, now);
+        self.on_routers_config(&config.vrrps, now, actions);
         self.reload_error = None;
         if !unchanged {
             let text = format!("configuration {} in force", self.config_hash);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::core::Engine;
 use super::routers::RouterState;
 use super::{Action, Now, Order, ServerRef};
-use crate::peer::{AdminEntry, Hello, Message, PeerEvent, RoleOf, Status, SyncReport};
+use crate::peer::{AdminEntry, Carried, Hello, Message, PeerEvent, RoleOf, Status, SyncReport};
 use crate::snapshot::AdminState;
 use crate::vrrp::machine::Role;
 
@@ -16,6 +16,12 @@ use crate::vrrp::machine::Role;
 const FRESH: Duration = Duration::from_secs(3);
 /// Own state is said again so often.
 const SAY_AGAIN: Duration = Duration::from_millis(900);
+/// All admin states are said again so often.
+const SAY_ALL_AGAIN: Duration = Duration::from_secs(30);
+/// Words about more servers than there can be are not listened to.
+const MAX_ENTRIES: usize = mb_lb_common::MAX_SERVERS as usize;
+/// A clock that is ahead by more is wrong, and what it dates is not believed.
+const AHEAD_MS: u64 = 24 * 3600 * 1000;
 /// Two are active at once in every hand-over, for some milliseconds.
 const SPLIT: Duration = Duration::from_millis(300);
 
@@ -33,7 +39,9 @@ pub struct PeerState {
     pub status: Option<(Status, Duration)>,
     pub report: SyncReport,
     said: Option<(Status, Duration)>,
-    carried: Option<BTreeSet<IpAddr>>,
+    carried: Option<Carried>,
+    /// When all admin states were said last, and to which configuration.
+    entries_said: Option<(String, Duration)>,
 }
 
 impl PeerState {
@@ -55,7 +63,6 @@ impl Engine {
                     carried: self.peer.carried.take(),
                     ..PeerState::default()
                 };
-                actions.push(Action::PeerSend(Message::Admin(self.admin_entries())));
                 self.record(now, "peer", "peer-up", text, actions);
             }
             PeerEvent::Disconnected { why } => {
@@ -125,7 +132,20 @@ impl Engine {
 
     /// A director that has not taken in the flows of the active one would lose them all by taking over.
     pub(super) fn may_preempt(&self) -> bool {
-        self.config.peer.is_none() || self.peer.report.in_sync
+        self.config.peer.is_none() || self.in_sync()
+    }
+
+    /// A snapshot of the peer's flows was taken in, and each flow has its place. With the same configuration on both, those
+    /// that have none are of servers which are removed on both: they would be lost whoever is active.
+    pub(super) fn in_sync(&self) -> bool {
+        let report = &self.peer.report;
+        let same = || {
+            self.peer
+                .status
+                .as_ref()
+                .is_some_and(|(status, _)| status.config_hash == self.shared_hash)
+        };
+        report.in_sync && (report.missing == 0 || same())
     }
 
     /// What the peer says of the same virtual router.
@@ -192,9 +212,16 @@ impl Engine {
             return;
         }
         let carried = self.carried();
-        if self.peer.carried.as_ref() != Some(&carried) {
-            actions.push(Action::Carry(carried.clone()));
-            self.peer.carried = Some(carried.clone());
+        let complete = self
+            .incomplete_until
+            .is_none_or(|until| now.since_start >= until);
+        let carries = Carried {
+            vips: carried.clone(),
+            complete,
+        };
+        if self.peer.carried.as_ref() != Some(&carries) {
+            actions.push(Action::Carry(carries.clone()));
+            self.peer.carried = Some(carries);
         }
         self.end_split(now, actions);
         if self.peer.hello.is_none() {
@@ -204,13 +231,31 @@ impl Engine {
             config_hash: self.shared_hash.clone(),
             roles: self.roles(),
             owned: carried.into_iter().collect(),
-            in_sync: self.peer.report.in_sync,
+            in_sync: self.in_sync(),
             sent_at_ms: 0,
         };
         let is_news = match &self.peer.said {
             Some((said, at)) => *said != status || now.since_start.saturating_sub(*at) >= SAY_AGAIN,
             None => true,
         };
+        // A peer that did not know a server may know it by now, and what is said can get lost on the way.
+        let hash = self
+            .peer
+            .status
+            .as_ref()
+            .map(|(status, _)| status.config_hash.clone());
+        let hash = hash.unwrap_or_default();
+        let entries_are_due = match &self.peer.entries_said {
+            Some((to, at)) => *to != hash || now.since_start.saturating_sub(*at) >= SAY_ALL_AGAIN,
+            None => true,
+        };
+        if entries_are_due {
+            self.peer.entries_said = Some((hash, now.since_start));
+            let entries = self.admin_entries();
+            if !entries.is_empty() {
+                actions.push(Action::PeerSend(Message::Admin(entries)));
+            }
+        }
         if is_news {
             self.peer.said = Some((status.clone(), now.since_start));
             actions.push(Action::PeerSend(Message::Status(Status {
@@ -236,6 +281,11 @@ impl Engine {
             let theirs = self
                 .peer
                 .fresh(now.since_start)
+                // What it said before the role here began is about another time.
+                .filter(|_| {
+                    let at = self.peer.status.as_ref().map(|(_, at)| *at);
+                    router.role != Role::Active || at.is_some_and(|at| at > router.since)
+                })
                 .and_then(|_| self.peer_role(router))
                 .filter(|role| role.role == Role::Active && !role.leaving);
             let Some(theirs) = theirs else {
@@ -337,7 +387,7 @@ impl Engine {
     pub(super) fn tell_peer_of(&mut self, target: &ServerRef, now: Now, actions: &mut Vec<Action>) {
         if let Some((_, server)) = self.find_mut(target) {
             // Later than what it was, whatever the clock says: what is done last, holds.
-            server.changed_ms = now.wall_ms.max(server.changed_ms + 1);
+            server.changed_ms = now.wall_ms.max(server.changed_ms.saturating_add(1));
         }
         if self.config.peer.is_some() {
             let entry = self
@@ -356,7 +406,10 @@ impl Engine {
             Some(hello) => hello.name.clone(),
             None => "the peer".to_owned(),
         };
-        for entry in entries {
+        for entry in entries.iter().take(MAX_ENTRIES) {
+            if entry.since_ms > now.wall_ms.saturating_add(AHEAD_MS) {
+                continue;
+            }
             let target = ServerRef {
                 service: entry.service.clone(),
                 server: entry.server.clone(),

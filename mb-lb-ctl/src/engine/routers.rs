@@ -99,7 +99,17 @@ impl RouterState {
 }
 
 impl Engine {
-    pub(super) fn on_routers_config(&mut self, wanted: &[config::Vrrp], now: Now) {
+    pub(super) fn on_routers_config(
+        &mut self,
+        wanted: &[config::Vrrp],
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        // Files that passwords are in may say something new.
+        self.sent.routers = None;
+        if self.peer.hello.is_none() {
+            self.sent.peer = None;
+        }
         let mut old = std::mem::take(&mut self.routers);
         for vrrp in wanted {
             let known = old.iter().position(|state| state.config.name == vrrp.name);
@@ -109,6 +119,12 @@ impl Engine {
             };
             state.config = vrrp.clone();
             self.routers.push(state);
+        }
+        for gone in old {
+            let why = format!("{} is in the configuration no more", gone.config.name);
+            for id in gone.waiting {
+                self.handed_over(id, Err(Refusal::NotHandedOver(why.clone())), actions);
+            }
         }
     }
 
@@ -173,6 +189,7 @@ impl Engine {
         };
         router.sent = None;
         router.view = None;
+        router.role = Role::Init;
         if router.problem.as_ref() == Some(&why) {
             return;
         }
@@ -206,10 +223,9 @@ impl Engine {
                 router.resign_at = now.since_start + RESIGN_AGAIN;
                 let waiting = std::mem::take(&mut router.waiting);
                 let text = "nobody took over: the addresses stay here".to_owned();
-                actions.extend(waiting.into_iter().map(|id| Action::Reply {
-                    id,
-                    result: Err(Refusal::Stayed(name.to_owned())),
-                }));
+                for id in waiting {
+                    self.handed_over(id, Err(Refusal::Stayed(name.to_owned())), actions);
+                }
                 self.record(now, name, "stayed", text, actions);
             }
             Report::Claimed { address, mac } => {
@@ -304,10 +320,6 @@ impl Engine {
             }
             _ => Err(Refusal::NotHandedOver(text.clone())),
         };
-        actions.extend(waiting.into_iter().map(|id| Action::Reply {
-            id,
-            result: result.clone(),
-        }));
         let group = router.config.sync_group.clone();
         if let Some(path) = &router.config.notify {
             actions.push(Action::Hook(HookCall {
@@ -319,6 +331,14 @@ impl Engine {
             }));
         }
         self.record(now, name, to.name(), text, actions);
+        for id in waiting {
+            self.handed_over(id, result.clone(), actions);
+        }
+        if to == Role::Active && silent.is_some() && !self.in_sync() && *cause != Cause::Resumed {
+            // It lacks flows that the other one may have: what it says of all flows is not all.
+            self.incomplete_until =
+                Some(now.since_start + self.config.director.flow_timeouts.established);
+        }
         if let Some(group) = group {
             self.move_group(name, &group, from, to, cause, actions);
         }
@@ -326,7 +346,7 @@ impl Engine {
 
     /// The others of a sync group go along.
     fn move_group(
-        &self,
+        &mut self,
         name: &str,
         group: &str,
         from: Role,
@@ -334,10 +354,16 @@ impl Engine {
         cause: &Cause,
         actions: &mut Vec<Action>,
     ) {
-        let others = self.routers.iter().filter(|other| {
-            other.config.name != name && other.config.sync_group.as_deref() == Some(group)
-        });
-        for other in others {
+        let members: Vec<usize> = (0..self.routers.len())
+            .filter(|&at| {
+                let other = &self.routers[at].config;
+                other.name != name && other.sync_group.as_deref() == Some(group)
+            })
+            .collect();
+        for at in members {
+            let other = &self.routers[at];
+            let is_rival = |role: &crate::peer::RoleOf| role.role == Role::Active;
+            let withheld = self.peer_role(other).is_some_and(is_rival);
             let order = match (to, other.role) {
                 (Role::Active, Role::Backup) => Order::TakeOver {
                     why: format!("{name} of the same sync group took over"),
@@ -351,10 +377,16 @@ impl Engine {
                 }
                 _ => continue,
             };
+            let steps_down = matches!(order, Order::StepDown { .. });
             actions.push(Action::Router {
                 name: other.config.name.clone(),
                 order,
             });
+            if steps_down && withheld {
+                // It was active by silence, while the peer says that it is: its adverts do not get here, and it would
+                // take over again and again.
+                self.routers[at].withheld = true;
+            }
         }
     }
 
@@ -423,13 +455,11 @@ impl Engine {
             .filter(|other| other.config.name != router.config.name)
             .filter(|other| other.config.sync_group.as_ref() == Some(group))
             .find_map(|other| {
-                let why = match self.tracked(&other.config).fault {
-                    Some(why) => why,
-                    None if other.role == Role::Fault && !other.cause.starts_with(GROUP) => {
-                        other.cause.clone()
-                    }
-                    None => return None,
-                };
+                let own = other
+                    .view
+                    .as_ref()
+                    .and_then(|(view, _)| view.own_fault.clone());
+                let why = self.tracked(&other.config).fault.or(own)?;
                 Some(format!("{GROUP}: {}: {why}", other.config.name))
             })
     }
@@ -468,6 +498,7 @@ impl Engine {
                 && is_active
                 && !faults
                 && router.config.preempt
+                && self.unfit_peer(router).is_none()
                 && now.since_start >= router.resign_at
             {
                 let why = format!(
@@ -560,14 +591,14 @@ impl Engine {
             .copied()
             .filter(|&at| self.routers[at].role == Role::Active)
             .collect();
-        let Some(&last) = active.last() else {
+        if active.is_empty() {
             let router = &self.routers[chosen[0]];
             return refuse(Refusal::NotActive(format!(
                 "{} is {} here",
                 router.config.name,
                 router.role.name()
             )));
-        };
+        }
         if let Some(why) = active
             .iter()
             .find_map(|&at| self.unfit_peer(&self.routers[at]))
@@ -582,9 +613,7 @@ impl Engine {
                 name: name.clone(),
                 order: Order::Resign { why, aside: true },
             });
-            if at == last {
-                self.routers[at].waiting.push(id);
-            }
+            self.routers[at].waiting.push(id);
             self.record(
                 now,
                 &name,
@@ -592,6 +621,29 @@ impl Engine {
                 format!("asked for by {by}"),
                 actions,
             );
+        }
+    }
+
+    /// One of the instances of a `failover` is done; answered when all are, by the worst that became of one.
+    fn handed_over(&mut self, id: u64, result: Result<String, Refusal>, actions: &mut Vec<Action>) {
+        let so_far = self.failovers.entry(id).or_insert(Ok(Vec::new()));
+        match (so_far.as_mut(), result) {
+            (Ok(texts), Ok(text)) => texts.push(text),
+            (Ok(_), Err(refusal)) => *so_far = Err(refusal),
+            (Err(_), _) => {}
+        }
+        if self
+            .routers
+            .iter()
+            .any(|router| router.waiting.contains(&id))
+        {
+            return;
+        }
+        if let Some(result) = self.failovers.remove(&id) {
+            actions.push(Action::Reply {
+                id,
+                result: result.map(|texts| texts.join(", ")),
+            });
         }
     }
 

@@ -33,6 +33,8 @@ pub enum Message {
         number: u64,
         /// In all messages of the snapshot.
         flows: u64,
+        /// The sender has all flows of these VIPs. Where it may lack some, nothing follows from one that is not there.
+        complete: bool,
     },
     /// The answer to the end, when the kernel holds them.
     SnapshotDone {

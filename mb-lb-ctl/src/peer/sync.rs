@@ -35,11 +35,15 @@ use super::link::{self, Incoming, Link};
 use super::message::{FlowChange, FlowKind, Hello, Message};
 use super::queue::{NotSent, Outgoing};
 use super::stats::Stats;
-use crate::dataplane::{Applied, FlowSync, Seen, Walk};
+use crate::dataplane::{Applied, FlowSync, Removed, Seen, Walk};
 use crate::engine::Event;
 
 /// Changes in one message.
 const CHANGES: usize = 4096;
+/// What may wait for the sending task. What is more is dropped: all of it is said again.
+const REPLIES: usize = 256;
+/// Bytes that may wait in the link before more of a snapshot is read: what the engine says must not wait behind them.
+const QUEUED: u64 = 256 * 1024;
 /// Messages of the engine that may wait.
 const MESSAGES: usize = 64;
 /// A snapshot that the peer could not place as a whole is sent again after so long: it may only just have started.
@@ -51,6 +55,14 @@ const REPORT: Duration = Duration::from_secs(1);
 /// their clients' last packets allow.
 pub fn refresh(established: Duration) -> Duration {
     (established / 4).clamp(Duration::from_secs(1), Duration::from_secs(225))
+}
+
+/// The VIPs of services that are on this director.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    pub vips: BTreeSet<IpAddr>,
+    /// No flow of theirs is missing here, as far as is known.
+    pub complete: bool,
 }
 
 /// What flow sync has done since the process started.
@@ -68,6 +80,8 @@ pub struct SyncReport {
     pub applied: u64,
     /// Flows that the last snapshot removed, because the peer has them no more.
     pub removed: u64,
+    /// Flows of the last snapshot, and those opened since, that have no place here.
+    pub missing: u64,
     /// Received ones that name a service or server which is not in this configuration.
     pub unplaced: u64,
     /// Received ones that found the table full.
@@ -76,8 +90,9 @@ pub struct SyncReport {
     pub lost: u64,
     /// Flows of the last snapshot that the peer could not place.
     pub peer_unplaced: u64,
-    /// What the kernel refused.
+    /// What the kernel refused, of what came in and of what goes out.
     pub error: Option<String>,
+    pub send_error: Option<String>,
     pub link: Stats,
 }
 
@@ -100,7 +115,7 @@ pub enum PeerEvent {
 /// Handle of the thread. Dropping it ends the thread.
 pub struct Peering {
     messages: mpsc::Sender<Message>,
-    carried: watch::Sender<BTreeSet<IpAddr>>,
+    carried: watch::Sender<Carried>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -112,7 +127,7 @@ impl Peering {
     }
 
     /// The VIPs that are on this director now.
-    pub fn carry(&self, vips: BTreeSet<IpAddr>) {
+    pub fn carry(&self, vips: Carried) {
         self.carried.send_if_modified(|carried| {
             *carried != vips && {
                 *carried = vips;
@@ -142,7 +157,7 @@ pub fn spawn(
     events: mpsc::Sender<Event>,
 ) -> io::Result<Peering> {
     let (messages, queue) = mpsc::channel(MESSAGES);
-    let (carried, carries) = watch::channel(BTreeSet::new());
+    let (carried, carries) = watch::channel(Carried::default());
     let thread = std::thread::Builder::new()
         .name("peer".to_owned())
         .spawn(move || {
@@ -165,6 +180,7 @@ pub fn spawn(
                     fd,
                     report: RefCell::new(SyncReport::default()),
                     carries,
+                    link: link.clone(),
                     refresh: refresh(established),
                 });
                 live(&shared, &link, incoming, queue, &events).await;
@@ -183,19 +199,26 @@ struct Shared {
     flows: RefCell<FlowSync>,
     fd: RawFd,
     report: RefCell<SyncReport>,
-    carries: watch::Receiver<BTreeSet<IpAddr>>,
+    carries: watch::Receiver<Carried>,
+    link: Link,
     refresh: Duration,
 }
 
 impl Shared {
     fn carried(&self) -> BTreeSet<IpAddr> {
-        self.carries.borrow().clone()
+        self.carries.borrow().vips.clone()
     }
 
     fn listen(&self, wanted: bool) {
         if let Err(error) = self.flows.borrow_mut().listen(wanted) {
             self.failed("the kernel's flows are not listened to", &error);
         }
+    }
+
+    fn send_failed(&self, error: &dyn std::fmt::Display) {
+        let text = format!("flows are not told to the peer: {error}");
+        tracing::error!("{text}");
+        self.report.borrow_mut().send_error = Some(text);
     }
 
     fn failed(&self, what: &str, error: &io::Error) {
@@ -208,7 +231,9 @@ impl Shared {
 /// A connection, as the receiving task has it.
 struct Connection {
     sending: JoinHandle<()>,
-    replies: mpsc::UnboundedSender<Reply>,
+    replies: mpsc::Sender<Reply>,
+    /// The peer was last told that something has no place here.
+    complained: Option<Instant>,
     snapshot: Option<Snapshot>,
 }
 
@@ -217,6 +242,8 @@ enum Reply {
     Message(Message),
     /// The last snapshot did not make the two tables equal.
     Again,
+    /// It did.
+    Done,
 }
 
 /// A snapshot that is coming in.
@@ -242,7 +269,7 @@ async fn live(
         tokio::select! {
             arrived = incoming.recv() => {
                 let Some(arrived) = arrived else { return };
-                for event in on_incoming(shared, &mut connection, arrived) {
+                for event in on_incoming(shared, &mut connection, arrived).await {
                     if events.send(Event::Peer(event)).await.is_err() {
                         return;
                     }
@@ -253,7 +280,7 @@ async fn live(
                 Some(message) => {
                     if let Some(connection) = &connection {
                         // A connection that has just ended is told of by the link.
-                        let _queued = connection.replies.send(Reply::Message(message));
+                        let _queued = connection.replies.try_send(Reply::Message(message));
                     }
                 }
             },
@@ -278,7 +305,7 @@ fn report(shared: &Shared, connected: bool) -> PeerEvent {
     PeerEvent::Report(Box::new(report.clone()))
 }
 
-fn on_incoming(
+async fn on_incoming(
     shared: &Rc<Shared>,
     connection: &mut Option<Connection>,
     arrived: Incoming,
@@ -288,11 +315,13 @@ fn on_incoming(
             hello, outgoing, ..
         } => {
             end(shared, connection);
-            let (replies, queue) = mpsc::unbounded_channel();
+            let (replies, queue) = mpsc::channel(REPLIES);
+            shared.flows.borrow_mut().forget_servers();
             shared.listen(true);
             *connection = Some(Connection {
                 sending: tokio::task::spawn_local(send(Rc::clone(shared), outgoing, queue)),
                 replies,
+                complained: None,
                 snapshot: None,
             });
             vec![PeerEvent::Connected { hello }, report(shared, true)]
@@ -317,7 +346,7 @@ fn on_incoming(
             ))]
         }
         Incoming::Message(message) => match connection {
-            Some(connection) => on_message(shared, connection, message),
+            Some(connection) => on_message(shared, connection, message).await,
             None => Vec::new(),
         },
     }
@@ -327,23 +356,35 @@ fn end(shared: &Shared, connection: &mut Option<Connection>) {
     if let Some(connection) = connection.take() {
         connection.sending.abort();
     }
-    shared.report.borrow_mut().in_sync = false;
+    let mut report = shared.report.borrow_mut();
+    (report.in_sync, report.missing, report.send_error) = (false, 0, None);
 }
 
-fn on_message(shared: &Shared, connection: &mut Connection, message: Message) -> Vec<PeerEvent> {
+async fn on_message(
+    shared: &Shared,
+    connection: &mut Connection,
+    message: Message,
+) -> Vec<PeerEvent> {
     match message {
         Message::Flows(changes) => {
             for change in &changes {
                 if let (Some(snapshot), FlowKind::Open) = (&mut connection.snapshot, change.kind) {
                     shared.flows.borrow().note(&mut snapshot.seen, change);
                 }
-                apply(shared, change);
+                let is_open = change.kind == FlowKind::Open;
+                if is_open && has_no_place(apply(shared, change)) {
+                    shared.report.borrow_mut().missing += 1;
+                    complain(connection);
+                } else if !is_open {
+                    apply(shared, change);
+                }
             }
             Vec::new()
         }
         Message::SnapshotBegin { number, vips } => {
             // Of what is carried here, this director knows best.
             let carried = shared.carried();
+            shared.flows.borrow_mut().forget_servers();
             connection.snapshot = Some(Snapshot {
                 number,
                 vips: vips
@@ -364,51 +405,73 @@ fn on_message(shared: &Shared, connection: &mut Connection, message: Message) ->
             else {
                 return Vec::new();
             };
+            let carried = shared.carried();
             for flow in &flows {
                 snapshot.flows += 1;
-                if !snapshot.vips.contains(&flow.vip.ip()) {
+                let vip = flow.vip.ip();
+                if !snapshot.vips.contains(&vip) || carried.contains(&vip) {
                     continue;
                 }
                 shared.flows.borrow().note(&mut snapshot.seen, flow);
-                if let Some(Applied::Unplaced | Applied::Full) = apply(shared, flow) {
+                if has_no_place(apply(shared, flow)) {
                     snapshot.unplaced += 1;
                 }
             }
+            let room = shared.flows.borrow().room().unwrap_or_default();
+            if snapshot.seen.len() as u64 > 2 * room {
+                // More than there can be: it is not worth the memory.
+                connection.snapshot = None;
+            }
             Vec::new()
         }
-        Message::SnapshotEnd { number, flows } => {
+        Message::SnapshotEnd {
+            number,
+            flows,
+            complete,
+        } => {
             let snapshot = connection.snapshot.take();
             let Some(snapshot) =
                 snapshot.filter(|snapshot| snapshot.number == number && snapshot.flows == flows)
             else {
                 return Vec::new();
             };
-            // What has come here meanwhile stays.
-            let carried = shared.carried();
-            let vips: BTreeSet<_> = snapshot.vips.difference(&carried).copied().collect();
-            let removed = shared
-                .flows
-                .borrow_mut()
-                .remove_others(&vips, &snapshot.seen);
-            let kept = match removed {
-                Ok(removed) => {
-                    let mut report = shared.report.borrow_mut();
-                    report.removed = removed.removed;
-                    report.snapshots_received += 1;
-                    // With some that have no place here, taking over would lose them.
-                    report.in_sync = snapshot.unplaced == 0;
-                    report.error = None;
-                    removed.kept
+            let mut removed = Removed::default();
+            let mut walk = Walk::default();
+            while complete && !snapshot.vips.is_empty() && !walk.done() {
+                // What has come here meanwhile stays.
+                let carried = shared.carried();
+                let vips: BTreeSet<_> = snapshot.vips.difference(&carried).copied().collect();
+                let step =
+                    shared
+                        .flows
+                        .borrow_mut()
+                        .remove_others(&mut walk, &vips, &snapshot.seen);
+                match step {
+                    Ok(step) => {
+                        removed.removed += step.removed;
+                        removed.kept += step.kept;
+                    }
+                    Err(error) => {
+                        shared.failed("the flow table cannot be read", &error);
+                        return Vec::new();
+                    }
                 }
-                Err(error) => {
-                    shared.failed("the flow table cannot be read", &error);
-                    return Vec::new();
-                }
-            };
+                // The link is on this thread, and its pings must not wait for a large table.
+                tokio::task::yield_now().await;
+            }
+            {
+                let mut report = shared.report.borrow_mut();
+                report.removed = removed.removed;
+                report.snapshots_received += 1;
+                report.missing = snapshot.unplaced;
+                report.in_sync = true;
+                report.error = None;
+            }
+            let kept = removed.kept;
             // The sending task has ended only if the connection has.
             let _queued = connection
                 .replies
-                .send(Reply::Message(Message::SnapshotDone {
+                .try_send(Reply::Message(Message::SnapshotDone {
                     number,
                     unplaced: snapshot.unplaced,
                     kept,
@@ -418,7 +481,9 @@ fn on_message(shared: &Shared, connection: &mut Connection, message: Message) ->
         Message::SnapshotDone { unplaced, kept, .. } => {
             shared.report.borrow_mut().peer_unplaced = unplaced;
             if unplaced > 0 || kept > 0 {
-                let _queued = connection.replies.send(Reply::Again);
+                let _queued = connection.replies.try_send(Reply::Again);
+            } else {
+                let _queued = connection.replies.try_send(Reply::Done);
             }
             Vec::new()
         }
@@ -426,9 +491,34 @@ fn on_message(shared: &Shared, connection: &mut Connection, message: Message) ->
     }
 }
 
+/// `None` is an error of the kernel's.
+const fn has_no_place(applied: Option<Applied>) -> bool {
+    matches!(
+        applied,
+        None | Some(Applied::Unplaced | Applied::Full | Applied::Busy)
+    )
+}
+
+/// Has the peer send all again: its new flow may find its place by then.
+fn complain(connection: &mut Connection) {
+    let lately = |at: Instant| at.elapsed() < SEND_AGAIN;
+    if connection.complained.is_some_and(lately) {
+        return;
+    }
+    connection.complained = Some(Instant::now());
+    let _queued = connection
+        .replies
+        .try_send(Reply::Message(Message::SnapshotDone {
+            number: 0,
+            unplaced: 1,
+            kept: 0,
+        }));
+}
+
 fn apply(shared: &Shared, change: &FlowChange) -> Option<Applied> {
     let slack = shared.refresh + shared.refresh / 2;
-    let applied = shared.flows.borrow_mut().apply(change, slack);
+    let carried = shared.carries.borrow().vips.contains(&change.vip.ip());
+    let applied = shared.flows.borrow_mut().apply(change, slack, carried);
     let mut report = shared.report.borrow_mut();
     report.received += 1;
     match applied {
@@ -437,7 +527,7 @@ fn apply(shared: &Shared, change: &FlowChange) -> Option<Applied> {
                 Applied::Done => report.applied += 1,
                 Applied::Unplaced => report.unplaced += 1,
                 Applied::Full => report.full += 1,
-                Applied::Unchanged => {}
+                Applied::Unchanged | Applied::Busy => {}
             }
             Some(applied)
         }
@@ -459,13 +549,13 @@ impl AsRawFd for Borrowed {
 }
 
 /// The sending task of one connection; ends with it.
-async fn send(shared: Rc<Shared>, outgoing: Outgoing, mut replies: mpsc::UnboundedReceiver<Reply>) {
+async fn send(shared: Rc<Shared>, outgoing: Outgoing, mut replies: mpsc::Receiver<Reply>) {
     // SAFETY: `shared` keeps the ring buffer open as long as this task lives.
     let ring = unsafe { AsyncFd::register_with_interest(Borrowed(shared.fd), Interest::READABLE) };
     let ring = match ring {
         Ok(ring) => ring,
         Err(error) => {
-            return shared.failed("changes of flows are not sent", &error.into_parts().1);
+            return shared.send_failed(&error.into_parts().1);
         }
     };
     let lost = shared.flows.borrow().lost().unwrap_or_default();
@@ -475,6 +565,7 @@ async fn send(shared: Rc<Shared>, outgoing: Outgoing, mut replies: mpsc::Unbound
         shared,
         outgoing,
         number: 0,
+        again: SEND_AGAIN,
         walk: None,
         due: Instant::now(),
     };
@@ -485,12 +576,14 @@ async fn send(shared: Rc<Shared>, outgoing: Outgoing, mut replies: mpsc::Unbound
 struct Sender {
     shared: Rc<Shared>,
     outgoing: Outgoing,
-    carries: watch::Receiver<BTreeSet<IpAddr>>,
+    carries: watch::Receiver<Carried>,
+    /// Until the next snapshot, where the last was not enough.
+    again: Duration,
     /// As far as it was answered by a snapshot.
     lost: u64,
     /// Of the last snapshot.
     number: u64,
-    walk: Option<(Walk, BTreeSet<IpAddr>, u64)>,
+    walk: Option<(Walk, Carried, u64)>,
     /// When the next snapshot begins.
     due: Instant,
 }
@@ -499,7 +592,7 @@ impl Sender {
     async fn live(
         &mut self,
         ring: &AsyncFd<Borrowed>,
-        replies: &mut mpsc::UnboundedReceiver<Reply>,
+        replies: &mut mpsc::Receiver<Reply>,
     ) -> Result<(), NotSent> {
         loop {
             while let Ok(reply) = replies.try_recv() {
@@ -507,12 +600,18 @@ impl Sender {
             }
             let mut idle = self.send_changes().await?;
             self.look_for_losses();
-            if self.carries.has_changed().is_ok_and(|changed| changed) || Instant::now() >= self.due
-            {
+            let is_due = self.carries.has_changed().is_ok_and(|changed| changed)
+                || Instant::now() >= self.due;
+            // One that is under way is brought to its end first: under constant losses none would ever end.
+            if is_due && self.walk.is_none() {
                 self.begin().await?;
             }
             if self.walk.is_some() {
-                self.step().await?;
+                if self.shared.link.stats().queued > QUEUED {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                } else {
+                    self.step().await?;
+                }
                 idle = false;
             }
             if !idle {
@@ -524,8 +623,8 @@ impl Sender {
                 ready = ring.readable() => match ready {
                     Ok(mut ready) => ready.clear_ready(),
                     Err(error) => {
-                        self.shared.failed("changes of flows are not sent", &error);
-                        return Ok(());
+                        self.shared.send_failed(&error);
+                        tokio::time::sleep(SEND_AGAIN).await;
                     }
                 },
                 reply = replies.recv() => match reply {
@@ -545,9 +644,21 @@ impl Sender {
 
     async fn reply(&mut self, reply: Reply) -> Result<(), NotSent> {
         match reply {
-            Reply::Message(message) => self.outgoing.send(message).await,
+            Reply::Message(message) => match self.outgoing.send(message).await {
+                Err(error @ NotSent::TooLarge) => {
+                    self.shared.send_failed(&error);
+                    Ok(())
+                }
+                sent => sent,
+            },
             Reply::Again => {
-                self.due = self.due.min(Instant::now() + SEND_AGAIN);
+                self.due = self.due.min(Instant::now() + self.again);
+                // What has no place now may have none for hours.
+                self.again = (self.again * 2).min(self.shared.refresh);
+                Ok(())
+            }
+            Reply::Done => {
+                self.again = SEND_AGAIN;
                 Ok(())
             }
         }
@@ -564,7 +675,7 @@ impl Sender {
         let changes = match changes {
             Ok(changes) => changes,
             Err(error) => {
-                self.shared.failed("changes of flows are not sent", &error);
+                self.shared.send_failed(&error);
                 Vec::new()
             }
         };
@@ -589,32 +700,35 @@ impl Sender {
 
     /// A new snapshot, instead of one that is under way.
     async fn begin(&mut self) -> Result<(), NotSent> {
-        let vips = self.carries.borrow_and_update().clone();
+        let carried = self.carries.borrow_and_update().clone();
+        self.shared.flows.borrow_mut().forget_servers();
         self.number += 1;
         self.due = Instant::now() + self.shared.refresh;
         let begin = Message::SnapshotBegin {
             number: self.number,
-            vips: vips.iter().copied().collect(),
+            vips: carried.vips.iter().copied().collect(),
         };
-        self.walk = Some((Walk::default(), vips, 0));
+        self.walk = Some((Walk::default(), carried, 0));
         self.outgoing.send(begin).await
     }
 
     async fn step(&mut self) -> Result<(), NotSent> {
-        let Some((walk, vips, sent)) = &mut self.walk else {
+        let Some((walk, carried, sent)) = &mut self.walk else {
             return Ok(());
         };
-        let batch = self.shared.flows.borrow_mut().walk(walk, vips);
+        let batch = self.shared.flows.borrow_mut().walk(walk, &carried.vips);
         let flows = match batch {
             Ok(flows) => flows,
             Err(error) => {
                 self.walk = None;
-                self.shared.failed("the flow table cannot be read", &error);
+                self.due = Instant::now() + SEND_AGAIN;
+                self.shared.send_failed(&error);
                 return Ok(());
             }
         };
         *sent += flows.len() as u64;
         let (done, sent) = (walk.done(), *sent);
+        let complete = carried.complete && walk.unresolved == 0;
         let number = self.number;
         if !flows.is_empty() {
             self.shared.report.borrow_mut().sent += flows.len() as u64;
@@ -627,6 +741,7 @@ impl Sender {
             let end = Message::SnapshotEnd {
                 number,
                 flows: sent,
+                complete,
             };
             self.outgoing.send(end).await?;
         }

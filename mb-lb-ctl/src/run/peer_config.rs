@@ -53,7 +53,16 @@ impl Director {
             .engine
             .has_peer()
             .and_then(|()| self.own_text())
-            .and_then(|text| self.parsed(&text).map(|_| text));
+            .and_then(|text| {
+                let config = self.parsed(&text)?;
+                match self.engine.runs(&config) {
+                    true => Ok(text),
+                    false => Err(
+                        "the file here says something else than what is in force: mb-lb-ctl reload first"
+                            .to_owned(),
+                    ),
+                }
+            });
         match text {
             Err(why) => {
                 let _sent = reply.send(Err(format!("not sent: {why}")));
@@ -98,7 +107,18 @@ impl Director {
             }
             Message::ConfigPush { id, text, by } => {
                 let result = self.take_over_file(text, by);
-                self.peering.send(Message::ConfigPushed { id: *id, result });
+                let (id, peering) = (*id, self.peering.sender());
+                // When the kernel has it, as with a reload.
+                self.owe(move |refused| {
+                    let result = match refused {
+                        Some(why) => {
+                            result.and(Err(format!("the kernel did not take all of it: {why}")))
+                        }
+                        None => result,
+                    };
+                    // The connection may have gone; the other side gives up by itself.
+                    let _sent = peering.try_send(Message::ConfigPushed { id, result });
+                });
             }
             Message::ConfigPushed { id, result } => {
                 let asked = self
@@ -139,15 +159,25 @@ impl Director {
         let own = self.own_text()?;
         let merged = config::adopt(&own, pushed).map_err(|error| error.to_string())?;
         self.parsed(&merged)?;
-        let path = &self.options.config;
+        // Where it is a link, what it leads to is written.
+        let path =
+            &std::fs::canonicalize(&self.options.config).map_err(|error| error.to_string())?;
         let before = path.with_extension("toml.before-push");
         std::fs::copy(path, &before)
             .map_err(|error| format!("{} cannot be written: {error}", before.display()))?;
         let new = path.with_extension("toml.new");
         let written = std::fs::copy(path, &new)
             // The copy has the permissions of the file.
-            .and_then(|_| std::fs::write(&new, &merged))
-            .and_then(|()| std::fs::rename(&new, path));
+            .and_then(|_| {
+                let mut file = std::fs::File::create(&new)?;
+                std::io::Write::write_all(&mut file, merged.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&new, path))
+            .and_then(|()| match path.parent() {
+                Some(dir) => std::fs::File::open(dir)?.sync_all(),
+                None => Ok(()),
+            });
         written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         tracing::info!(by, "the peer has sent its configuration");
         let done = self.reload()?;

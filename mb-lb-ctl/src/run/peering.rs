@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::Peer;
 use crate::dataplane::FlowSync;
 use crate::engine::Event;
-use crate::peer::{Hello, Key, Message, PeerEvent, Peering, Settings};
+use crate::peer::{Carried, Hello, Key, Message, PeerEvent, Peering, Settings};
 
 /// Gives flow sync its own handles on the kernel's flows; blocks for milliseconds.
 pub type Opener = Box<dyn Fn() -> Result<FlowSync, String> + Send + Sync>;
@@ -16,7 +16,8 @@ pub type Opener = Box<dyn Fn() -> Result<FlowSync, String> + Send + Sync>;
 /// The link that there is, if any.
 pub struct PeerLink {
     wanted: watch::Sender<Option<Wanted>>,
-    messages: mpsc::Sender<Told>,
+    messages: mpsc::Sender<Message>,
+    carried: watch::Sender<Carried>,
 }
 
 #[derive(Clone)]
@@ -26,11 +27,6 @@ struct Wanted {
     established: Duration,
 }
 
-enum Told {
-    Send(Message),
-    Carry(std::collections::BTreeSet<std::net::IpAddr>),
-}
-
 /// Messages that may wait while the link is made; all of them are said again.
 const WAITING: usize = 256;
 
@@ -38,8 +34,13 @@ impl PeerLink {
     pub fn spawn(open: Opener, events: mpsc::Sender<Event>) -> Self {
         let (wanted, wants) = watch::channel(None);
         let (messages, queue) = mpsc::channel(WAITING);
-        tokio::spawn(live(open, wants, queue, events));
-        Self { wanted, messages }
+        let (carried, carries) = watch::channel(Carried::default());
+        tokio::spawn(live(open, wants, carries, queue, events));
+        Self {
+            wanted,
+            messages,
+            carried,
+        }
     }
 
     /// Keeps this link from now on, or none.
@@ -52,23 +53,28 @@ impl PeerLink {
     }
 
     pub fn send(&self, message: Message) {
-        let _queued = self.messages.try_send(Told::Send(message));
+        let _queued = self.messages.try_send(message);
     }
 
-    pub fn carry(&self, vips: std::collections::BTreeSet<std::net::IpAddr>) {
-        let _queued = self.messages.try_send(Told::Carry(vips));
+    /// For what is answered later.
+    pub fn sender(&self) -> mpsc::Sender<Message> {
+        self.messages.clone()
+    }
+
+    pub fn carry(&self, carried: Carried) {
+        self.carried.send_replace(carried);
     }
 }
 
 async fn live(
     open: Opener,
     mut wants: watch::Receiver<Option<Wanted>>,
-    mut queue: mpsc::Receiver<Told>,
+    mut carries: watch::Receiver<Carried>,
+    mut queue: mpsc::Receiver<Message>,
     events: mpsc::Sender<Event>,
 ) {
     let open = std::sync::Arc::new(open);
     let mut link: Option<Peering> = None;
-    let mut carried = std::collections::BTreeSet::new();
     loop {
         tokio::select! {
             biased;
@@ -95,20 +101,22 @@ async fn live(
                     Err(error) => tracing::error!(%error, "no link to the peer"),
                 }
                 if let Some(link) = &link {
-                    link.carry(carried.clone());
+                    link.carry(carries.borrow_and_update().clone());
                 }
             }
-            told = queue.recv() => match told {
+            changed = carries.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                if let Some(link) = &link {
+                    link.carry(carries.borrow_and_update().clone());
+                }
+            }
+            message = queue.recv() => match message {
                 None => return,
-                Some(Told::Send(message)) => {
+                Some(message) => {
                     if let Some(link) = &link {
                         link.send(message);
-                    }
-                }
-                Some(Told::Carry(vips)) => {
-                    carried = vips;
-                    if let Some(link) = &link {
-                        link.carry(carried.clone());
                     }
                 }
             }

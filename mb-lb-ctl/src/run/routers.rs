@@ -8,7 +8,7 @@
 //! A router that ends (netlink was lost) is started anew. When the thread ends without [`Routers::leave`], the addresses
 //! stay until their lease ends: the next process finds them, or the peer takes over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -190,7 +190,6 @@ impl Manager {
                     let before = self.running.len();
                     self.running.retain(|_, running| running.number != number);
                     if self.running.len() < before && !self.wanted.is_empty() {
-                        tokio::time::sleep(AGAIN).await;
                         self.settle().await;
                     }
                 }
@@ -213,6 +212,7 @@ impl Manager {
     /// Starts and ends routers until those that are wanted run.
     async fn settle(&mut self) {
         let mut wanted = BTreeMap::new();
+        let mut unreadable = BTreeSet::new();
         for vrrp in &self.wanted {
             match instance(vrrp) {
                 Ok(instance) => {
@@ -220,58 +220,71 @@ impl Manager {
                 }
                 Err(why) => {
                     let name = vrrp.name.clone();
-                    // The engine has ended, and the process is about to.
-                    let _sent = self.events.send(Event::RouterFailed { name, why }).await;
-                }
-            }
-        }
-        let before: Vec<(String, Vec<(IpAddr, u8)>)> = self
-            .running
-            .values()
-            .map(|running| {
-                (
-                    running.instance.interface.clone(),
-                    running.instance.addresses.clone(),
-                )
-            })
-            .collect();
-        for (name, running) in std::mem::take(&mut self.running) {
-            match wanted.get(&name) {
-                Some(instance) if same(instance, &running.instance) => {
-                    self.running.insert(name, running);
-                }
-                Some(_) => {
-                    // Its successor goes on with the role, as after a restart.
-                    let active = running.view.borrow().role == Role::Active;
-                    running.task.abort();
-                    if active {
-                        self.earlier.insert(
-                            name,
-                            Resume {
-                                ago: Duration::ZERO,
-                            },
-                        );
+                    // One that runs goes on with what it has read.
+                    unreadable.insert(name.clone());
+                    if !self.running.contains_key(&name) {
+                        // The engine has ended, and the process is about to.
+                        let _sent = self.events.send(Event::RouterFailed { name, why }).await;
+                    } else {
+                        tracing::error!(instance = name, why, "goes on as it is");
                     }
                 }
-                None => {
-                    self.policies.remove(&name);
-                    // Detached: it ends when it has handed over.
-                    tokio::task::spawn_local(async move {
-                        let (done, ready) = oneshot::channel();
-                        let why = "removed from the configuration".to_owned();
-                        if running
-                            .commands
-                            .send(Command::Leave { why, done })
-                            .await
-                            .is_ok()
-                        {
-                            let _left = ready.await;
-                        }
-                    });
-                }
             }
         }
-        self.release_others(&before, &wanted).await;
+        // Addresses of routers that are replaced: nobody else gives them up.
+        let mut before = Vec::new();
+        for (name, running) in std::mem::take(&mut self.running) {
+            let successor = match wanted.get(&name) {
+                Some(instance) if same(instance, &running.instance) => {
+                    self.running.insert(name, running);
+                    continue;
+                }
+                Some(_) => Some(name.clone()),
+                None if unreadable.contains(&name) => {
+                    self.running.insert(name, running);
+                    continue;
+                }
+                // Under another name it is still the same virtual router.
+                None => wanted
+                    .values()
+                    .find(|instance| {
+                        instance.vrid == running.instance.vrid
+                            && instance.is_ipv6() == running.instance.is_ipv6()
+                            && instance.interface == running.instance.interface
+                    })
+                    .map(|instance| instance.name.clone()),
+            };
+            let Some(successor) = successor else {
+                self.policies.remove(&name);
+                // Detached: it ends when it has handed over.
+                tokio::task::spawn_local(async move {
+                    let (done, ready) = oneshot::channel();
+                    let why = "removed from the configuration".to_owned();
+                    if running
+                        .commands
+                        .send(Command::Leave { why, done })
+                        .await
+                        .is_ok()
+                    {
+                        let _left = ready.await;
+                    }
+                });
+                continue;
+            };
+            // Its successor goes on with the role, as after a restart.
+            let active = running.view.borrow().role == Role::Active;
+            running.task.abort();
+            if active {
+                let ago = Duration::ZERO;
+                self.earlier.insert(successor, Resume { ago });
+                let interface = running.instance.interface;
+                let addresses = running.instance.addresses.into_iter();
+                before.extend(
+                    addresses.map(|(address, prefix)| (interface.clone(), address, prefix)),
+                );
+            }
+        }
+        release_others(before, &wanted).await;
         for (name, instance) in wanted {
             if !self.running.contains_key(&name) {
                 let earlier = self.earlier.remove(&name);
@@ -281,51 +294,6 @@ impl Manager {
                     let _sent = running.commands.try_send(command(policy));
                 }
                 self.running.insert(name, running);
-            }
-        }
-    }
-
-    /// Addresses that an instance had before and that none has now: nobody else gives them up.
-    async fn release_others(
-        &self,
-        before: &[(String, Vec<(IpAddr, u8)>)],
-        wanted: &BTreeMap<String, Instance>,
-    ) {
-        let kept = |address: IpAddr| {
-            wanted.values().any(|instance| {
-                instance
-                    .addresses
-                    .iter()
-                    .any(|(other, _)| *other == address)
-            })
-        };
-        let gone = |address: &(IpAddr, u8)| !kept(address.0);
-        let still_held: Vec<_> = before
-            .iter()
-            // Of an instance that was removed, the router itself gives them up.
-            .filter(|(_, addresses)| addresses.iter().any(|(address, _)| kept(*address)))
-            .flat_map(|(interface, addresses)| {
-                addresses
-                    .iter()
-                    .filter(|a| gone(a))
-                    .map(move |a| (interface, a))
-            })
-            .collect();
-        if still_held.is_empty() {
-            return;
-        }
-        for (interface, &(address, prefix)) in still_held {
-            let released = async {
-                let ifindex = net::interface(interface).await?.index;
-                let vip = Vip {
-                    address,
-                    prefix,
-                    ifindex,
-                };
-                AddressBook::open()?.release(&vip).await
-            };
-            if let Err(error) = released.await {
-                tracing::warn!(%error, "an address that was removed from the configuration");
             }
         }
     }
@@ -341,6 +309,7 @@ impl Manager {
         let task = tokio::task::spawn_local({
             let (instance, mut changes) = (instance.clone(), view.clone());
             async move {
+                let _ended = Ended(number, ended);
                 let forward = async {
                     loop {
                         let event = tokio::select! {
@@ -370,8 +339,8 @@ impl Manager {
                     let why = error.to_string();
                     let name = name.clone();
                     let _sent = events.send(Event::RouterFailed { name, why }).await;
+                    tokio::time::sleep(AGAIN).await;
                 }
-                let _told = ended.send(number);
             }
         });
         Running {
@@ -475,6 +444,40 @@ impl Manager {
                 tokio::time::sleep(AGAIN).await;
             }
         }));
+    }
+}
+
+/// Gives up the addresses that a router held and that none has now, in that place and with that prefix.
+async fn release_others(before: Vec<(String, IpAddr, u8)>, wanted: &BTreeMap<String, Instance>) {
+    for (interface, address, prefix) in before {
+        let is_kept = wanted.values().any(|instance| {
+            instance.interface == interface && instance.addresses.contains(&(address, prefix))
+        });
+        if is_kept {
+            continue;
+        }
+        let released = async {
+            let ifindex = net::interface(&interface).await?.index;
+            let vip = Vip {
+                address,
+                prefix,
+                ifindex,
+            };
+            AddressBook::open()?.release(&vip).await
+        };
+        if let Err(error) = released.await {
+            tracing::warn!(%error, "an address that was removed from the configuration");
+        }
+    }
+}
+
+/// Tells that a router has ended, however it did.
+struct Ended(u64, mpsc::UnboundedSender<u64>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // The manager ends with the process only.
+        let _told = self.1.send(self.0);
     }
 }
 

@@ -113,10 +113,15 @@ async fn run(script: &TrackScript) -> Result<(), String> {
         let mut said = Vec::new();
         if let Some(stderr) = &mut stderr {
             // What it says is for people only. A child of it may hold the pipe: the end of the script counts.
-            let mut said_so_far = stderr.take(OUTPUT);
+            let read = async {
+                let read = (&mut *stderr).take(OUTPUT).read_to_end(&mut said).await;
+                // The rest goes nowhere, but it must go, or the script waits for ever.
+                let dropped = tokio::io::copy(stderr, &mut tokio::io::sink()).await;
+                (read, dropped)
+            };
             tokio::select! {
                 biased;
-                _ = said_so_far.read_to_end(&mut said) => {}
+                _ = read => {}
                 _ = child.wait() => {}
             }
         }
@@ -189,6 +194,9 @@ mod tests {
             run(&script(&command)).await,
             Err("exit code 3: no disk".to_owned())
         );
+        write("head -c 300000 /dev/zero >&2; exit 4");
+        let loud = run(&script(&command)).await.expect_err("failed");
+        assert!(loud.starts_with("exit code 4"), "{loud:?}");
         write("kill -9 $$");
         let killed = run(&script(&command)).await.expect_err("killed");
         assert!(killed.contains("signal: 9"), "{killed}");

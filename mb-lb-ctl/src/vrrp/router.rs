@@ -114,6 +114,7 @@ pub async fn run(
         rejections: Rejections::default(),
         told: BTreeSet::new(),
         heard: None,
+        own_fault: None,
         policy: Err("not told yet".to_owned()),
         priority: instance.priority,
         may_preempt: true,
@@ -152,6 +153,8 @@ struct Router {
     told: BTreeSet<Rejection>,
     /// The last good advert, and when it came; `None` where this one has become active since.
     heard: Option<(Heard, Duration)>,
+    /// The fault that is seen here: the interface, or its addresses.
+    own_fault: Option<String>,
     /// The fault that the controller sees.
     policy: Result<(), String>,
     priority: u8,
@@ -268,6 +271,7 @@ impl Router {
                 .heard
                 .filter(|(heard, _)| self.role() != Role::Active && heard.priority != 0),
             rejections: self.rejections.all().collect(),
+            own_fault: self.own_fault.clone(),
             is_leaving: self.machine.as_ref().is_some_and(Machine::is_leaving),
             stands_aside: self.machine.as_ref().is_some_and(Machine::stands_aside),
         };
@@ -461,6 +465,7 @@ impl Router {
     /// Looks at the interface and the policy again; when to do so next.
     async fn look(&mut self, link: Option<Interface>) -> Instant {
         let link = self.attach(link).await;
+        self.own_fault = link.as_ref().err().cloned();
         let far = Instant::now() + Duration::from_secs(3600);
         let next = if link.is_ok() {
             far

@@ -22,6 +22,8 @@ pub struct RouterView {
     pub master: Option<(Heard, Duration)>,
     /// Adverts of this VRID that were not as they should be, since the router began.
     pub rejections: Vec<Rejected>,
+    /// What keeps the addresses away from here, apart from what the controller says: the interface.
+    pub own_fault: Option<String>,
     /// A hand-over is under way.
     pub is_leaving: bool,
     /// It has handed over on purpose and leaves a weaker peer alone.
@@ -38,6 +40,7 @@ impl RouterView {
             source: None,
             master: None,
             rejections: Vec::new(),
+            own_fault: None,
             is_leaving: false,
             stands_aside: false,
         }

@@ -60,7 +60,8 @@ fn told(sync: &mut FlowSync, carried: bool) -> Vec<FlowChange> {
 }
 
 fn apply(sync: &mut FlowSync, change: FlowChange) -> Applied {
-    sync.apply(&change, NONE).expect("the kernel runs it")
+    sync.apply(&change, NONE, false)
+        .expect("the kernel runs it")
 }
 
 #[test]
@@ -275,7 +276,8 @@ fn a_walk_finds_every_flow_of_its_vips_and_the_rest_can_be_removed() {
             let opened = change(FlowKind::Open, family, port, server);
             let slack = Duration::from_secs(600);
             assert_eq!(
-                sync.apply(&opened, slack).expect("the kernel runs it"),
+                sync.apply(&opened, slack, false)
+                    .expect("the kernel runs it"),
                 Applied::Done
             );
         }
@@ -305,7 +307,14 @@ fn a_walk_finds_every_flow_of_its_vips_and_the_rest_can_be_removed() {
         }
     }
     assert_eq!(found.len(), usize::from(FLOWS) - 1 + live.len());
-    let removed = sync.remove_others(&v4, &seen).expect("the table");
+    let (mut walk, mut removed) = (Walk::default(), Removed::default());
+    while !walk.done() {
+        let step = sync
+            .remove_others(&mut walk, &v4, &seen)
+            .expect("the table");
+        removed.removed += step.removed;
+        removed.kept += step.kept;
+    }
     let expected = Removed {
         removed: u64::from(FLOWS) / 2 - 1,
         kept: live.len() as u64,
@@ -329,7 +338,7 @@ fn idle_flows_of_the_peer_live_as_long_as_their_clients_last_packet_allows_and_s
     rig.timeouts(all_timeouts(LONG));
     // Silent for an hour and more; with slack for the next word of the peer's.
     apply(&mut sync, idle(1, 3_700_000));
-    sync.apply(&idle(2, 3_700_000), Duration::from_secs(600))
+    sync.apply(&idle(2, 3_700_000), Duration::from_secs(600), false)
         .expect("the kernel runs it");
     apply(&mut sync, idle(3, 3_000_000));
     wait_until("the first to expire", DEADLINE, || match rig.tick().flows {
@@ -351,4 +360,26 @@ fn idle_flows_of_the_peer_live_as_long_as_their_clients_last_packet_allows_and_s
         .find(|flow| flow.client.port() == 3)
         .expect("there");
     assert!(third.idle_ms < 1_000_000, "{third:?}");
+}
+
+#[test]
+fn of_a_vip_that_is_carried_here_the_peer_adds_only_what_is_not_known() {
+    let (mut rig, mut sync) = rig(4096);
+    for family in Family::BOTH {
+        let mut late = |sync: &mut FlowSync, port, server| {
+            let change = change(FlowKind::Open, family, port, server);
+            sync.apply(&change, NONE, true).expect("the kernel runs it")
+        };
+        let server = open(&mut rig, family, 1);
+        let other = (server + 1) % 3;
+        assert_eq!(late(&mut sync, 1, other), Applied::Unchanged);
+        rig.run(&segment(family, 1, FIN | ACK, 1001));
+        // It has just ended here, whatever the peer still says.
+        assert_eq!(late(&mut sync, 1, server), Applied::Unchanged);
+        let before = rig.active(2);
+        assert_eq!(late(&mut sync, 2, 2), Applied::Done);
+        assert_eq!(late(&mut sync, 2, 2), Applied::Unchanged);
+        assert_eq!(rig.active(2), before + 1);
+        rig.audit();
+    }
 }

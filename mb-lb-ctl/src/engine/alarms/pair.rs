@@ -109,7 +109,12 @@ impl Engine {
         let peer = &self.peer;
         let patient = now.since_start.saturating_sub(peer.since) < PATIENCE;
         let mut warn = |text: String, next: &str| alarms.push(alarm(Severity::Warning, text, next));
-        if let Some(error) = &peer.report.error {
+        if let Some(error) = peer
+            .report
+            .error
+            .as_ref()
+            .or(peer.report.send_error.as_ref())
+        {
             warn(format!("flow sync: {error}"), "journalctl -u mb-lb");
         }
         if peer.hello.is_none() {
@@ -134,7 +139,7 @@ impl Engine {
             return;
         }
         let status = peer.status.as_ref().map(|(status, _)| status);
-        if !patient && (!peer.report.in_sync || status.is_some_and(|status| !status.in_sync)) {
+        if !patient && (!self.in_sync() || status.is_some_and(|status| !status.in_sync)) {
             warn(
                 "flows of the two directors are not in sync yet".to_owned(),
                 "wait; if it lasts: mb-lb-ctl events -f on both",

@@ -99,7 +99,7 @@ impl Engine {
                     .map(|(text, _)| text.clone())
                     .or_else(|| peer.why.clone()),
             },
-            in_sync: peer.hello.is_some() && report.in_sync,
+            in_sync: peer.hello.is_some() && self.in_sync(),
             peer_in_sync: status.is_some_and(|status| status.in_sync),
             config_hash: self.shared_hash.clone(),
             peer_config_hash: status.map(|status| status.config_hash.clone()),
@@ -129,7 +129,7 @@ impl Engine {
                 .filter(|(_, count)| **count > 0)
                 .map(|(reason, count)| (word(*reason), *count))
                 .collect(),
-            error: report.error.clone(),
+            error: report.error.clone().or_else(|| report.send_error.clone()),
         })
     }
 }

@@ -104,7 +104,11 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(number, vips)| Message::SnapshotBegin { number, vips }),
         (any::<u64>(), vec(flow(), 0..20))
             .prop_map(|(number, flows)| Message::SnapshotFlows { number, flows }),
-        any::<(u64, u64)>().prop_map(|(number, flows)| Message::SnapshotEnd { number, flows }),
+        any::<(u64, u64, bool)>().prop_map(|(number, flows, complete)| Message::SnapshotEnd {
+            number,
+            flows,
+            complete
+        }),
         any::<(u64, u64, u64)>().prop_map(|(number, unplaced, kept)| Message::SnapshotDone {
             number,
             unplaced,
