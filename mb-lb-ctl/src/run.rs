@@ -378,7 +378,13 @@ impl Director {
                     stays = true;
                     break;
                 }
-                () = left(&mut self.leaving) => break,
+                () = left(&mut self.leaving) => {
+                    // The end of the roles, which notify programs are to be told of.
+                    while let Ok(event) = events.try_recv() {
+                        self.turn(event);
+                    }
+                    break;
+                }
                 _ = hangup.recv() => {
                     // A refusal has been said by its event.
                     if let Ok(done) = self.reload() {

@@ -126,7 +126,8 @@ struct Running {
     instance: Instance,
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<RouterView>,
-    task: JoinHandle<()>,
+    /// None: somebody waits for its end.
+    task: Option<JoinHandle<()>>,
 }
 
 struct Manager {
@@ -273,7 +274,9 @@ impl Manager {
             };
             // Its successor goes on with the role, as after a restart.
             let active = running.view.borrow().role == Role::Active;
-            running.task.abort();
+            if let Some(task) = &running.task {
+                task.abort();
+            }
             if active {
                 let ago = Duration::ZERO;
                 self.earlier.insert(successor, Resume { ago });
@@ -348,7 +351,7 @@ impl Manager {
             instance,
             commands,
             view,
-            task,
+            task: Some(task),
         }
     }
 
@@ -394,7 +397,7 @@ impl Manager {
 
     fn leave(&mut self, why: &str, done: oneshot::Sender<()>) {
         let mut leaving = Vec::new();
-        for running in self.running.values() {
+        for running in self.running.values_mut() {
             let (left, ready) = oneshot::channel();
             let why = why.to_owned();
             if running
@@ -402,13 +405,19 @@ impl Manager {
                 .try_send(Command::Leave { why, done: left })
                 .is_ok()
             {
-                leaving.push(ready);
+                leaving.push((ready, running.task.take()));
             }
         }
         self.wanted.clear();
         tokio::task::spawn_local(async move {
-            for ready in leaving {
+            for (ready, task) in leaving {
                 let _left = ready.await;
+                // What it had to report has then been told, and nobody misses the end of a role.
+                if let Some(task) = task
+                    && let Err(error) = task.await
+                {
+                    tracing::warn!(%error, "a virtual router ended badly");
+                }
             }
             let _told = done.send(());
         });

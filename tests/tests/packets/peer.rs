@@ -366,7 +366,7 @@ fn idle_flows_of_the_peer_live_as_long_as_their_clients_last_packet_allows_and_s
 fn of_a_vip_that_is_carried_here_the_peer_adds_only_what_is_not_known() {
     let (mut rig, mut sync) = rig(4096);
     for family in Family::BOTH {
-        let mut late = |sync: &mut FlowSync, port, server| {
+        let late = |sync: &mut FlowSync, port, server| {
             let change = change(FlowKind::Open, family, port, server);
             sync.apply(&change, NONE, true).expect("the kernel runs it")
         };
