@@ -37,6 +37,10 @@ pub struct PeerState {
 }
 
 impl PeerState {
+    fn said_since(&self, time: Duration) -> bool {
+        self.status.as_ref().is_some_and(|(_, at)| *at > time)
+    }
+
     fn fresh(&self, now: Duration) -> Option<&Status> {
         let (status, at) = self.status.as_ref()?;
         (self.hello.is_some() && now.saturating_sub(*at) < FRESH).then_some(status)
@@ -236,6 +240,8 @@ impl Engine {
             let theirs = self
                 .peer
                 .fresh(now.since_start)
+                // What it said before this one took over, it may have been wrong about since: that is why.
+                .filter(|_| router.role != Role::Active || self.peer.said_since(router.since))
                 .and_then(|_| self.peer_role(router))
                 .filter(|role| role.role == Role::Active && !role.leaving);
             let Some(theirs) = theirs else {
