@@ -45,6 +45,10 @@ pub struct PeerState {
 }
 
 impl PeerState {
+    fn said_since(&self, time: Duration) -> bool {
+        self.status.as_ref().is_some_and(|(_, at)| *at > time)
+    }
+
     fn fresh(&self, now: Duration) -> Option<&Status> {
         let (status, at) = self.status.as_ref()?;
         (self.hello.is_some() && now.saturating_sub(*at) < FRESH).then_some(status)
@@ -281,11 +285,8 @@ impl Engine {
             let theirs = self
                 .peer
                 .fresh(now.since_start)
-                // What it said before the role here began is about another time.
-                .filter(|_| {
-                    let at = self.peer.status.as_ref().map(|(_, at)| *at);
-                    router.role != Role::Active || at.is_some_and(|at| at > router.since)
-                })
+                // What it said before this one took over, it may have been wrong about since: that is why.
+                .filter(|_| router.role != Role::Active || self.peer.said_since(router.since))
                 .and_then(|_| self.peer_role(router))
                 .filter(|role| role.role == Role::Active && !role.leaving);
             let Some(theirs) = theirs else {

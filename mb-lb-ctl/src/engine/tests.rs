@@ -1238,3 +1238,111 @@ proptest! {
         }
     }
 }
+
+/// Priority 100, of which the peer has 101; active since now.
+fn active_beside_a_peer() -> Bench {
+    use crate::vrrp::machine::{Cause, Role};
+    use crate::vrrp::router::Report;
+    use crate::vrrp::view::RouterView;
+    let config = three(&format!(
+        "[vrrp.VI_1]\ninterface = \"eth0\"\nvirtual_router_id = 51\npriority = 100\nversion = 3\n\
+         advert_interval = \"100ms\"\naddresses = [\"192.0.2.100/32\"]\n\
+         [peer]\nlisten = \"192.0.2.8:8405\"\naddress = \"192.0.2.9:8405\"\nkey = \"{}\"\n",
+        "0f".repeat(32)
+    ));
+    let mut bench = Bench::up(&config);
+    bench.handle(Event::Peer(crate::peer::PeerEvent::Connected {
+        hello: crate::peer::Hello {
+            name: "lb2".to_owned(),
+            build: String::new(),
+            boot: 1,
+            config_hash: String::new(),
+            started_ms: 0,
+        },
+    }));
+    bench.say_active();
+    bench.pass(Duration::from_millis(400));
+    bench.handle(Event::RouterView {
+        name: "VI_1".to_owned(),
+        view: Box::new(RouterView {
+            role: Role::Active,
+            since: bench.now.since_start,
+            priority: 100,
+            source: Some("192.0.2.8".parse().expect("an address")),
+            master: None,
+            rejections: Vec::new(),
+            is_leaving: false,
+            stands_aside: false,
+        }),
+        at: bench.now.since_start,
+    });
+    bench.handle(Event::Router {
+        name: "VI_1".to_owned(),
+        report: Report::Turned {
+            from: Role::Backup,
+            to: Role::Active,
+            cause: Cause::Silence(Duration::from_millis(361)),
+            silent: None,
+        },
+    });
+    bench
+}
+
+impl Bench {
+    fn pass(&mut self, time: Duration) {
+        self.now.since_start += time;
+    }
+
+    /// The peer says over the link that it is active.
+    fn say_active(&mut self) -> Vec<Action> {
+        let status = crate::peer::Status {
+            config_hash: String::new(),
+            roles: vec![crate::peer::RoleOf {
+                vrid: 51,
+                ipv6: false,
+                interface: "eth0".to_owned(),
+                name: "VI_1".to_owned(),
+                role: crate::vrrp::machine::Role::Active,
+                priority: 101,
+                address: "192.0.2.9".parse().expect("an address"),
+                leaving: false,
+            }],
+            owned: Vec::new(),
+            in_sync: true,
+            sent_at_ms: 0,
+        };
+        let message = Box::new(crate::peer::Message::Status(status));
+        self.handle(Event::Peer(crate::peer::PeerEvent::Message(message)))
+    }
+}
+
+fn steps_down(actions: &[Action]) -> bool {
+    let is_told = |action: &Action| {
+        matches!(
+            action,
+            Action::Router {
+                order: Order::StepDown { .. },
+                ..
+            }
+        )
+    };
+    actions.iter().any(is_told)
+}
+
+#[test]
+fn the_last_word_of_a_peer_that_was_cut_off_ends_no_take_over() {
+    let mut bench = active_beside_a_peer();
+    for _ in 0..30 {
+        bench.pass(Duration::from_millis(100));
+        assert!(!steps_down(&bench.handle(Event::Deadline)));
+    }
+}
+
+#[test]
+fn a_stronger_peer_that_says_that_it_is_active_too_gets_the_addresses() {
+    let mut bench = active_beside_a_peer();
+    bench.pass(Duration::from_millis(100));
+    assert!(!steps_down(&bench.say_active()));
+    bench.pass(Duration::from_millis(300));
+    assert!(steps_down(&bench.handle(Event::Deadline)));
+}
