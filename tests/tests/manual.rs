@@ -151,12 +151,17 @@ fn every_example_configuration_is_good() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 5);
+    assert_eq!(examples, 7);
 }
 
 #[test]
 fn every_link_leads_somewhere() {
-    for document in ["README.md", "ARCHITECTURE.md", "docs/manual.md"] {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "docs/manual.md",
+        "docs/runbook.md",
+    ] {
         let text = read(document);
         let here = root().join(document);
         for link in text.split("](").skip(1) {
