@@ -22,8 +22,6 @@ const KEPT: usize = 10;
 const RESIGN_AGAIN: Duration = Duration::from_secs(10);
 /// What others do to our addresses is an alarm for so long.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(60);
-/// Faults of a whole group begin so: they are not the cause of others.
-const GROUP: &str = "the sync group is at fault";
 
 /// One virtual router.
 #[derive(Clone, Debug)]
@@ -95,6 +93,12 @@ impl RouterState {
 
     pub fn is_leaving(&self) -> bool {
         self.view.as_ref().is_some_and(|(view, _)| view.is_leaving)
+    }
+
+    /// What is wrong with its interface.
+    fn own_fault(&self) -> Option<String> {
+        let (view, _) = self.view.as_ref()?;
+        view.fault.clone()
     }
 }
 
@@ -423,15 +427,19 @@ impl Engine {
             .filter(|other| other.config.name != router.config.name)
             .filter(|other| other.config.sync_group.as_ref() == Some(group))
             .find_map(|other| {
-                let why = match self.tracked(&other.config).fault {
-                    Some(why) => why,
-                    None if other.role == Role::Fault && !other.cause.starts_with(GROUP) => {
-                        other.cause.clone()
-                    }
-                    None => return None,
-                };
-                Some(format!("{GROUP}: {}: {why}", other.config.name))
+                // Only what is wrong with it alone: two that wait for each other would wait for ever.
+                let why = other.own_fault();
+                let why = why.or_else(|| self.tracked(&other.config).fault)?;
+                let name = &other.config.name;
+                Some(format!("the sync group is at fault: {name}: {why}"))
             })
+    }
+
+    /// Why this director cannot have the addresses of this router now. Its role follows in a moment, or has not yet.
+    pub(super) fn fault_now(&self, router: &RouterState) -> Option<String> {
+        let told = || self.attach_known.then(|| self.fault(router)).flatten();
+        let begun = || (router.role == Role::Fault).then(|| router.cause.clone());
+        router.own_fault().or_else(told).or_else(begun)
     }
 
     /// Tells the routers what to go by, where that has changed.

@@ -115,6 +115,7 @@ pub async fn run(
         told: BTreeSet::new(),
         heard: None,
         policy: Err("not told yet".to_owned()),
+        link: Ok(()),
         priority: instance.priority,
         may_preempt: true,
         withheld: false,
@@ -154,6 +155,8 @@ struct Router {
     heard: Option<(Heard, Duration)>,
     /// The fault that the controller sees.
     policy: Result<(), String>,
+    /// The fault of the interface.
+    link: Result<(), String>,
     priority: u8,
     may_preempt: bool,
     withheld: bool,
@@ -270,6 +273,7 @@ impl Router {
             rejections: self.rejections.all().collect(),
             is_leaving: self.machine.as_ref().is_some_and(Machine::is_leaving),
             stands_aside: self.machine.as_ref().is_some_and(Machine::stands_aside),
+            fault: self.link.clone().err(),
         };
         self.view.send_if_modified(|old| {
             let is_news = old.differs(&view);
@@ -461,6 +465,7 @@ impl Router {
     /// Looks at the interface and the policy again; when to do so next.
     async fn look(&mut self, link: Option<Interface>) -> Instant {
         let link = self.attach(link).await;
+        self.link.clone_from(&link);
         let far = Instant::now() + Duration::from_secs(3600);
         let next = if link.is_ok() {
             far

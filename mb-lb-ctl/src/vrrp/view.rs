@@ -26,6 +26,8 @@ pub struct RouterView {
     pub is_leaving: bool,
     /// It has handed over on purpose and leaves a weaker peer alone.
     pub stands_aside: bool,
+    /// What is wrong with its interface; not what the controller told it.
+    pub fault: Option<String>,
 }
 
 impl RouterView {
@@ -40,6 +42,7 @@ impl RouterView {
             rejections: Vec::new(),
             is_leaving: false,
             stands_aside: false,
+            fault: None,
         }
     }
 
