@@ -305,7 +305,7 @@ impl Engine {
         self.full_names.retain(|hash, _| held.contains(hash));
         self.config_hash = config.hash();
         self.shared_hash = config.shared_hash();
-        self.on_routers_config(&config.vrrps, now);
+        self.on_routers_config(&config.vrrps, now, actions);
         self.reload_error = None;
         if !unchanged {
             let text = format!("configuration {} in force", self.config_hash);

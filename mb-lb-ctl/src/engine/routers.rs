@@ -95,6 +95,15 @@ impl RouterState {
         self.view.as_ref().is_some_and(|(view, _)| view.is_leaving)
     }
 
+    /// Tells those who wait for a hand-over what became of it.
+    fn answer(&mut self, result: &Result<String, Refusal>, actions: &mut Vec<Action>) {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        actions.extend(waiting.map(|id| Action::Reply {
+            id,
+            result: result.clone(),
+        }));
+    }
+
     /// What is wrong with its interface.
     fn own_fault(&self) -> Option<String> {
         let (view, _) = self.view.as_ref()?;
@@ -103,7 +112,12 @@ impl RouterState {
 }
 
 impl Engine {
-    pub(super) fn on_routers_config(&mut self, wanted: &[config::Vrrp], now: Now) {
+    pub(super) fn on_routers_config(
+        &mut self,
+        wanted: &[config::Vrrp],
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
         let mut old = std::mem::take(&mut self.routers);
         for vrrp in wanted {
             let known = old.iter().position(|state| state.config.name == vrrp.name);
@@ -113,6 +127,11 @@ impl Engine {
             };
             state.config = vrrp.clone();
             self.routers.push(state);
+        }
+        for mut gone in old {
+            let name = &gone.config.name;
+            let why = Refusal::NotHandedOver(format!("{name} is in the configuration no more"));
+            gone.answer(&Err(why), actions);
         }
     }
 
@@ -181,6 +200,11 @@ impl Engine {
             return;
         }
         router.problem = Some(why.clone());
+        if router.role != Role::Init {
+            (router.role, router.since) = (Role::Init, now.since_start);
+            router.cause.clone_from(&why);
+        }
+        router.answer(&Err(Refusal::NotHandedOver(why.clone())), actions);
         self.record(now, name, "vrrp-failed", why, actions);
     }
 
@@ -208,12 +232,8 @@ impl Engine {
                     return;
                 };
                 router.resign_at = now.since_start + RESIGN_AGAIN;
-                let waiting = std::mem::take(&mut router.waiting);
+                router.answer(&Err(Refusal::Stayed(name.to_owned())), actions);
                 let text = "nobody took over: the addresses stay here".to_owned();
-                actions.extend(waiting.into_iter().map(|id| Action::Reply {
-                    id,
-                    result: Err(Refusal::Stayed(name.to_owned())),
-                }));
                 self.record(now, name, "stayed", text, actions);
             }
             Report::Claimed { address, mac } => {
@@ -301,17 +321,13 @@ impl Engine {
             });
             router.takeovers.truncate(KEPT);
         }
-        let waiting = std::mem::take(&mut router.waiting);
         let result = match cause {
             Cause::HandedOver { to: peer, .. } | Cause::Stronger { source: peer, .. } => {
                 Ok(format!("{name}: {peer} is active"))
             }
             _ => Err(Refusal::NotHandedOver(text.clone())),
         };
-        actions.extend(waiting.into_iter().map(|id| Action::Reply {
-            id,
-            result: result.clone(),
-        }));
+        router.answer(&result, actions);
         let group = router.config.sync_group.clone();
         if let Some(path) = &router.config.notify {
             actions.push(Action::Hook(HookCall {
