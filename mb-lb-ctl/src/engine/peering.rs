@@ -337,7 +337,7 @@ impl Engine {
     pub(super) fn tell_peer_of(&mut self, target: &ServerRef, now: Now, actions: &mut Vec<Action>) {
         if let Some((_, server)) = self.find_mut(target) {
             // Later than what it was, whatever the clock says: what is done last, holds.
-            server.changed_ms = now.wall_ms.max(server.changed_ms + 1);
+            server.changed_ms = now.wall_ms.max(server.changed_ms.saturating_add(1));
         }
         if self.config.peer.is_some() {
             let entry = self
