@@ -1,3 +1,11 @@
+mod failover;
+mod groups;
+mod pair;
+mod peering;
+mod resign;
+mod routers;
+mod split;
+
 use std::collections::BTreeSet;
 
 use mb_lb_common::{
@@ -100,7 +108,7 @@ impl Bench {
         actions
     }
 
-    fn attach(&mut self) {
+    fn attach(&mut self) -> Vec<Action> {
         self.handle(Event::Interfaces {
             attached: vec![Attached {
                 name: "eth0".to_owned(),
@@ -110,7 +118,7 @@ impl Bench {
             }],
             error: None,
             number: 1,
-        });
+        })
     }
 
     fn resolve(&mut self, last: u8) {
@@ -1191,7 +1199,7 @@ proptest! {
                         neighbour: Neighbour::Unresolved("gone".to_owned()),
                     });
                 }
-                Step::Attach(true) => bench.attach(),
+                Step::Attach(true) => drop(bench.attach()),
                 Step::Attach(false) => {
                     bench.handle(Event::Interfaces { attached: Vec::new(), error: Some("gone".to_owned()), number: 1 });
                 }
