@@ -639,8 +639,9 @@ impl Engine {
             actions.push(Action::Save(saved.clone()));
             self.sent.saved = Some(saved);
         }
-        self.settle_routers(now, actions);
+        // First: it may take back, or end, what routers go by.
         self.settle_peer(now, actions);
+        self.settle_routers(now, actions);
         // Before it is known where the program is attached, nothing is changed in the kernel: what an earlier
         // controller left there goes on as it is.
         if !self.attach_known {

@@ -22,8 +22,6 @@ const KEPT: usize = 10;
 const RESIGN_AGAIN: Duration = Duration::from_secs(10);
 /// What others do to our addresses is an alarm for so long.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(60);
-/// Faults of a whole group begin so: they are not the cause of others.
-const GROUP: &str = "the sync group is at fault";
 
 /// One virtual router.
 #[derive(Clone, Debug)]
@@ -95,6 +93,12 @@ impl RouterState {
 
     pub fn is_leaving(&self) -> bool {
         self.view.as_ref().is_some_and(|(view, _)| view.is_leaving)
+    }
+
+    /// What is wrong with its interface.
+    fn own_fault(&self) -> Option<String> {
+        let (view, _) = self.view.as_ref()?;
+        view.fault.clone()
     }
 }
 
@@ -189,11 +193,17 @@ impl Engine {
         };
         router.sent = None;
         router.view = None;
-        router.role = Role::Init;
         if router.problem.as_ref() == Some(&why) {
             return;
         }
         router.problem = Some(why.clone());
+        if router.role != Role::Init {
+            (router.role, router.since) = (Role::Init, now.since_start);
+            router.cause.clone_from(&why);
+        }
+        for id in std::mem::take(&mut router.waiting) {
+            self.handed_over(id, Err(Refusal::NotHandedOver(why.clone())), actions);
+        }
         self.record(now, name, "vrrp-failed", why, actions);
     }
 
@@ -313,13 +323,13 @@ impl Engine {
             });
             router.takeovers.truncate(KEPT);
         }
-        let waiting = std::mem::take(&mut router.waiting);
         let result = match cause {
             Cause::HandedOver { to: peer, .. } | Cause::Stronger { source: peer, .. } => {
                 Ok(format!("{name}: {peer} is active"))
             }
             _ => Err(Refusal::NotHandedOver(text.clone())),
         };
+        let waiting = std::mem::take(&mut router.waiting);
         let group = router.config.sync_group.clone();
         if let Some(path) = &router.config.notify {
             actions.push(Action::Hook(HookCall {
@@ -455,13 +465,19 @@ impl Engine {
             .filter(|other| other.config.name != router.config.name)
             .filter(|other| other.config.sync_group.as_ref() == Some(group))
             .find_map(|other| {
-                let own = other
-                    .view
-                    .as_ref()
-                    .and_then(|(view, _)| view.own_fault.clone());
-                let why = self.tracked(&other.config).fault.or(own)?;
-                Some(format!("{GROUP}: {}: {why}", other.config.name))
+                // Only what is wrong with it alone: two that wait for each other would wait for ever.
+                let why = other.own_fault();
+                let why = why.or_else(|| self.tracked(&other.config).fault)?;
+                let name = &other.config.name;
+                Some(format!("the sync group is at fault: {name}: {why}"))
             })
+    }
+
+    /// Why this director cannot have the addresses of this router now. Its role follows in a moment, or has not yet.
+    pub(super) fn fault_now(&self, router: &RouterState) -> Option<String> {
+        let told = || self.attach_known.then(|| self.fault(router)).flatten();
+        let begun = || (router.role == Role::Fault).then(|| router.cause.clone());
+        router.own_fault().or_else(told).or_else(begun)
     }
 
     /// Tells the routers what to go by, where that has changed.

@@ -1,3 +1,11 @@
+mod failover;
+mod groups;
+mod pair;
+mod peering;
+mod resign;
+mod routers;
+mod split;
+
 use std::collections::BTreeSet;
 
 use mb_lb_common::{
@@ -100,7 +108,7 @@ impl Bench {
         actions
     }
 
-    fn attach(&mut self) {
+    fn attach(&mut self) -> Vec<Action> {
         self.handle(Event::Interfaces {
             attached: vec![Attached {
                 name: "eth0".to_owned(),
@@ -110,7 +118,7 @@ impl Bench {
             }],
             error: None,
             number: 1,
-        });
+        })
     }
 
     fn resolve(&mut self, last: u8) {
@@ -1191,7 +1199,7 @@ proptest! {
                         neighbour: Neighbour::Unresolved("gone".to_owned()),
                     });
                 }
-                Step::Attach(true) => bench.attach(),
+                Step::Attach(true) => drop(bench.attach()),
                 Step::Attach(false) => {
                     bench.handle(Event::Interfaces { attached: Vec::new(), error: Some("gone".to_owned()), number: 1 });
                 }
@@ -1261,7 +1269,7 @@ fn active_beside_a_peer() -> Bench {
         },
     }));
     bench.say_active();
-    bench.pass(Duration::from_millis(400));
+    bench.let_pass(Duration::from_millis(400));
     bench.handle(Event::RouterView {
         name: "VI_1".to_owned(),
         view: Box::new(RouterView {
@@ -1273,6 +1281,7 @@ fn active_beside_a_peer() -> Bench {
             rejections: Vec::new(),
             is_leaving: false,
             stands_aside: false,
+            fault: None,
         }),
         at: bench.now.since_start,
     });
@@ -1289,7 +1298,7 @@ fn active_beside_a_peer() -> Bench {
 }
 
 impl Bench {
-    fn pass(&mut self, time: Duration) {
+    fn let_pass(&mut self, time: Duration) {
         self.now.since_start += time;
     }
 
@@ -1333,7 +1342,7 @@ fn steps_down(actions: &[Action]) -> bool {
 fn the_last_word_of_a_peer_that_was_cut_off_ends_no_take_over() {
     let mut bench = active_beside_a_peer();
     for _ in 0..30 {
-        bench.pass(Duration::from_millis(100));
+        bench.let_pass(Duration::from_millis(100));
         assert!(!steps_down(&bench.handle(Event::Deadline)));
     }
 }
@@ -1341,8 +1350,8 @@ fn the_last_word_of_a_peer_that_was_cut_off_ends_no_take_over() {
 #[test]
 fn a_stronger_peer_that_says_that_it_is_active_too_gets_the_addresses() {
     let mut bench = active_beside_a_peer();
-    bench.pass(Duration::from_millis(100));
+    bench.let_pass(Duration::from_millis(100));
     assert!(!steps_down(&bench.say_active()));
-    bench.pass(Duration::from_millis(300));
+    bench.let_pass(Duration::from_millis(300));
     assert!(steps_down(&bench.handle(Event::Deadline)));
 }

@@ -114,8 +114,8 @@ pub async fn run(
         rejections: Rejections::default(),
         told: BTreeSet::new(),
         heard: None,
-        own_fault: None,
         policy: Err("not told yet".to_owned()),
+        link: Ok(()),
         priority: instance.priority,
         may_preempt: true,
         withheld: false,
@@ -153,10 +153,10 @@ struct Router {
     told: BTreeSet<Rejection>,
     /// The last good advert, and when it came; `None` where this one has become active since.
     heard: Option<(Heard, Duration)>,
-    /// The fault that is seen here: the interface, or its addresses.
-    own_fault: Option<String>,
     /// The fault that the controller sees.
     policy: Result<(), String>,
+    /// The fault of the interface.
+    link: Result<(), String>,
     priority: u8,
     may_preempt: bool,
     withheld: bool,
@@ -271,9 +271,9 @@ impl Router {
                 .heard
                 .filter(|(heard, _)| self.role() != Role::Active && heard.priority != 0),
             rejections: self.rejections.all().collect(),
-            own_fault: self.own_fault.clone(),
             is_leaving: self.machine.as_ref().is_some_and(Machine::is_leaving),
             stands_aside: self.machine.as_ref().is_some_and(Machine::stands_aside),
+            fault: self.link.clone().err(),
         };
         self.view.send_if_modified(|old| {
             let is_news = old.differs(&view);
@@ -465,7 +465,7 @@ impl Router {
     /// Looks at the interface and the policy again; when to do so next.
     async fn look(&mut self, link: Option<Interface>) -> Instant {
         let link = self.attach(link).await;
-        self.own_fault = link.as_ref().err().cloned();
+        self.link.clone_from(&link);
         let far = Instant::now() + Duration::from_secs(3600);
         let next = if link.is_ok() {
             far

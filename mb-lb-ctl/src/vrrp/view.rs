@@ -22,12 +22,12 @@ pub struct RouterView {
     pub master: Option<(Heard, Duration)>,
     /// Adverts of this VRID that were not as they should be, since the router began.
     pub rejections: Vec<Rejected>,
-    /// What keeps the addresses away from here, apart from what the controller says: the interface.
-    pub own_fault: Option<String>,
     /// A hand-over is under way.
     pub is_leaving: bool,
     /// It has handed over on purpose and leaves a weaker peer alone.
     pub stands_aside: bool,
+    /// What is wrong with its interface; not what the controller told it.
+    pub fault: Option<String>,
 }
 
 impl RouterView {
@@ -40,9 +40,9 @@ impl RouterView {
             source: None,
             master: None,
             rejections: Vec::new(),
-            own_fault: None,
             is_leaving: false,
             stands_aside: false,
+            fault: None,
         }
     }
 

@@ -73,6 +73,7 @@ fn why(router: &VrrpView) -> String {
         return "handing over".to_owned();
     }
     match (&router.active, router.role.as_str()) {
+        (_, "fault" | "init") => router.fault.as_ref().unwrap_or(&router.cause).clone(),
         (Some(active), "backup") => {
             let address = active.address.map_or_else(String::new, |a| a.to_string());
             let aside = if router.aside {

@@ -121,3 +121,60 @@ fn the_key_is_part_of_the_hash() {
         assert!(hashes[at + 1..].iter().all(|other| other != one), "{at}");
     }
 }
+
+/// One of a pair, with what is its own.
+fn director(own: &str, other: &str, priority: u8) -> String {
+    format!(
+        "[director]\nname = \"lb-{own}\"\ninterfaces = [\"eth{priority}\"]\n\
+         [admin]\nsocket = \"/run/{own}.sock\"\n\
+         [peer]\nlisten = \"192.168.1.{own}:8405\"\naddress = \"192.168.1.{other}:8405\"\nkey_file = \"/k/{own}\"\n\
+         [vrrp.VI_1]\ninterface = \"eth{priority}\"\nvirtual_router_id = 51\npriority = {priority}\n\
+         addresses = \"192.168.1.100/24\"\nsource_address = \"192.168.1.{own}\"\nunicast_peers = [\"192.168.1.{other}\"]\n\
+         track_services = {{ smtp = {{ weight = -20 }} }}\n\
+         [service.smtp]\nlisten = \"192.168.1.100:25\"\ncheck = {{ type = \"smtp\" }}\n\
+         [service.smtp.servers]\nmb1 = {{ address = \"192.168.1.101\", weight = 10 }}\nmb2 = \"192.168.1.102\"\n"
+    )
+}
+
+#[test]
+fn the_two_of_a_pair_have_the_same_shared_hash() {
+    let one = director("10", "11", 150);
+    let shared = |source: &str| accept(source).shared_hash();
+    assert_ne!(
+        accept(&one).hash(),
+        accept(&director("11", "10", 100)).hash()
+    );
+    assert_eq!(shared(&one), shared(&director("11", "10", 100)));
+    let differing = [
+        ("weight = 10", "weight = 11"),
+        ("service.smtp", "service.mail"),
+        (
+            "listen = \"192.168.1.100:25\"",
+            "listen = \"192.168.1.100:26\"",
+        ),
+        ("192.168.1.102", "192.168.1.103"),
+        ("virtual_router_id = 51", "virtual_router_id = 52"),
+        ("192.168.1.100/24", "192.168.1.100/23"),
+        ("weight = -20", "weight = -21"),
+        ("type = \"smtp\"", "type = \"smtp\", fall = 9"),
+    ];
+    for (from, to) in differing {
+        assert!(one.contains(from), "{from}");
+        let mut changed = one.replace(from, to);
+        if to.starts_with("service.") {
+            changed = changed.replace("{ smtp = {", "{ mail = {");
+        }
+        assert_ne!(shared(&changed), shared(&one), "{to}");
+    }
+}
+
+#[test]
+fn a_name_in_checks_is_shared_where_the_file_gives_it() {
+    let helo = |of: &str, name: &str| {
+        let other = if of == "10" { "11" } else { "10" };
+        let check = format!("type = \"smtp\", helo = \"{name}\"");
+        accept(&director(of, other, 100).replace("type = \"smtp\"", &check)).shared_hash()
+    };
+    assert_eq!(helo("10", "mx.example.org"), helo("11", "mx.example.org"));
+    assert_ne!(helo("10", "mx.example.org"), helo("11", "mx.example.net"));
+}

@@ -5,7 +5,6 @@ use crate::engine::Now;
 use crate::engine::core::Engine;
 use crate::engine::routers::{REMEMBERED, RouterState};
 use crate::snapshot::{Alarm, Severity};
-use crate::vrrp::machine::Role;
 
 /// A peer that starts, or that is started anew, is no alarm yet.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -30,13 +29,10 @@ impl Engine {
                 "correct that, then mb-lb-ctl reload",
             );
         }
-        if router.role == Role::Fault {
+        if let Some(why) = self.fault_now(router) {
             push(
                 Severity::Warning,
-                format!(
-                    "{name} is at fault, this director cannot have its addresses: {}",
-                    router.cause
-                ),
+                format!("{name} is at fault, this director cannot have its addresses: {why}"),
                 "correct that: the instance comes back by itself",
             );
         } else if let Some(failing) = self.tracked(&router.config).failing {

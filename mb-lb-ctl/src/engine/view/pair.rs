@@ -44,10 +44,7 @@ impl Engine {
                 }),
             leaving: router.is_leaving(),
             aside: view.is_some_and(|(view, _)| view.stands_aside),
-            fault: router.problem.clone().or_else(|| match router.role {
-                Role::Fault => Some(router.cause.clone()),
-                _ => self.attach_known.then(|| self.fault(router)).flatten(),
-            }),
+            fault: router.problem.clone().or_else(|| self.fault_now(router)),
             tracks: self
                 .tracks(vrrp)
                 .into_iter()
