@@ -12,7 +12,7 @@ use crate::engine::{self, ServerRef};
 const EXIT_CODES: &str = "\
 Exit codes:
   0 ok   1 failed   2 usage   3 configuration has errors   4 configuration has warnings (check --strict)
-  5 daemon not reachable   6 not found   7 timed out   8 refused by a guard   9 changes pending (diff)
+  5 daemon not reachable   6 not found   7 timed out   8 refused by a guard   9 changes pending (diff, peer diff)
   10 degraded (status)
 
 Examples:

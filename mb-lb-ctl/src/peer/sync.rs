@@ -342,7 +342,7 @@ async fn on_incoming(
         }
         Incoming::Unreachable { error } => {
             vec![PeerEvent::Trouble(format!(
-                "no connection to the peer: {error}"
+                "the peer cannot be reached: {error}"
             ))]
         }
         Incoming::Message(message) => match connection {
