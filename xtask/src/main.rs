@@ -42,7 +42,7 @@ enum Task {
     Setup,
     /// Build the eBPF program alone; prints the path of the object
     BuildEbpf,
-    /// Watch the director work: real SMTP, failover, restart, drain, in about a minute (root)
+    /// Watch the director work: real SMTP, failover, restart, drain, two directors, in a minute and a half (root)
     Demo,
     /// Run every test, in the lab network too (root)
     #[command(
