@@ -15,16 +15,16 @@ pub fn run(global: &Global, args: &Failover) -> Result<Exit, Failure> {
         request.push(' ');
         request.push_str(&quote(instance));
     }
-    say("handing over: this director goes on serving until the peer is heard");
+    say("asking for a hand-over: this director goes on serving until the peer is heard");
     let begun = Instant::now();
-    let message = client.tell(&request).map_err(|failure| {
-        let next = match failure.exit {
-            Exit::Refused => "mb-lb-ctl status",
-            Exit::TimedOut => "look at the other director: mb-lb-ctl status there",
-            _ => "",
-        };
-        failure.next(next)
-    })?;
+    let message = client
+        .tell(&request)
+        .map_err(|failure| match failure.exit {
+            Exit::TimedOut => failure.next("look at the other director: mb-lb-ctl status there"),
+            // Nobody to ask has a next step of its own.
+            _ if failure.next.is_empty() => failure.next("mb-lb-ctl status"),
+            _ => failure,
+        })?;
     emit(&format!(
         "{message} (after {} ms)\n",
         begun.elapsed().as_millis()

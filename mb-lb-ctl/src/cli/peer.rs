@@ -29,9 +29,14 @@ fn diff(global: &Global) -> Result<Exit, Failure> {
 }
 
 fn push(global: &Global) -> Result<Exit, Failure> {
-    let (_, lines): (Exit, Vec<String>) = Client::changing(global)
-        .ask("mb-lb peer push")
-        .map_err(|failure| failure.next("mb-lb-ctl peer diff"))?;
+    let (_, lines): (Exit, Vec<String>) =
+        Client::changing(global)
+            .ask("mb-lb peer push")
+            .map_err(|failure| match failure.next.is_empty() {
+                true => failure.next("mb-lb-ctl peer diff"),
+                // Nobody to ask has a next step of its own.
+                false => failure,
+            })?;
     say(
         "the peer has taken the configuration and put it in force; its file before is beside it (.toml.before-push)",
     );

@@ -137,12 +137,11 @@ impl Controller {
                     text.lines().count()
                 )]),
             })),
-            Request::PeerDiff { reply } => drop(reply.send(Ok(vec![
-                "~ smtp_backend scheduler leastconn -> source".to_owned(),
-            ]))),
-            Request::PeerPush { by, reply } => {
-                drop(reply.send(Err(format!("{by} may not: no [peer] is configured"))));
-            }
+            Request::PeerDiff { reply } => drop(reply.send(self.peer_diff())),
+            Request::PeerPush { by, reply } => drop(reply.send(match self.peer_diff() {
+                Ok(lines) => Ok(lines),
+                Err(why) => Err(format!("{by} may not: {why}")),
+            })),
             Request::Events { after, reply } => {
                 let events = fixtures::events().into_iter();
                 drop(reply.send(events.filter(|event| event.seq > after).collect()));
@@ -175,6 +174,18 @@ impl Controller {
         }
     }
 
+    fn peer_diff(&self) -> Result<Vec<String>, String> {
+        let snapshot = self.snapshot.borrow();
+        let Some(peer) = &snapshot.peer else {
+            return Err("no [peer] is configured".to_owned());
+        };
+        let line = "~ smtp_backend scheduler leastconn -> source".to_owned();
+        match peer.peer_config_hash.as_ref() == Some(&peer.config_hash) {
+            true => Ok(vec![]),
+            false => Ok(vec![line]),
+        }
+    }
+
     fn change(&self, change: &Change, by: &str) -> Result<String, Refusal> {
         let wanted = match change {
             Change::Admin { server, .. } | Change::Weight { server, .. } => server,
@@ -183,6 +194,7 @@ impl Controller {
                     None | Some("VI_1") => Ok("VI_1: 192.168.1.11 is active".to_owned()),
                     Some("VI_2") => Err(Refusal::NotActive("VI_2 is backup here".to_owned())),
                     Some("VI_3") => Err(Refusal::Stayed("VI_3".to_owned())),
+                    Some("VI_4") => Err(Refusal::NotHandedOver("VI_4: eth0 is down".to_owned())),
                     Some(other) => Err(Refusal::NoInstance(other.to_owned())),
                 };
             }

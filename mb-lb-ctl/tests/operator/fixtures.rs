@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use mb_lb_ctl::snapshot::{
-    AdminState, Alarm, CheckView, DataplaneView, EventView, FlowView, HealthState, InterfaceView,
-    RemovedView, ServerView, ServiceView, Severity, Snapshot, SyncState, SyncTargetView, SyncView,
+    ActiveView, AdminState, Alarm, CheckView, DataplaneView, EventView, FlowView, HealthState,
+    InterfaceView, PeerRoleView, PeerView, RemovedView, ServerView, ServiceView, Severity,
+    Snapshot, SyncState, SyncTargetView, SyncView, TakeoverView, TrackView, VrrpView,
 };
 
 /// 2026-11-23 12:17:37.358 UTC.
@@ -195,6 +196,141 @@ pub fn syncing() -> Snapshot {
             next: "ls -la /srv/rules; then mb-lb-ctl sync rules".into(),
         },
     ];
+    snapshot
+}
+
+/// One of two, with the VIPs.
+pub fn active() -> Snapshot {
+    let router = |name: &str, number, address: &str| VrrpView {
+        name: name.into(),
+        interface: "eth0".into(),
+        virtual_router_id: number,
+        version: 3,
+        addresses: vec![address.into()],
+        role: "active".into(),
+        since: 3725,
+        cause: "no advert for 3.609 s".into(),
+        base_priority: 100,
+        priority: 100,
+        source: Some("192.168.1.10".parse().unwrap()),
+        turns: 2,
+        takeovers: vec![TakeoverView {
+            time_ms: NOW_MS - 3_725_000,
+            cause: "no advert for 3.609 s".into(),
+            outage_ms: Some(3609),
+        }],
+        ..VrrpView::default()
+    };
+    let role = |name: &str| PeerRoleView {
+        name: name.into(),
+        role: "backup".into(),
+        priority: 90,
+    };
+    let mut snapshot = well();
+    snapshot.vrrp = vec![
+        router("VI_1", 51, "192.168.1.100/24"),
+        router("mail_v6", 52, "2001:db8::100/64"),
+    ];
+    let second = &mut snapshot.vrrp[1];
+    second.cause = "VI_1 of the same sync group took over".into();
+    second.takeovers[0].cause.clone_from(&second.cause);
+    second.takeovers[0].time_ms += 20;
+    second.takeovers[0].outage_ms = Some(3629);
+    snapshot.peer = Some(PeerView {
+        address: "192.168.1.11:8405".into(),
+        connected: true,
+        since: 3700,
+        name: "lb2".into(),
+        build: "0.1.0".into(),
+        in_sync: true,
+        peer_in_sync: true,
+        config_hash: "0123456789ab".into(),
+        peer_config_hash: Some("0123456789ab".into()),
+        roles: vec![role("VI_1"), role("mail_v6")],
+        ..PeerView::default()
+    });
+    snapshot
+}
+
+/// The other of the two, which began a moment ago.
+pub fn backup() -> Snapshot {
+    let mut snapshot = active();
+    for router in &mut snapshot.vrrp {
+        router.role = "backup".into();
+        router.cause = "started".into();
+        router.since = 2;
+        router.priority = 80;
+        router.active = Some(ActiveView {
+            address: Some("192.168.1.11".parse().unwrap()),
+            priority: 90,
+            age_ms: 400,
+        });
+        router.takeovers.clear();
+        router.tracks = vec![TrackView {
+            what: "script x".into(),
+            weight: -20,
+            failed: Some("exit code 1".into()),
+        }];
+    }
+    let peer = snapshot.peer.as_mut().unwrap();
+    peer.since = 2;
+    peer.in_sync = false;
+    peer.unplaced = 3;
+    for role in &mut peer.roles {
+        role.role = "active".into();
+    }
+    snapshot
+}
+
+/// Without its interface, and without its peer.
+pub fn at_fault() -> Snapshot {
+    let mut snapshot = active();
+    for router in &mut snapshot.vrrp {
+        router.role = "fault".into();
+        router.cause = "eth0 is down".into();
+        router.fault = Some("eth0 is down".into());
+        router.since = 40;
+    }
+    // Since then, the reason is another one.
+    snapshot.vrrp[1].fault = Some("the sync group is at fault: VI_1: eth0 is down".into());
+    let peer = snapshot.peer.as_mut().unwrap();
+    peer.connected = false;
+    peer.since = 39;
+    peer.why = Some("nothing was heard for 3 s".into());
+    snapshot.alarms.push(Alarm {
+        severity: Severity::Warning,
+        text: "VI_1 is at fault, this director cannot have its addresses: eth0 is down".into(),
+        next: "correct that: the instance comes back by itself".into(),
+    });
+    snapshot
+}
+
+/// In the middle of a `failover`, to a peer that has another configuration.
+pub fn handing_over() -> Snapshot {
+    let mut snapshot = active();
+    for router in &mut snapshot.vrrp {
+        router.leaving = true;
+        // It began with nobody there.
+        router.takeovers[0].outage_ms = None;
+    }
+    let peer = snapshot.peer.as_mut().unwrap();
+    peer.peer_in_sync = false;
+    peer.peer_config_hash = Some("ba9876543210".into());
+    snapshot
+}
+
+/// After a `failover`.
+pub fn aside() -> Snapshot {
+    let mut snapshot = backup();
+    for router in &mut snapshot.vrrp {
+        router.cause = "handed over to 192.168.1.11: asked for by alice".into();
+        router.priority = router.base_priority;
+        router.aside = true;
+        router.tracks.clear();
+    }
+    let peer = snapshot.peer.as_mut().unwrap();
+    peer.in_sync = true;
+    peer.unplaced = 0;
     snapshot
 }
 

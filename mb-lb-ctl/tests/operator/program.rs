@@ -8,7 +8,7 @@ use mb_lb_ctl::snapshot::{AdminState, RemovedView};
 use serde_json::Value;
 
 use crate::daemon::Daemon;
-use crate::fixtures::{drained, event, none_up, one_down, syncing, well};
+use crate::fixtures::{active, drained, event, handing_over, none_up, one_down, syncing, well};
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mb-lb-ctl"));
@@ -95,6 +95,9 @@ fn no_daemon_is_said_to_be_none() {
         (false, &["events", "-f"]),
         (true, &["reload"]),
         (false, &["diff"]),
+        (true, &["failover"]),
+        (false, &["peer", "diff"]),
+        (true, &["peer", "push"]),
     ];
     let pins = daemon.directory().join("pins");
     let none = pins.to_str().unwrap();
@@ -571,6 +574,92 @@ fn syncs_are_asked_for_and_told() {
     let (code, _, err) = run(&daemon, &["list", "syncs", "smtp_backend"]);
     assert_eq!(code, 6);
     assert!(err.contains("there are: etc, rules, other"), "{err}");
+}
+
+#[test]
+fn a_failover_ends_with_the_code_of_what_became_of_it() {
+    let daemon = Daemon::start(active());
+    for arguments in [&["failover"][..], &["failover", "VI_1"]] {
+        let (code, out, err) = run(&daemon, arguments);
+        assert_eq!(code, 0, "{err}");
+        assert!(
+            out.starts_with("VI_1: 192.168.1.11 is active (after ") && out.ends_with(" ms)\n"),
+            "{out}"
+        );
+        assert_eq!(
+            err,
+            "asking for a hand-over: this director goes on serving until the peer is heard\n\
+             undo: mb-lb-ctl failover on the other director\n"
+        );
+    }
+    let cases = [
+        (
+            "VI_2",
+            8,
+            "error: not handed over: VI_2 is backup here\n  next: mb-lb-ctl status\n",
+        ),
+        (
+            "VI_3",
+            7,
+            "error: VI_3: nobody took over, the addresses stay here\n  \
+             next: look at the other director: mb-lb-ctl status there\n",
+        ),
+        (
+            "VI_4",
+            1,
+            "error: not handed over: VI_4: eth0 is down\n  next: mb-lb-ctl status\n",
+        ),
+        (
+            "a b",
+            6,
+            "error: no VRRP instance a b\n  next: mb-lb-ctl status\n",
+        ),
+    ];
+    for (instance, expected, said) in cases {
+        let (code, out, err) = run(&daemon, &["failover", instance]);
+        assert_eq!((code, out.as_str()), (expected, ""), "{err}");
+        assert!(err.ends_with(said), "{err}");
+    }
+    assert_eq!(run(&daemon, &["failover", "VI_1", "VI_2"]).0, 2);
+}
+
+#[test]
+fn the_peers_configuration_is_compared_and_replaced() {
+    let line = "~ smtp_backend scheduler leastconn -> source\n";
+    let differing = Daemon::start(handing_over());
+    let (code, out, err) = run(&differing, &["peer", "diff"]);
+    assert_eq!((code, out.as_str()), (9, line));
+    assert_eq!(
+        err,
+        "what peer push would change here, were it said on the peer:\n"
+    );
+    let (code, out, err) = run(&differing, &["peer", "push"]);
+    assert_eq!((code, out.as_str()), (0, line));
+    assert!(
+        err.starts_with("the peer has taken the configuration and put it in force"),
+        "{err}"
+    );
+    let same = Daemon::start(active());
+    let (code, out, err) = run(&same, &["peer", "diff"]);
+    assert_eq!((code, out.as_str()), (0, ""));
+    assert!(
+        err.starts_with("both directors have the same configuration"),
+        "{err}"
+    );
+    let alone = Daemon::start(well());
+    let (code, out, err) = run(&alone, &["peer", "diff"]);
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (1, "", "error: no [peer] is configured\n")
+    );
+    let (code, out, err) = run(&alone, &["peer", "push"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        err.ends_with(" may not: no [peer] is configured\n  next: mb-lb-ctl peer diff\n"),
+        "{err}"
+    );
+    assert_eq!(run(&alone, &["peer"]).0, 2);
+    assert_eq!(run(&alone, &["peer", "pull"]).0, 2);
 }
 
 #[test]

@@ -29,6 +29,11 @@ fn status_of_each_kind_of_day() {
         ("thousand", fixtures::thousand()),
         ("syncing", fixtures::syncing()),
         ("empty", fixtures::empty()),
+        ("active", fixtures::active()),
+        ("backup", fixtures::backup()),
+        ("at_fault", fixtures::at_fault()),
+        ("handing_over", fixtures::handing_over()),
+        ("aside", fixtures::aside()),
     ] {
         let text = status_of(&snapshot, PLAIN);
         assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
@@ -49,7 +54,12 @@ fn colour_adds_nothing_but_colour() {
         color: true,
         ..PLAIN
     };
-    for snapshot in [fixtures::none_up(), fixtures::degraded()] {
+    for snapshot in [
+        fixtures::none_up(),
+        fixtures::degraded(),
+        fixtures::at_fault(),
+        fixtures::handing_over(),
+    ] {
         let coloured = status_of(&snapshot, style);
         assert!(coloured.contains("\x1b["));
         let stripped = anstream::adapter::strip_str(&coloured).to_string();
@@ -68,6 +78,9 @@ fn only_what_needs_somebody_is_degraded() {
         (fixtures::well(), false),
         (fixtures::drained(), false),
         (fixtures::empty(), false),
+        (fixtures::active(), false),
+        (fixtures::aside(), false),
+        (fixtures::at_fault(), true),
         (fixtures::one_down(), true),
         (fixtures::degraded(), true),
     ] {
