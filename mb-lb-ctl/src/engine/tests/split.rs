@@ -11,6 +11,8 @@ fn split(priority: u8) -> Bench {
     let mut bench = Bench::active(&one_and_peer(""));
     bench.connect();
     bench.in_sync(true);
+    // What it says from now on is about the role here.
+    bench.pass(1);
     let actions = bench.peer_is(role(Role::Active, priority));
     assert_eq!(orders(&actions, "VI_1"), []);
     bench
