@@ -180,6 +180,7 @@ pub fn spawn(
                     fd,
                     report: RefCell::new(SyncReport::default()),
                     carries,
+                    apart: RefCell::new(BTreeSet::new()),
                     link: link.clone(),
                     refresh: refresh(established),
                 });
@@ -200,6 +201,8 @@ struct Shared {
     fd: RawFd,
     report: RefCell<SyncReport>,
     carries: watch::Receiver<Carried>,
+    /// VIPs that were carried while there was no connection. The peer may carry them now, and lack the flows of that time.
+    apart: RefCell<BTreeSet<IpAddr>>,
     link: Link,
     refresh: Duration,
 }
@@ -263,6 +266,7 @@ async fn live(
     events: &mpsc::Sender<Event>,
 ) {
     let mut connection: Option<Connection> = None;
+    let mut carries = shared.carries.clone();
     let mut tick = tokio::time::interval(REPORT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -284,6 +288,15 @@ async fn live(
                     }
                 }
             },
+            changed = carries.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                if connection.is_none() {
+                    let vips = carries.borrow_and_update().vips.clone();
+                    shared.apart.borrow_mut().extend(vips);
+                }
+            }
             _ = tick.tick() => {
                 shared.report.borrow_mut().link = link.stats();
                 let report = report(shared, connection.is_some());
@@ -355,6 +368,7 @@ async fn on_incoming(
 fn end(shared: &Shared, connection: &mut Option<Connection>) {
     if let Some(connection) = connection.take() {
         connection.sending.abort();
+        shared.apart.borrow_mut().extend(shared.carried());
     }
     let mut report = shared.report.borrow_mut();
     (report.in_sync, report.missing, report.send_error) = (false, 0, None);
@@ -409,7 +423,12 @@ async fn on_message(
             for flow in &flows {
                 snapshot.flows += 1;
                 let vip = flow.vip.ip();
-                if !snapshot.vips.contains(&vip) || carried.contains(&vip) {
+                if carried.contains(&vip) {
+                    // From the time when the two were apart, or late: what is not known here is added.
+                    apply(shared, flow);
+                    continue;
+                }
+                if !snapshot.vips.contains(&vip) {
                     continue;
                 }
                 shared.flows.borrow().note(&mut snapshot.seen, flow);
@@ -700,7 +719,12 @@ impl Sender {
 
     /// A new snapshot, instead of one that is under way.
     async fn begin(&mut self) -> Result<(), NotSent> {
-        let carried = self.carries.borrow_and_update().clone();
+        let mut carried = self.carries.borrow_and_update().clone();
+        let apart = std::mem::take(&mut *self.shared.apart.borrow_mut());
+        if !apart.is_subset(&carried.vips) {
+            carried.vips.extend(apart);
+            carried.complete = false;
+        }
         self.shared.flows.borrow_mut().forget_servers();
         self.number += 1;
         self.due = Instant::now() + self.shared.refresh;

@@ -156,3 +156,34 @@ fn restarts_and_upgrades_of_either_controller_change_no_role_and_lose_nothing() 
     }
     load.finish(&pair)
 }
+
+#[test]
+fn idle_sessions_from_both_sides_of_a_cut_are_kept_when_it_heals() -> Result<()> {
+    let pair = setup().start("pairheal")?;
+    let mut before = pair.open(30)?;
+    let mut shares = pair.shares(&before);
+    pair.wait_counts(1, &shares)?;
+    // At the switch: lb1 goes on as if nobody else were there.
+    pair.lab.set_port("lb1", false)?;
+    try_wait_until("lb2 to be active", SOON, || {
+        let (role, connected) = (pair.router(1)?.role, pair.peer(0)?.connected);
+        ensure!(
+            role == "active" && !connected,
+            "{role}, connected {connected}"
+        );
+        Ok(())
+    })?;
+    let mut meanwhile = pair.open(30)?;
+    for (share, more) in shares.iter_mut().zip(pair.shares(&meanwhile)) {
+        *share += more;
+    }
+    pair.wait_counts(1, &shares)?;
+    pair.lab.set_port("lb1", true)?;
+    pair.wait_active(0)?;
+    pair.wait_in_sync()?;
+    // The stronger one is active again, and knows what was opened without it.
+    pair.wait_counts(0, &shares)?;
+    expect_all_alive(&mut before)?;
+    expect_all_alive(&mut meanwhile)?;
+    pair.wait_counts_agree(0)
+}
