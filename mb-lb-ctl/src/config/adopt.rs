@@ -21,8 +21,7 @@ pub enum AdoptError {
     #[error("the file here is no TOML: {0}")]
     Own(toml_edit::TomlError),
     #[error(
-        "it has the VRRP instance {0}, which the file here has not: write it here first, with this director's own priority, \
-         interface and addresses of its own"
+        "the peer has no [vrrp.{0}]: write it there first, with that director's own priority and interface"
     )]
     NewInstance(String),
 }

@@ -399,6 +399,10 @@ pub fn detach(root: &Path) -> Result<Vec<String>, LoadError> {
     };
     for version in versions.flatten() {
         let dir = version.path();
+        // At the top of a BPF file system the kernel has files of its own.
+        if !dir.is_dir() {
+            continue;
+        }
         let mut names: Vec<_> = fs::read_dir(&dir)
             .map_err(io_error(format!("cannot read {}", dir.display())))?
             .flatten()

@@ -243,7 +243,7 @@ impl Engine {
             Event::Addresses(addresses) => self.addresses = Some(addresses),
             Event::Router { name, report } => self.on_report(&name, report, now, &mut actions),
             Event::RouterView { name, view, at } => {
-                self.on_router_view(&name, *view, at, &mut actions);
+                self.on_router_view(&name, *view, at, now, &mut actions);
             }
             Event::RouterFailed { name, why } => {
                 self.on_router_failed(&name, why, now, &mut actions)

@@ -164,17 +164,34 @@ impl Engine {
         name: &str,
         view: RouterView,
         at: Duration,
+        now: Now,
         actions: &mut Vec<Action>,
     ) {
         let Some(router) = self.router_mut(name) else {
             return;
         };
+        // A router that was started anew and cannot begin has no turn to report.
+        let never_began = view.role == Role::Fault && router.role == Role::Active;
         let begins_to_leave = view.is_leaving && !router.is_leaving();
         router.problem = None;
         if let Some((heard, _)) = view.master.filter(|(heard, _)| heard.priority != 0) {
             router.heard_priority = Some(heard.priority);
         }
+        let why = view.fault.clone();
         router.view = Some((view, at));
+        if never_began {
+            let why = why.unwrap_or_else(|| "it cannot begin".to_owned());
+            (router.role, router.since) = (Role::Fault, now.since_start);
+            router.cause.clone_from(&why);
+            self.record(
+                now,
+                name,
+                "fault",
+                format!("active -> fault: {why}"),
+                actions,
+            );
+            self.ask_peer(name, "the other director cannot have it", actions);
+        }
         if begins_to_leave {
             // Only now: a peer that was faster than the hand-over would be taken for a rival.
             self.ask_peer(name, "the other director hands over", actions);

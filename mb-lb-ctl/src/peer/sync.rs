@@ -346,7 +346,10 @@ async fn on_incoming(
             vec![PeerEvent::Disconnected { why }, report(shared, false)]
         }
         Incoming::Refused { from, reason } => {
-            vec![PeerEvent::Trouble(format!("{from} was refused: {reason}"))]
+            vec![PeerEvent::Trouble(format!(
+                "{} was refused: {reason}",
+                from.ip()
+            ))]
         }
         Incoming::NotListening { error } => {
             vec![PeerEvent::Trouble(format!(
