@@ -38,7 +38,7 @@ mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -52,7 +52,7 @@ use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
 use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
 use crate::config_sync::Runner;
-use crate::dataplane::{self, Dataplane};
+use crate::dataplane::{self, Dataplane, Leases};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Order, Refusal};
 use crate::net::{self, AddressBook, Neighbours, Replies};
 use crate::peer::Hello;
@@ -148,7 +148,12 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (events, event_queue) = mpsc::channel(EVENTS);
     let (requests, request_queue) = mpsc::channel(REQUESTS);
 
-    let routers = Routers::spawn(events.clone(), routers::earlier(&options.state_dir))?;
+    let leases: Arc<OnceLock<Leases>> = Arc::default();
+    if let Ok(found) = Leases::open(&dataplane::pin_dir(&options.bpf_root)) {
+        leases.get_or_init(|| found);
+    }
+    let earlier = routers::earlier(&options.state_dir);
+    let routers = Routers::spawn(events.clone(), earlier, Arc::clone(&leases))?;
     if dataplane::is_attached(&options.bpf_root) {
         // The program is where the packets come in: an earlier process was active a moment ago, and peers do not wait
         // until everything is loaded.
@@ -161,6 +166,10 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         .context("loading the data plane")?
         .context("not started")?;
     let adopted = dataplane.adopt().context("not started")?;
+    if leases.get().is_none() {
+        let new = Leases::open(dataplane.pins()).context("not started: the map of leases")?;
+        leases.get_or_init(|| new);
+    }
     match aya_log::EbpfLogger::init(dataplane.ebpf()) {
         Ok(logger) => {
             tokio::spawn(follow_log(logger));

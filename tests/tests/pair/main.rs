@@ -2,5 +2,7 @@
 
 mod chaos;
 mod failover;
+mod lease;
+mod moved;
 mod policy;
 mod sync;
