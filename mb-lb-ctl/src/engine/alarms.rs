@@ -87,16 +87,11 @@ impl Engine {
             }
         }
         for vip in self.missing_vips() {
-            let length = if vip.is_ipv4() { 32 } else { 128 };
-            let interface = self
-                .attached
-                .first()
-                .map_or("INTERFACE", |interface| &interface.name);
             warn(
                 format!(
                     "the VIP {vip} is not on this director: who does not know its MAC address finds nobody there"
                 ),
-                &format!("ip address add {vip}/{length} dev {interface}"),
+                &self.next_for_vip(vip),
             );
         }
         for (listen, why) in &self.mute {
@@ -127,6 +122,18 @@ impl Engine {
                 !moved.into_iter().any(|moved| moved.address == *vip)
             })
             .collect()
+    }
+
+    fn next_for_vip(&self, vip: IpAddr) -> String {
+        let by_hand = || {
+            let length = if vip.is_ipv4() { 32 } else { 128 };
+            let interface = self
+                .attached
+                .first()
+                .map_or("INTERFACE", |interface| &interface.name);
+            format!("ip address add {vip}/{length} dev {interface}")
+        };
+        advice::vip(vip, &self.config.vrrps).unwrap_or_else(by_hand)
     }
 
     fn service_alarms(&self, service: &ServiceState, alarms: &mut Vec<Alarm>) {
