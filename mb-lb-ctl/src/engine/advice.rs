@@ -1,9 +1,12 @@
 //! What to do about a server that is down, an interface that could not be had, or a VIP that is not here. By the reason, in
 //! the words of the manual's troubleshooting table; the same for alarms, `describe` and `check`.
 
+mod peer;
+
 use std::net::IpAddr;
 
 use crate::config::Vrrp;
+pub use peer::peer;
 
 /// Next step for a server that is down for `why`. `code`: HAProxy's word for the last check, where it was one that
 /// failed; `port`: what is checked.
