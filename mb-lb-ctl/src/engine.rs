@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::snapshot::{AdminState, EventView};
 
+pub use self::alarms::summary;
 pub use self::core::{Engine, Identity};
 pub use self::preview::changes;
 pub use self::syncs::SyncRefusal;

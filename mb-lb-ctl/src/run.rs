@@ -405,7 +405,7 @@ impl Director {
                 Some(request) = requests.recv() => self.answer(request),
                 _ = tick.tick() => {
                     self.routers.alive();
-                    self.asked.give_up("the peer did not answer in time", false);
+                    self.asked.give_up(peer_config::LATE, false);
                     self.worker.send(Job::Tick);
                 }
                 () = sleep_until(deadline) => self.turn(Event::Deadline),

@@ -2,11 +2,13 @@
 //! the words of the manual's troubleshooting table; the same for alarms, `describe` and `check`.
 
 mod peer;
+mod push;
 
 use std::net::IpAddr;
 
 use crate::config::Vrrp;
 pub use peer::peer;
+pub use push::push;
 
 /// Next step for a server that is down for `why`. `code`: HAProxy's word for the last check, where it was one that
 /// failed; `port`: what is checked.

@@ -200,7 +200,7 @@ fn alarm(severity: Severity, text: String, next: &str) -> Alarm {
 }
 
 /// What is wrong with a file, on one line: the first error with its place, and how many more there are.
-pub(super) fn summary(why: &str) -> String {
+pub fn summary(why: &str) -> String {
     let mut lines = why.lines().map(str::trim);
     let mut text = lines.next().unwrap_or_default().to_owned();
     if let Some(place) = lines.find_map(|line| line.strip_prefix("--> ")) {

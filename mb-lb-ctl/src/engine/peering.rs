@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::core::Engine;
 use super::routers::RouterState;
 use super::{Action, Now, Order, ServerRef};
+use crate::config;
 use crate::peer::{AdminEntry, Carried, Hello, Message, PeerEvent, RoleOf, Status, SyncReport};
 use crate::snapshot::AdminState;
 use crate::vrrp::machine::Role;
@@ -134,6 +135,12 @@ impl Engine {
         }
     }
 
+    /// Whether the peer may put a configuration in the place of this one.
+    pub fn accepts_push(&self) -> bool {
+        let peer = self.config.peer.as_ref();
+        peer.is_some_and(|peer| peer.accept_push)
+    }
+
     /// A director that has not taken in the flows of the active one would lose them all by taking over.
     pub(super) fn may_preempt(&self) -> bool {
         self.config.peer.is_none() || self.in_sync()
@@ -201,7 +208,13 @@ impl Engine {
     /// Says what is new to the peer and to flow sync, and ends a split brain.
     pub(super) fn settle_peer(&mut self, now: Now, actions: &mut Vec<Action>) {
         let established = self.config.director.flow_timeouts.established;
-        let wanted = self.config.peer.clone().map(|peer| (peer, established));
+        // What is done with a file that comes over it is no matter of the link.
+        let linked = |peer| config::Peer {
+            accept_push: true,
+            ..peer
+        };
+        let wanted = self.config.peer.clone();
+        let wanted = wanted.map(|peer| (linked(peer), established));
         // Only when the kernel has the servers: the peer's flows find their places by them.
         if self.sent.peer != wanted && self.applied_once {
             let peer = self.config.peer.clone().map(Box::new);

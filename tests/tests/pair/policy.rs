@@ -123,6 +123,25 @@ fn configurations_are_compared_and_one_is_sent_to_the_other() -> Result<()> {
     })?;
     expect_all_alive(&mut sessions)?;
 
+    // What somebody works on there, and has not put in force, is not replaced.
+    let in_force = fs::read_to_string(pair.directors[1].config_path())?;
+    let edited = in_force.replace("roundrobin", "source");
+    fs::write(pair.directors[1].config_path(), &edited)?;
+    let answer = pair.directors[0].ctl(&["peer", "push"])?;
+    ensure!(
+        answer.code == 1
+            && answer.stderr.contains("lb2 has not taken it")
+            && answer
+                .stderr
+                .contains("was edited there and is not in force"),
+        "{answer:?}"
+    );
+    ensure!(
+        fs::read_to_string(pair.directors[1].config_path())? == edited,
+        "it was replaced"
+    );
+    fs::write(pair.directors[1].config_path(), in_force)?;
+
     // What the other side cannot use, it does not take.
     let text = fs::read_to_string(pair.directors[0].config_path())?;
     let before = fs::read_to_string(pair.directors[1].config_path())?;

@@ -91,6 +91,14 @@ fn the_link_waits_for_the_servers_to_be_in_the_kernel() {
     bench.connect();
     let actions = bench.handle(Event::Config(Box::new(config)));
     assert!(has_link(&actions).is_empty());
+    let refusing = with(&format!(
+        "{}{PEER}accept_push = false\n",
+        instance("VI_1", 51, "")
+    ));
+    assert!(bench.engine.accepts_push());
+    let actions = bench.handle(Event::Config(Box::new(refusing)));
+    assert!(has_link(&actions).is_empty(), "it stays up");
+    assert!(!bench.engine.accepts_push());
     let actions = bench.handle(Event::Config(Box::new(one(""))));
     assert_eq!(has_link(&actions), [false]);
 }
