@@ -104,6 +104,8 @@ pub enum Event {
     },
     /// On the link to the other director.
     Peer(crate::peer::PeerEvent),
+    /// The key of the link is another one than the link has; an [`Event::Config`] follows.
+    PeerKey,
     /// What was found at a source or a target of a `config_sync`.
     ConfigSync(crate::config_sync::Report),
     /// [`Engine::next_deadline`] has come.

@@ -102,6 +102,13 @@ impl Engine {
         }
     }
 
+    /// The link is made anew with the configuration, which comes next.
+    pub(super) fn on_peer_key(&mut self, now: Now, actions: &mut Vec<Action>) {
+        self.sent.peer = None;
+        let text = "its key is another one now: the link is made anew".to_owned();
+        self.record(now, "peer", "peer-key", text, actions);
+    }
+
     fn on_peer_message(&mut self, message: Message, now: Now, actions: &mut Vec<Action>) {
         match message {
             Message::Status(status) => self.peer.status = Some((status, now.since_start)),
@@ -133,6 +140,10 @@ impl Engine {
             (Some(peer), None) => Err(format!("no connection to the peer {}", peer.address)),
             (Some(_), Some(_)) => Ok(()),
         }
+    }
+
+    pub const fn peer(&self) -> Option<&config::Peer> {
+        self.config.peer.as_ref()
     }
 
     /// Whether the peer may put a configuration in the place of this one.

@@ -91,6 +91,13 @@ fn the_link_waits_for_the_servers_to_be_in_the_kernel() {
     bench.connect();
     let actions = bench.handle(Event::Config(Box::new(config)));
     assert!(has_link(&actions).is_empty());
+    // Nor does it stay with a key that is another one now.
+    let actions = bench.handle(Event::PeerKey);
+    assert!(has_link(&actions).is_empty(), "the configuration follows");
+    let actions = bench.handle(Event::Config(Box::new(one_and_peer(""))));
+    assert_eq!(has_link(&actions), [true]);
+    assert_eq!(bench.kinds_of("peer"), ["peer-up", "peer-key"]);
+    bench.connect();
     let refusing = with(&format!(
         "{}{PEER}accept_push = false\n",
         instance("VI_1", 51, "")
