@@ -19,7 +19,7 @@
 //! The engine task itself tells the service manager how it is (`notify.rs`).
 //!
 //! The engine task never waits for the others: it drains its queue, takes its turns, hands actions out. It reads and
-//! writes two small files itself, the configuration at a reload and the state at a change. Checks and
+//! writes small files itself: the configuration and the key of the peer at a reload, and the state at a change. Checks and
 //! neighbours wait when the event queue is full; the packet path waits for nobody. When the process ends, in
 //! whatever way, the kernel goes on with what it has.
 
@@ -63,7 +63,7 @@ use hooks::Hooks;
 use notify::Manager;
 use owed::Owed;
 use peer_config::Asked;
-use peering::PeerLink;
+use peering::{KeyState, PeerLink};
 use routers::Routers;
 use scripts::Scripts;
 use worker::{Job, Worker};
@@ -414,7 +414,7 @@ impl Director {
                 Some(request) = requests.recv() => self.answer(request),
                 _ = tick.tick() => {
                     self.routers.alive();
-                    self.asked.give_up("the peer did not answer in time", false);
+                    self.asked.give_up(peer_config::LATE, false);
                     self.worker.send(Job::Tick);
                 }
                 () = sleep_until(deadline) => self.turn(Event::Deadline),
@@ -582,7 +582,16 @@ impl Director {
         };
         match read() {
             Ok((config, warnings)) => {
-                let changes = self.engine.preview(&config, self.now());
+                let changes = self.changes(&config);
+                let mut warnings = warnings;
+                match self.peer_key(&config) {
+                    KeyState::Known => {}
+                    // Before the configuration, with which the link is made.
+                    KeyState::New => self.turn(Event::PeerKey),
+                    KeyState::Unreadable(why) => warnings.push_str(&format!(
+                        "warning: the key of [peer] is no good: {why}\n  a link that is up goes on with the key that it has\n"
+                    )),
+                }
                 self.turn(Event::Config(Box::new(config)));
                 Ok(Reloaded { changes, warnings })
             }

@@ -330,7 +330,7 @@ impl Engine {
         if to == Role::Active {
             router.withheld = false;
             let outage_ms = silent.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-            if let Some(ms) = outage_ms {
+            if let Some(ms) = outage_ms.filter(|ms| *ms > 0) {
                 text.push_str(&format!("; nobody advertised for {ms} ms"));
             }
             router.takeovers.push_front(TakeoverView {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use mb_lb_tests::cluster::expect_all_alive;
-use mb_lb_tests::pair::{NAMES, SOON};
+use mb_lb_tests::pair::{KEY, NAMES, SOON};
 use mb_lb_tests::{Machine, Pair, PairSetup, try_wait_until};
 
 /// Adverts do not get into this machine, or do again; all else does.
@@ -123,6 +123,25 @@ fn configurations_are_compared_and_one_is_sent_to_the_other() -> Result<()> {
     })?;
     expect_all_alive(&mut sessions)?;
 
+    // What somebody works on there, and has not put in force, is not replaced.
+    let in_force = fs::read_to_string(pair.directors[1].config_path())?;
+    let edited = in_force.replace("roundrobin", "source");
+    fs::write(pair.directors[1].config_path(), &edited)?;
+    let answer = pair.directors[0].ctl(&["peer", "push"])?;
+    ensure!(
+        answer.code == 1
+            && answer.stderr.contains("lb2 has not taken it")
+            && answer
+                .stderr
+                .contains("was edited there and is not in force"),
+        "{answer:?}"
+    );
+    ensure!(
+        fs::read_to_string(pair.directors[1].config_path())? == edited,
+        "it was replaced"
+    );
+    fs::write(pair.directors[1].config_path(), in_force)?;
+
     // What the other side cannot use, it does not take.
     let text = fs::read_to_string(pair.directors[0].config_path())?;
     let before = fs::read_to_string(pair.directors[1].config_path())?;
@@ -140,6 +159,38 @@ fn configurations_are_compared_and_one_is_sent_to_the_other() -> Result<()> {
         "it was changed"
     );
     Ok(())
+}
+
+#[test]
+fn another_key_in_its_file_is_put_in_force_by_a_reload() -> Result<()> {
+    let setup = PairSetup::default();
+    let pair = setup.start("pairkey")?;
+    let mut sessions = pair.open(6)?;
+    let file = |at: usize| pair.directors[at].config_path().with_file_name("peer.key");
+    for at in 0..2 {
+        fs::write(file(at), KEY)?;
+        let old = format!("key = \"{KEY}\"");
+        let new = format!("key_file = \"{}\"", file(at).display());
+        let text = setup.config(&pair.lab, at).replace(&old, &new);
+        pair.directors[at].write_config(&text)?;
+        pair.directors[at].expect(&["reload"])?;
+    }
+    pair.wait_in_sync()?;
+
+    for at in 0..2 {
+        fs::write(file(at), KEY.replace("00", "ff"))?;
+        let answer = pair.directors[at].ctl(&["diff"])?;
+        ensure!(answer.stdout.contains("peer key changed"), "{answer:?}");
+        let said = pair.directors[at].expect(&["reload"])?;
+        ensure!(said.contains("peer key changed"), "{said}");
+        if at == 0 {
+            pair.wait_alarm(0, "it has another key")?;
+        }
+    }
+    pair.wait_in_sync()?;
+    let answer = pair.directors[0].ctl(&["reload"])?;
+    ensure!(answer.stdout.is_empty(), "{answer:?}");
+    expect_all_alive(&mut sessions)
 }
 
 #[test]
