@@ -2,6 +2,7 @@
 
 mod chaos;
 mod failover;
+mod groups;
 mod lease;
 mod moved;
 mod policy;
