@@ -7,7 +7,36 @@ use bytemuck::{Pod, Zeroable};
 /// by other means is not kept from it.
 pub const LEASE_MEANS: u64 = 4_000_000_000;
 
-/// Value of the map of leases; the key is the VIP, IPv4 as `::ffff:a.b.c.d`.
+/// Key of the map of leases: an address may be another one's on another interface, as link-local ones are.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct LeaseKey {
+    /// The VIP in network order, as words of the host; IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u64; 2],
+    /// Where it is asked for.
+    pub ifindex: u64,
+}
+
+impl LeaseKey {
+    pub const fn new(address: [u8; 16], ifindex: u32) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+        Self {
+            address: [
+                u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+                u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+            ],
+            ifindex: ifindex as u64,
+        }
+    }
+
+    pub const fn address(&self) -> [u8; 16] {
+        let [a, b, c, d, e, f, g, h] = self.address[0].to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = self.address[1].to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+}
+
+/// Value of the map of leases.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Lease {
@@ -26,6 +55,12 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_come_back_as_they_were() {
+        let address = *b"0123456789abcdef";
+        assert_eq!(LeaseKey::new(address, 7).address(), address);
+    }
 
     #[test]
     fn a_lease_is_over_for_a_while() {

@@ -21,7 +21,7 @@ pub use flow::{
     Flow, FlowKey4, FlowKey6, FlowState, FlowWord, Half, HalfKind, HalfWord, generation_bits,
 };
 pub use hash::{flow_hash4, flow_hash6, mix, source_hash};
-pub use lease::{LEASE_MEANS, Lease};
+pub use lease::{LEASE_MEANS, Lease, LeaseKey};
 pub use reason::{Reason, Verdict};
 pub use server::{
     AuditCell, PendingWindow, SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server, ServerCount,
@@ -176,6 +176,7 @@ mod tests {
             SyncArgs {
                 operation, family, server, generation, client, vip, client_port, vip_port, idle, age, result
             }
+            LeaseKey { address, ifindex }
             Lease { over_at }
         };
         assert_eq!(layout, include_str!("layout.txt"));

@@ -170,6 +170,14 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         let new = Leases::open(dataplane.pins()).context("not started: the map of leases")?;
         leases.get_or_init(|| new);
     }
+    let moved = config.vrrps.iter().flat_map(|vrrp| &vrrp.addresses);
+    let moved: BTreeSet<_> = moved.map(|vip| vip.address).collect();
+    let kept = leases
+        .get()
+        .map(|leases| leases.keep(|address| moved.contains(&address)));
+    if let Some(Err(error)) = kept {
+        tracing::warn!(%error, "what an earlier process left of leases");
+    }
     match aya_log::EbpfLogger::init(dataplane.ebpf()) {
         Ok(logger) => {
             tokio::spawn(follow_log(logger));
@@ -257,14 +265,14 @@ async fn leave_word(routers: &Routers, state_dir: &Path) {
 
 /// Has the virtual routers go on before the engine knows anything: with the configured priorities, which it corrects.
 fn begin_early(routers: &Routers, config: &Config) {
-    routers.set(config.vrrps.clone());
+    routers.set(config.vrrps.clone(), config.peer.is_some());
     for vrrp in &config.vrrps {
         routers.order(
             vrrp.name.clone(),
             Order::Policy {
                 priority: vrrp.priority,
                 fault: None,
-                may_preempt: false,
+                may_preempt: config.peer.is_none(),
                 withheld: false,
             },
         );
@@ -520,7 +528,7 @@ impl Director {
                 Action::Replies(texts) => replies.push(texts),
                 Action::Reply { id, result } => answers.push((id, result)),
                 Action::Record(event) => self.record(event),
-                Action::Routers(wanted) => self.routers.set(wanted),
+                Action::Routers(wanted) => self.routers.set(wanted, self.engine.is_paired()),
                 Action::Router { name, order } => self.routers.order(name, order),
                 Action::Links(names) => self.routers.links(names),
                 Action::Scripts(wanted) => self.scripts.set(wanted),
@@ -582,6 +590,10 @@ impl Director {
         };
         match read() {
             Ok((config, warnings)) => {
+                if let Err(why) = routers::check(&config.vrrps) {
+                    self.turn(Event::ReloadFailed(why.clone()));
+                    return Err(why);
+                }
                 let changes = self.changes(&config);
                 let mut warnings = warnings;
                 match self.peer_key(&config) {

@@ -6,18 +6,24 @@
 
 use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_ktime_get_boot_ns, programs::XdpContext};
 
+use mb_lb_common::LeaseKey;
+
 use crate::{maps::LEASES, packet, rewrite};
 
-/// 1 where a frame asks by ARP or neighbour discovery for an address whose lease is over. A global function: the
+/// 1 where an untagged frame asks by ARP or neighbour discovery for an address whose lease is over. A global function: the
 /// verifier looks at it once, whatever ways lead here.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn mb_lb_lease_over(ctx: *mut xdp_md) -> u32 {
-    let frame = rewrite::frame(&XdpContext::new(ctx));
-    let Ok(asked) = packet::asked(frame) else {
+    let ctx = XdpContext::new(ctx);
+    let Ok(address) = packet::asked(rewrite::frame(&ctx)) else {
         return 0;
     };
-    let Some(lease) = LEASES.get_ptr(&asked) else {
+    let key = LeaseKey {
+        address,
+        ifindex: ctx.ingress_ifindex() as u64,
+    };
+    let Some(lease) = LEASES.get_ptr(&key) else {
         return 0;
     };
     // SAFETY: inside the map value, and a helper without arguments (5.8).

@@ -229,6 +229,10 @@ pub type Asked = [u64; 2];
 #[inline(always)]
 pub fn asked(frame: Frame) -> Result<Asked, Reason> {
     let link = link(frame)?;
+    if link.l3 != ETH_LEN {
+        // It is for an interface of its VLAN, which may have the same address.
+        return Err(Reason::NotForUs);
+    }
     match link.ethertype {
         ETHERTYPE_ARP => {
             let operation = u16::from_be_bytes(frame.get(link.l3 + 6)?);

@@ -1,11 +1,11 @@
 //! Until when the XDP program lets this director be found at a VIP.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use mb_lb_common::{Lease, maps};
+use mb_lb_common::{Lease, LeaseKey, MAX_LEASES, maps};
 
 use super::sys::Table;
 use crate::plan::mapped;
@@ -13,7 +13,7 @@ use crate::plan::mapped;
 /// The program's map of leases, on a handle of its own.
 #[derive(Debug)]
 pub struct Leases {
-    table: Table<[u8; 16], Lease>,
+    table: Table<LeaseKey, Lease>,
 }
 
 impl Leases {
@@ -24,20 +24,35 @@ impl Leases {
         Ok(Self { table })
     }
 
-    /// Requests for this address are answered until then; `until` is of [`clock`](crate::vrrp::clock::clock).
+    /// Requests for this address on this interface are answered until then; `until` is of
+    /// [`clock`](crate::vrrp::clock::clock).
     ///
     /// # Errors
     /// The kernel's; there is no room.
-    pub fn grant(&self, address: IpAddr, until: Duration) -> io::Result<()> {
+    pub fn grant(&self, address: IpAddr, ifindex: u32, until: Duration) -> io::Result<()> {
         let over_at = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-        self.table.set(&mapped(address), &Lease { over_at })
+        let key = LeaseKey::new(mapped(address), ifindex);
+        self.table.set(&key, &Lease { over_at })
     }
 
-    /// The program has nothing to say about this address any more.
+    /// The program has nothing to say about this address there any more.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn forget(&self, address: IpAddr) -> io::Result<()> {
-        self.table.remove(&mapped(address))
+    pub fn forget(&self, address: IpAddr, ifindex: u32) -> io::Result<()> {
+        self.table.remove(&LeaseKey::new(mapped(address), ifindex))
+    }
+
+    /// Forgets what an earlier process has left of other addresses than these.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn keep(&self, addresses: impl Fn(IpAddr) -> bool) -> io::Result<()> {
+        for (key, _) in self.table.entries(MAX_LEASES as usize)? {
+            if !addresses(Ipv6Addr::from(key.address()).to_canonical()) {
+                self.table.remove(&key)?;
+            }
+        }
+        Ok(())
     }
 }

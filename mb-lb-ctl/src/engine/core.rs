@@ -181,6 +181,10 @@ impl Engine {
         self.config_hash == config.hash()
     }
 
+    pub const fn is_paired(&self) -> bool {
+        self.config.peer.is_some()
+    }
+
     pub const fn has_routers(&self) -> bool {
         !self.routers.is_empty()
     }

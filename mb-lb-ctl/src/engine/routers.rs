@@ -395,6 +395,13 @@ impl Engine {
                 (Role::Active, Role::Backup) => Order::TakeOver {
                     why: format!("{name} of the same sync group took over"),
                 },
+                // Or it goes somewhere else, and the peer has its addresses meanwhile.
+                (Role::Init, Role::Active)
+                    if from == Role::Active && matches!(cause, Cause::HandedOver { .. }) =>
+                {
+                    let why = format!("{name} of the same sync group went away");
+                    Order::Resign { why, aside: false }
+                }
                 (Role::Backup, Role::Active) if from == Role::Active => {
                     let why = format!("{name} of the same sync group gave way");
                     match cause {
@@ -483,7 +490,12 @@ impl Engine {
             .filter(|other| other.config.sync_group.as_ref() == Some(group))
             .find_map(|other| {
                 // Only what is wrong with it alone: two that wait for each other would wait for ever.
-                let why = other.problem.clone().or_else(|| other.own_fault());
+                // One that never began takes nothing away from those that serve.
+                let problem = other
+                    .problem
+                    .clone()
+                    .filter(|_| router.role != Role::Active);
+                let why = problem.or_else(|| other.own_fault());
                 let why = why.or_else(|| self.tracked(&other.config).fault)?;
                 let name = &other.config.name;
                 Some(format!("the sync group is at fault: {name}: {why}"))

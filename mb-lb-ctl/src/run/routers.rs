@@ -29,7 +29,7 @@ use crate::vrrp::clock::clock;
 use crate::vrrp::machine::{Role, Version};
 use crate::vrrp::packet::{Auth, Kind};
 use crate::vrrp::resume::Resume;
-use crate::vrrp::router::{self, Command, Report};
+use crate::vrrp::router::{self, Command, Left, Report};
 use crate::vrrp::view::RouterView;
 
 /// Orders that a router may have waiting; it takes them in microseconds.
@@ -44,7 +44,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const ENGINE_SILENT: Duration = Duration::from_secs(10);
 
 enum Told {
-    Set(Vec<Vrrp>),
+    Set(Vec<Vrrp>, bool),
     Order(String, Order),
     Links(Vec<String>),
     Alive,
@@ -83,9 +83,9 @@ impl Routers {
         Ok(Self { told })
     }
 
-    /// Runs exactly these.
-    pub fn set(&self, wanted: Vec<Vrrp>) {
-        self.tell(Told::Set(wanted));
+    /// Runs exactly these. `is_paired`: there is a `[peer]`.
+    pub fn set(&self, wanted: Vec<Vrrp>, is_paired: bool) {
+        self.tell(Told::Set(wanted, is_paired));
     }
 
     pub fn order(&self, name: String, order: Order) {
@@ -123,8 +123,8 @@ impl Routers {
     }
 }
 
-/// Name of an instance whose predecessor has handed over, and whether a peer took over.
-type Moved = (String, bool);
+/// Name of an instance whose predecessor has left, and how.
+type Moved = (String, Left);
 
 /// A router that runs.
 struct Running {
@@ -146,6 +146,10 @@ struct Manager {
     policies: BTreeMap<String, Order>,
     /// Those whose predecessors hand over, before they begin elsewhere.
     moving: BTreeSet<String>,
+    /// Hand-overs that go on by themselves.
+    leaving: Vec<JoinHandle<()>>,
+    /// There is a link to the peer, by which it may have heard what the adverts did not tell.
+    is_paired: bool,
     /// Those that may begin.
     moved: (mpsc::UnboundedSender<Moved>, mpsc::UnboundedReceiver<Moved>),
     /// Numbers of those that ended.
@@ -170,6 +174,8 @@ impl Manager {
             running: BTreeMap::new(),
             policies: BTreeMap::new(),
             moving: BTreeSet::new(),
+            leaving: Vec::new(),
+            is_paired: false,
             moved: mpsc::unbounded_channel(),
             ended: mpsc::unbounded_channel(),
             started: 0,
@@ -186,8 +192,9 @@ impl Manager {
             tokio::select! {
                 told = queue.recv() => match told {
                     None => return,
-                    Some(Told::Set(wanted)) => {
-                        self.wanted = wanted;
+                    Some(Told::Set(wanted, is_paired)) => {
+                        (self.wanted, self.is_paired) = (wanted, is_paired);
+                        self.leaving.retain(|hand_over| !hand_over.is_finished());
                         self.settle().await;
                     }
                     Some(Told::Order(name, order)) => self.order(name, order).await,
@@ -212,17 +219,24 @@ impl Manager {
                         self.settle().await;
                     }
                 }
-                Some((name, taken)) = self.moved.1.recv() => {
+                Some((name, left)) = self.moved.1.recv() => {
                     self.moving.remove(&name);
-                    if !taken {
+                    if left == Left::NobodyCame && !self.is_paired {
                         // Nobody else is there: no need to listen first.
-                        self.earlier.insert(name, Resume { ago: Duration::ZERO, alone: true });
+                        let alone = Resume { ago: Duration::ZERO, alone: true };
+                        self.earlier.insert(name.clone(), alone);
                     }
                     self.settle().await;
+                    // It is good for this moment only.
+                    self.earlier.remove(&name);
                 }
                 _ = tick.tick() => {
                     self.watch_engine().await;
                     for (name, running) in &self.running {
+                        if running.view.has_changed().is_err() {
+                            // It has ended, and is about to be started anew: what it was is no news.
+                            continue;
+                        }
                         let view = running.view.borrow().clone();
                         // Full: the next one will do.
                         let _queued = self.events.try_send(Event::RouterView {
@@ -285,7 +299,10 @@ impl Manager {
                 self.policies.remove(&name);
                 // Detached: it ends when it has handed over.
                 let why = "removed from the configuration";
-                tokio::task::spawn_local(hand_over(running, why.to_owned()));
+                self.leaving.push(tokio::task::spawn_local(async move {
+                    // How does not matter: nobody takes its place.
+                    let _left = hand_over(running, why.to_owned()).await;
+                }));
                 continue;
             };
             let active = running.view.borrow().role == Role::Active;
@@ -296,11 +313,11 @@ impl Manager {
                 // A peer that hears this director on the old interface only is not to wait until its timer ends.
                 self.moving.insert(successor.clone());
                 let moved = self.moved.0.clone();
-                tokio::task::spawn_local(async move {
-                    let taken = hand_over(running, "moves to another interface".to_owned()).await;
+                self.leaving.push(tokio::task::spawn_local(async move {
+                    let left = hand_over(running, "moves to another interface".to_owned()).await;
                     // The manager ends with the process only.
-                    let _told = moved.send((successor, taken));
-                });
+                    let _told = moved.send((successor, left));
+                }));
                 continue;
             }
             // Its successor goes on with the role, as after a restart.
@@ -317,7 +334,7 @@ impl Manager {
                 );
             }
         }
-        release_others(before, &wanted).await;
+        self.release_others(before, &wanted).await;
         for (name, instance) in wanted {
             if !self.running.contains_key(&name) && !self.moving.contains(&name) {
                 let earlier = self.earlier.remove(&name);
@@ -327,6 +344,40 @@ impl Manager {
                     let _sent = running.commands.try_send(command(policy));
                 }
                 self.running.insert(name, running);
+            }
+        }
+    }
+
+    /// Gives up the addresses that a router held and that none has now, in that place and with that prefix.
+    async fn release_others(
+        &self,
+        before: Vec<(String, IpAddr, u8)>,
+        wanted: &BTreeMap<String, Instance>,
+    ) {
+        for (interface, address, prefix) in before {
+            let is_kept = wanted.values().any(|instance| {
+                instance.interface == interface && instance.addresses.contains(&(address, prefix))
+            });
+            if is_kept {
+                continue;
+            }
+            let released = async {
+                let ifindex = net::interface(&interface).await?.index;
+                let vip = Vip {
+                    address,
+                    prefix,
+                    ifindex,
+                };
+                AddressBook::open()?.release(&vip).await?;
+                if let Some(leases) = self.leases.get()
+                    && let Err(error) = leases.forget(address, ifindex)
+                {
+                    tracing::warn!(%error, %address, "lease of an address that was removed");
+                }
+                Ok::<(), net::Error>(())
+            };
+            if let Err(error) = released.await {
+                tracing::warn!(%error, "an address that was removed from the configuration");
             }
         }
     }
@@ -440,7 +491,13 @@ impl Manager {
             }
         }
         self.wanted.clear();
+        let hand_overs = std::mem::take(&mut self.leaving);
         tokio::task::spawn_local(async move {
+            for hand_over in hand_overs {
+                if let Err(error) = hand_over.await {
+                    tracing::warn!(%error, "a hand-over ended badly");
+                }
+            }
             for (ready, task) in leaving {
                 let _left = ready.await;
                 // What it had to report has then been told, and nobody misses the end of a role.
@@ -487,34 +544,13 @@ impl Manager {
     }
 }
 
-/// Has a router hand over and end; whether a peer took over.
-async fn hand_over(running: Running, why: String) -> bool {
+/// Has a router hand over and end.
+async fn hand_over(running: Running, why: String) -> Left {
     let (done, ready) = oneshot::channel();
     let leave = Command::Leave { why, done };
-    running.commands.send(leave).await.is_ok() && ready.await.unwrap_or(false)
-}
-
-/// Gives up the addresses that a router held and that none has now, in that place and with that prefix.
-async fn release_others(before: Vec<(String, IpAddr, u8)>, wanted: &BTreeMap<String, Instance>) {
-    for (interface, address, prefix) in before {
-        let is_kept = wanted.values().any(|instance| {
-            instance.interface == interface && instance.addresses.contains(&(address, prefix))
-        });
-        if is_kept {
-            continue;
-        }
-        let released = async {
-            let ifindex = net::interface(&interface).await?.index;
-            let vip = Vip {
-                address,
-                prefix,
-                ifindex,
-            };
-            AddressBook::open()?.release(&vip).await
-        };
-        if let Err(error) = released.await {
-            tracing::warn!(%error, "an address that was removed from the configuration");
-        }
+    match running.commands.send(leave).await {
+        Ok(()) => ready.await.unwrap_or(Left::Otherwise),
+        Err(_) => Left::Otherwise,
     }
 }
 
@@ -602,6 +638,17 @@ fn read_secret(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other("the first line is empty"));
     }
     Ok(line.to_owned())
+}
+
+/// Whether all passwords can be read.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check(vrrps: &[Vrrp]) -> Result<(), String> {
+    for vrrp in vrrps {
+        instance(vrrp).map_err(|why| format!("vrrp {}: {why}", vrrp.name))?;
+    }
+    Ok(())
 }
 
 /// What the earlier process of this host left word of.

@@ -292,6 +292,14 @@ impl Machine {
         )
     }
 
+    /// When a hand-over that is under way comes to nothing.
+    pub fn leaving_until(&self) -> Option<Duration> {
+        match &self.state {
+            State::Active(active) => active.leaving.as_ref().map(|leaving| leaving.until),
+            State::Init | State::Fault | State::Backup(_) => None,
+        }
+    }
+
     /// A hand-over is under way after which the process ends, whatever comes in between.
     const fn is_ending(&self) -> bool {
         matches!(

@@ -60,11 +60,22 @@ pub enum Command {
     TakeOver { why: String },
     /// Give the addresses up at once: the sync group goes together, or two were active and this is the one to go.
     StepDown { why: String },
-    /// Hand over, and end. Answered when that is done: whether a peer was heard.
+    /// Hand over, and end. Answered when that is done.
     Leave {
         why: String,
-        done: oneshot::Sender<bool>,
+        done: oneshot::Sender<Left>,
     },
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// A peer was heard.
+    HandedOver,
+    /// The time of the hand-over went by, and nobody was heard.
+    NobodyCame,
+    /// It was not active, or something came in between.
+    Otherwise,
 }
 
 /// What happened.
@@ -122,7 +133,7 @@ pub async fn run(
         priority: instance.priority,
         may_preempt: true,
         withheld: false,
-        handed_over: false,
+        left: Left::Otherwise,
         start: clock(),
         since: clock(),
         resume,
@@ -165,8 +176,8 @@ struct Router {
     priority: u8,
     may_preempt: bool,
     withheld: bool,
-    /// The last change of role was that.
-    handed_over: bool,
+    /// What the last change of role was.
+    left: Left,
     start: Duration,
     /// When the role began.
     since: Duration,
@@ -189,7 +200,7 @@ impl Router {
         mut changes: AddressChanges,
         mut claims: mpsc::Receiver<Claim>,
     ) -> Result<(), net::Error> {
-        let mut leaving: Option<oneshot::Sender<bool>> = None;
+        let mut leaving: Option<oneshot::Sender<Left>> = None;
         let mut look_at = Instant::now();
         let mut in_a_row = 0;
         loop {
@@ -200,7 +211,7 @@ impl Router {
                 .is_none_or(|machine| machine.role() == Role::Init);
             if has_left && let Some(done) = leaving.take() {
                 // Whoever asked may have gone.
-                let _told = done.send(self.handed_over);
+                let _told = done.send(self.left);
                 return Ok(());
             }
             let deadline = self.machine.as_ref().and_then(Machine::next_deadline);
@@ -309,7 +320,11 @@ impl Router {
                 Action::Release => self.release().await,
                 Action::Stayed => self.report(Report::Stayed),
                 Action::Turned { from, to, cause } => {
-                    self.handed_over = matches!(cause, Cause::HandedOver { .. });
+                    self.left = match (from, to, &cause) {
+                        (Role::Active, Role::Init, Cause::HandedOver { .. }) => Left::HandedOver,
+                        (Role::Active, Role::Init, Cause::Left) => Left::NobodyCame,
+                        _ => Left::Otherwise,
+                    };
                     let now = clock();
                     self.since = now;
                     let heard = self.heard.take_if(|_| to == Role::Active);
@@ -348,26 +363,36 @@ impl Router {
                 .map(|&(address, _)| address)
                 .collect(),
         };
+        // Before it is sent: this process may stand still afterwards.
+        let sent_at = clock();
         // A last word is often said because the link is gone.
         if let Err(error) = attached.sockets.send(&advert, self.instance.coverage)
             && priority != 0
         {
             self.report(Report::Trouble(format!("advert not sent: {error}")));
         }
-        if priority != 0 {
-            self.grant(machine::peers_wait(self.instance.interval));
+        // Who gives way says a last word too.
+        if priority != 0 && self.role() == Role::Active {
+            self.grant(sent_at + machine::peers_wait(self.instance.interval));
         }
     }
 
-    /// The XDP program lets this director be found for so long. The kernel's lifetimes of addresses are whole seconds:
-    /// with fast adverts a peer takes over sooner.
-    fn grant(&self, time: Duration) {
-        let Some(leases) = self.leases.get().filter(|_| self.instance.lease) else {
+    /// The XDP program lets this director be found until then. The kernel's lifetimes of addresses are whole seconds: with
+    /// fast adverts a peer takes over sooner.
+    fn grant(&self, until: Duration) {
+        let Some(leases) = self.leases.get() else {
             return;
         };
-        for &(address, _) in &self.instance.addresses {
-            if let Err(error) = leases.grant(address, clock() + time) {
-                self.report(Report::Trouble(format!("lease of {address}: {error}")));
+        for vip in self.vips() {
+            let granted = match self.instance.lease {
+                true => leases.grant(vip.address, vip.ifindex, until),
+                false => leases.forget(vip.address, vip.ifindex),
+            };
+            if let Err(error) = granted {
+                self.report(Report::Trouble(format!(
+                    "lease of {}: {error}",
+                    vip.address
+                )));
             }
         }
     }
@@ -396,25 +421,28 @@ impl Router {
             }
         }
         // No advert says so during a hand-over, and the addresses stay until the peer is heard.
-        if let Some(lifetime) = lifetime
-            && self.machine.as_ref().is_some_and(Machine::is_leaving)
-        {
-            self.grant(lifetime);
+        if let Some(until) = self.machine.as_ref().and_then(Machine::leaving_until) {
+            self.grant(until);
         }
     }
 
     async fn release(&mut self) {
+        // From now on nobody is sent here, however long the kernel takes.
+        if self.instance.lease {
+            self.grant(clock());
+        }
         for vip in self.vips() {
+            if let Err(error) = self.book.release(&vip).await {
+                self.report(Report::Trouble(error.to_string()));
+                continue;
+            }
             if let Some(leases) = self.leases.get()
-                && let Err(error) = leases.forget(vip.address)
+                && let Err(error) = leases.forget(vip.address, vip.ifindex)
             {
                 self.report(Report::Trouble(format!(
                     "lease of {}: {error}",
                     vip.address
                 )));
-            }
-            if let Err(error) = self.book.release(&vip).await {
-                self.report(Report::Trouble(error.to_string()));
             }
         }
     }

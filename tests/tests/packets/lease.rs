@@ -8,7 +8,7 @@ use mb_lb_ctl::dataplane::Leases;
 use mb_lb_ctl::vrrp::clock::clock;
 
 use crate::frame::{CLIENT_MAC, OWN_MAC, VLAN, vip};
-use crate::rig::{DROP, Family, PASS, Rig};
+use crate::rig::{DROP, Family, IFINDEX, PASS, Rig};
 
 const REQUEST: u16 = 1;
 const REPLY: u16 = 2;
@@ -55,18 +55,16 @@ fn ndp(kind: u8, destination: [u8; 6], tags: &[u16], target: IpAddr) -> Vec<u8> 
     frame
 }
 
-/// Broadcast or multicast, to this director alone, and inside a VLAN.
+/// Broadcast or multicast, and to this director alone.
 fn questions(family: Family, target: IpAddr) -> Vec<Vec<u8>> {
     match family {
         Family::V4 => vec![
             arp(REQUEST, [0xff; 6], &[], target),
             arp(REQUEST, OWN_MAC, &[], target),
-            arp(REQUEST, [0xff; 6], &[VLAN], target),
         ],
         Family::V6 => vec![
             ndp(SOLICITATION, [0x33, 0x33, 0xff, 0, 1, 0], &[], target),
             ndp(SOLICITATION, OWN_MAC, &[], target),
-            ndp(SOLICITATION, [0x33, 0x33, 0xff, 0, 1, 0], &[VLAN], target),
         ],
     }
 }
@@ -88,18 +86,18 @@ fn question_for_a_vip_is_answered_until_its_lease_is_over() {
             }
         };
         expect(false, "no lease at all");
-        leases.grant(vip, clock() + HOUR).expect("room");
+        leases.grant(vip, IFINDEX, clock() + HOUR).expect("room");
         expect(false, "runs");
-        leases.grant(vip, clock()).expect("room");
+        leases.grant(vip, IFINDEX, clock()).expect("room");
         expect(true, "just over");
         let meant = Duration::from_nanos(LEASE_MEANS);
         leases
-            .grant(vip, clock().saturating_sub(meant))
+            .grant(vip, IFINDEX, clock().saturating_sub(meant))
             .expect("room");
         expect(false, "over for long");
-        leases.grant(vip, clock()).expect("room");
-        leases.forget(vip).expect("it is there");
-        leases.forget(vip).expect("nothing to do");
+        leases.grant(vip, IFINDEX, clock()).expect("room");
+        leases.forget(vip, IFINDEX).expect("it is there");
+        leases.forget(vip, IFINDEX).expect("nothing to do");
         expect(false, "given up");
     }
 }
@@ -114,11 +112,14 @@ fn lease_that_is_over_concerns_nothing_else() {
         "2001:db8::101".parse().expect("an address"),
     ];
     for family in Family::BOTH {
-        leases.grant(vip(family), clock()).expect("room");
+        leases.grant(vip(family), IFINDEX, clock()).expect("room");
     }
     let mut frames = vec![
         arp(REPLY, OWN_MAC, &[], vip(Family::V4)),
         ndp(ADVERTISEMENT, OWN_MAC, &[], vip(Family::V6)),
+        // For an interface of the VLAN.
+        arp(REQUEST, [0xff; 6], &[VLAN], vip(Family::V4)),
+        ndp(SOLICITATION, OWN_MAC, &[VLAN], vip(Family::V6)),
     ];
     frames.extend(questions(Family::V4, other[0]));
     frames.extend(questions(Family::V6, other[1]));
@@ -134,6 +135,27 @@ fn lease_that_is_over_concerns_nothing_else() {
                 let ran = rig.send(&frame[..length]);
                 assert_eq!(ran.action, PASS, "{length} bytes");
             }
+        }
+    }
+    // Another interface's lease says nothing of this one's, and theirs goes on meanwhile.
+    for family in Family::BOTH {
+        let vip = vip(family);
+        leases.forget(vip, IFINDEX).expect("it is there");
+        leases.grant(vip, IFINDEX + 1, clock()).expect("room");
+        for frame in questions(family, vip) {
+            assert_eq!(rig.send(&frame).action, PASS, "{family:?}");
+        }
+        leases.grant(vip, IFINDEX, clock()).expect("room");
+        for frame in questions(family, vip) {
+            assert_eq!(rig.send(&frame).action, DROP, "{family:?}");
+        }
+    }
+    // What is kept of an earlier process.
+    let kept = vip(Family::V4);
+    leases.keep(|address| address == kept).expect("a map");
+    for (family, action) in [(Family::V4, DROP), (Family::V6, PASS)] {
+        for frame in questions(family, vip(family)) {
+            assert_eq!(rig.send(&frame).action, action, "{family:?}");
         }
     }
 }

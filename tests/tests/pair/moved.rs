@@ -1,6 +1,6 @@
 //! A reload that has an active instance go to another interface.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use mb_lb_tests::pair::SOON;
 use mb_lb_tests::{PairSetup, try_wait_until};
 
@@ -52,7 +52,7 @@ fn instance_that_moves_to_another_interface_hands_over_first() -> Result<()> {
     })
 }
 
-/// Without a peer nobody has to be waited for.
+/// Nobody answers, and there is no other way by which somebody could have been told: no need to listen first.
 #[test]
 fn lone_instance_that_moves_goes_on_at_once() -> Result<()> {
     let setup = PairSetup::default();
@@ -62,6 +62,11 @@ fn lone_instance_that_moves_goes_on_at_once() -> Result<()> {
         pair.lab.directors()[0].run("ip", line)?;
     }
     let text = setup.config(&pair.lab, 0);
+    let (before, rest) = text.split_once("[peer]").context("a peer")?;
+    let (_, after) = rest.split_once("\n\n").context("its end")?;
+    let text = format!("{before}{after}");
+    pair.directors[0].write_config(&text)?;
+    pair.directors[0].expect(&["reload"])?;
     pair.directors[0]
         .write_config(&text.replace("interface = \"eth0\"", "interface = \"eth1\""))?;
     pair.directors[0].expect(&["reload"])?;
@@ -72,6 +77,37 @@ fn lone_instance_that_moves_goes_on_at_once() -> Result<()> {
             "{router:?}"
         );
         ensure!(router.cause.contains("earlier process"), "{}", router.cause);
+        Ok(())
+    })
+}
+
+/// Its adverts do not get to the other one, which is told over the peer link all the same, and takes over unheard: then it
+/// is not alone, however silent the link is.
+#[test]
+fn unheard_peer_is_not_taken_for_nobody() -> Result<()> {
+    let setup = PairSetup::default();
+    let pair = setup.start("pairdeafmove")?;
+    for line in BESIDE {
+        pair.lab.directors()[0].run("ip", line)?;
+    }
+    let rules = "table netdev cut { chain in { type filter hook ingress device \"eth0\" priority 0; ip protocol 112 drop; }; }";
+    pair.lab.directors()[0].run("nft", &[rules])?;
+    let text = setup.config(&pair.lab, 0);
+    pair.directors[0]
+        .write_config(&text.replace("interface = \"eth0\"", "interface = \"eth1\""))?;
+    pair.directors[0].expect(&["reload"])?;
+    try_wait_until("lb1 to be there again", SOON, || {
+        let router = pair.router(0)?;
+        ensure!(
+            router.interface == "eth1" && router.role != "fault",
+            "{router:?}"
+        );
+        ensure!(router.turns > 0, "{router:?}");
+        ensure!(
+            !router.cause.contains("earlier process"),
+            "{}",
+            router.cause
+        );
         Ok(())
     })
 }

@@ -178,7 +178,7 @@ impl Router {
     }
 
     /// Says that it is to end; answered when it has.
-    pub fn begin_to_leave(&self) -> Result<oneshot::Receiver<bool>> {
+    pub fn begin_to_leave(&self) -> Result<oneshot::Receiver<mb_lb_ctl::vrrp::router::Left>> {
         let (done, left) = oneshot::channel();
         let why = "stopping".to_owned();
         self.tell(Command::Leave { why, done })?;

@@ -115,7 +115,9 @@ impl Engine {
             warn(format!("flow sync: {error}"), "journalctl -u mb-lb");
         }
         if peer.hello.is_none() {
-            let why = peer.trouble.as_ref().map(|(text, _)| text);
+            // What was so before the link was up says nothing of now.
+            let trouble = peer.trouble.as_ref().filter(|(_, at)| *at >= peer.since);
+            let why = trouble.map(|(text, _)| text);
             let why = why.or(peer.why.as_ref());
             let step = advice::peer(why.map(String::as_str));
             if !patient || !step.may_pass {
