@@ -6,26 +6,40 @@
 
 use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_ktime_get_boot_ns, programs::XdpContext};
 
-use mb_lb_common::LeaseKey;
+use mb_lb_common::{LeaseKey, Reason};
 
-use crate::{maps::LEASES, packet, rewrite};
+use crate::{
+    maps::{LEASES, REASONS},
+    packet, rewrite,
+};
 
-/// 1 where an untagged frame asks by ARP or neighbour discovery for an address whose lease is over. A global function: the
-/// verifier looks at it once, whatever ways lead here.
+/// 1 where an untagged frame asks by ARP or neighbour discovery for an address whose lease is over; it is counted then. A
+/// global function: the verifier looks at it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn mb_lb_lease_over(ctx: *mut xdp_md) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    let Ok(address) = packet::asked(rewrite::frame(&ctx)) else {
+pub extern "C" fn mb_lb_asked(ctx: *mut xdp_md) -> u32 {
+    if !is_over(&XdpContext::new(ctx)) {
         return 0;
+    }
+    if let Some(counter) = REASONS.get_ptr_mut(Reason::LeaseOver as u32) {
+        // SAFETY: this CPU's own value.
+        unsafe { *counter += 1 };
+    }
+    1
+}
+
+#[inline(always)]
+fn is_over(ctx: &XdpContext) -> bool {
+    let Ok(address) = packet::asked(rewrite::frame(ctx)) else {
+        return false;
     };
     let key = LeaseKey {
         address,
         ifindex: ctx.ingress_ifindex() as u64,
     };
     let Some(lease) = LEASES.get_ptr(&key) else {
-        return 0;
+        return false;
     };
     // SAFETY: inside the map value, and a helper without arguments (5.8).
-    u32::from(unsafe { (*lease).is_over(bpf_ktime_get_boot_ns()) })
+    unsafe { (*lease).is_over(bpf_ktime_get_boot_ns()) }
 }

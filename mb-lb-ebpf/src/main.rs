@@ -41,14 +41,13 @@ use crate::{
 /// The entry point, attached to each interface of the director.
 #[xdp]
 pub fn mb_lb(ctx: XdpContext) -> u32 {
+    // First, while there is nothing to keep meanwhile: what there is afterwards makes the frame of this function too large
+    // for kernel 6.1 ("combined stack size of 4 calls").
+    if packet::may_ask(rewrite::frame(&ctx)) && lease::mb_lb_asked(ctx.ctx) != 0 {
+        return xdp_action::XDP_DROP;
+    }
     let (reason, action) = match run(&ctx) {
         Ok(done) => done,
-        // The only packets that can ask who has an address.
-        Err(Reason::NotIp | Reason::NotForUs | Reason::Icmp)
-            if lease::mb_lb_lease_over(ctx.ctx) != 0 =>
-        {
-            (Reason::LeaseOver, xdp_action::XDP_DROP)
-        }
         Err(reason) => (reason, xdp_action::XDP_PASS),
     };
     if let Some(counter) = REASONS.get_ptr_mut(reason as u32) {

@@ -224,6 +224,17 @@ pub fn network(link: &Link) -> Result<Network, Reason> {
 /// the stack in pieces that the verifier refuses ("misaligned stack access").
 pub type Asked = [u64; 2];
 
+/// Whether [`asked`] may find an address: a look that costs next to nothing.
+#[inline(always)]
+pub fn may_ask(frame: Frame) -> bool {
+    let ethertype = frame.get(12).map_or(0, u16::from_be_bytes);
+    match ethertype {
+        ETHERTYPE_ARP => true,
+        ETHERTYPE_IPV6 => frame.get(ETH_LEN + 6) == Ok([PROTO_ICMPV6]),
+        _ => false,
+    }
+}
+
 /// The address that a frame asks for, by ARP for IPv4 over Ethernet (RFC 826) or by neighbour discovery (RFC 4861
 /// section 4.3).
 #[inline(always)]
