@@ -146,6 +146,25 @@ fn a_group_waits_for_a_member_that_does_not_run() {
 }
 
 #[test]
+fn what_serves_is_not_ended_for_a_member_that_never_ran() {
+    let mut bench = Bench::active(&group(""));
+    let failed = Event::RouterFailed {
+        name: "VI_2".to_owned(),
+        why: "the password in /etc/mb-lb/vrrp.password cannot be read".to_owned(),
+    };
+    let actions = bench.handle(failed);
+    let fault = policy(&actions, "VI_1").and_then(|policy| {
+        // Nothing new is said to it, or nothing that is a fault.
+        match policy {
+            Order::Policy { fault, .. } => fault,
+            _ => None,
+        }
+    });
+    assert_eq!(fault, None);
+    assert!(bench.warns("VRRP instance VI_2 does not run"));
+}
+
+#[test]
 fn a_group_goes_along_with_one_of_it() {
     let mut bench = Bench::backup(&group(""));
     let actions = bench.turned("VI_1", Role::Backup, Role::Active, silence());
@@ -168,6 +187,18 @@ fn a_group_goes_along_with_one_of_it() {
     let mut bench = Bench::active(&group(""));
     let actions = bench.turned("VI_1", Role::Active, Role::Backup, stronger());
     assert_eq!(orders(&actions, "VI_2"), [Order::StepDown { why }]);
+    // It goes to another interface: the peer has its addresses meanwhile.
+    let mut bench = Bench::active(&group(""));
+    let actions = bench.turned("VI_1", Role::Active, Role::Init, handed_over());
+    let why = "VI_1 of the same sync group went away".to_owned();
+    assert_eq!(
+        orders(&actions, "VI_2"),
+        [Order::Resign { why, aside: false }]
+    );
+    // Nobody came, or it was not active.
+    let mut bench = Bench::active(&group(""));
+    let actions = bench.turned("VI_1", Role::Active, Role::Init, Cause::Left);
+    assert_eq!(orders(&actions, "VI_2"), []);
     // The fault of one is told by what the others go by.
     let mut bench = Bench::active(&group(""));
     let fault = Cause::Fault("eth0 is down".to_owned());

@@ -427,6 +427,14 @@ fn a_peer_that_is_not_there_is_an_alarm_after_10_s() {
         ["peer-trouble", "peer-up", "peer-down"],
         "each is said once"
     );
+    // A stranger's mistake while the link is up is no reason for what comes later.
+    bench.connect();
+    bench.handle(Event::Peer(PeerEvent::Trouble(
+        "the handshake was refused: it has another key".to_owned(),
+    )));
+    bench.pass(60_000);
+    bench.disconnect();
+    assert_eq!(bench.alarms(), Vec::<String>::new());
 }
 
 #[test]
