@@ -90,6 +90,7 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
         director,
         admin,
         services: drafts.into_iter().map(|draft| draft.service).collect(),
+        proxies: Vec::new(),
         vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
         peer: peer.and_then(peer::Draft::peer),
         config_syncs,

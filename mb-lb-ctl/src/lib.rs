@@ -22,4 +22,5 @@ pub mod dataplane;
 pub mod net;
 pub mod peer;
 pub mod prober;
+pub mod proxy;
 pub mod run;

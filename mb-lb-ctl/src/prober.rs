@@ -137,6 +137,7 @@ impl Probe {
                 let finding = match &self.kind {
                     CheckKind::Tcp => tcp::check(),
                     CheckKind::Smtp { helo } => smtp::check(&mut line, helo).await,
+                    CheckKind::Http(_) => unimplemented!("checks of type http"),
                 };
                 (finding, Some(line))
             }

@@ -8,10 +8,12 @@ use serde::Serialize;
 
 mod config_sync;
 mod peer;
+mod proxy;
 mod vrrp;
 
 pub use config_sync::*;
 pub use peer::*;
+pub use proxy::*;
 pub use vrrp::*;
 
 /// The whole file.
@@ -21,6 +23,9 @@ pub struct Config {
     pub admin: Admin,
     /// In the order of the file.
     pub services: Vec<Service>,
+    /// In the order of the file. Left out where empty, so that the hash of a file without any stays what it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<Proxy>,
     /// In the order of the file. Left out where empty, so that the hash of a file without any stays what it was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vrrps: Vec<Vrrp>,
@@ -170,6 +175,34 @@ pub enum CheckKind {
         /// Argument of EHLO. Default: the director's name.
         helo: String,
     },
+    /// One request, and what has to come back (RFC 9110).
+    Http(HttpCheck),
+}
+
+/// A check of type `http`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HttpCheck {
+    /// Default GET.
+    pub method: String,
+    /// Begins with `/`. Default `/`.
+    pub path: String,
+    /// `Host` field. Default: the server's address.
+    pub host: Option<String>,
+    /// First and last of each range, 100 to 599. Default 200 to 399, as HAProxy.
+    pub expect: Vec<(u16, u16)>,
+    pub body: Option<BodyMatch>,
+    /// `None`: in clear.
+    pub tls: Option<ServerTls>,
+}
+
+/// What the first 64 kB of a body have to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyMatch {
+    /// `body = "text"`
+    Text(String),
+    /// `body_regex = "..."`, in the syntax of the crate `regex`.
+    Regex(String),
 }
 
 /// One row of `[service.NAME.servers]`.

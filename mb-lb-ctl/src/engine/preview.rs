@@ -229,6 +229,7 @@ fn check(service: &Service) -> String {
     let kind = match &check.kind {
         CheckKind::Tcp => "tcp".to_owned(),
         CheckKind::Smtp { helo } => format!("smtp (helo {helo})"),
+        CheckKind::Http(http) => format!("http ({} {})", http.method, http.path),
     };
     let mut text = format!("{kind} port {} every {}", check.port, span(check.interval));
     if check.fast_interval != check.interval {

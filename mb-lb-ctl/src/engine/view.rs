@@ -179,6 +179,7 @@ impl Engine {
                     kind: match check.kind {
                         CheckKind::Tcp => "tcp".to_owned(),
                         CheckKind::Smtp { .. } => "smtp".to_owned(),
+                        CheckKind::Http(_) => "http".to_owned(),
                     },
                     port: check.port,
                     code: result.map_or("INI", |result| result.code).to_owned(),

@@ -52,6 +52,7 @@ fn defaults() -> Config {
             slow_start: Duration::ZERO,
             servers: vec![server("mb1", 101), server("mb2", 102)],
         }],
+        proxies: Vec::new(),
         vrrps: Vec::new(),
         peer: None,
         config_syncs: Vec::new(),

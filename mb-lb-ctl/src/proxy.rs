@@ -1,0 +1,49 @@
+//! The HTTPS proxy: layer 7, in user mode.
+//!
+//! ```text
+//!               configure, steer            readings
+//!  engine ------------------------> Proxies ---------> once a second, back to the engine
+//!                                      |
+//!            one thread per core: a current-thread runtime, its own listening sockets (SO_REUSEPORT), its own pools
+//!                                      |
+//!   accept -> PROXY header -> TLS -> gate (HTTP/1.1) -> hyper -> exchange -> pool -> server
+//! ```
+//!
+//! The life of a request:
+//! 1. the gate reads the raw bytes of HTTP/1.1 and ends what could be read in two ways; HTTP/2 is checked field by field;
+//! 2. limits: of the source, of the header, of the body;
+//! 3. the session cookie is read and taken out, forwarding fields are made;
+//! 4. a server is chosen: the cookie's where it may be used, else by the scheduler; a full one makes the request wait;
+//! 5. a connection is taken from the pool or made; what was not sent yet may be tried again elsewhere;
+//! 6. the response's fields are mended (cookie, HSTS), both bodies stream with back-pressure;
+//! 7. one line in the access log, counters.
+//!
+//! What the engine decides (admin state, health, weight) comes in by [`Target`]; nothing here checks servers.
+
+use crate::snapshot::{AdminState, HealthState};
+
+/// What the engine says of one server of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As in the configuration.
+    pub name: String,
+    pub admin: AdminState,
+    /// Unknown takes no request, as down.
+    pub health: HealthState,
+    /// In force: 0 to 256.
+    pub weight: u16,
+    /// Slow start: share of the weight and of `max_connections`, 1 to 100.
+    pub percent: u8,
+}
+
+impl Target {
+    /// Whether a request whose cookie names it may go there: draining servers and those of weight 0 keep their users.
+    pub fn keeps_users(&self) -> bool {
+        self.health == HealthState::Up && self.admin != AdminState::Maint
+    }
+
+    /// Whether it takes new users.
+    pub fn takes_users(&self) -> bool {
+        self.health == HealthState::Up && self.admin == AdminState::Ready && self.weight > 0
+    }
+}
