@@ -10,6 +10,7 @@
 
 mod flow;
 mod hash;
+mod lease;
 mod reason;
 mod server;
 mod service;
@@ -20,6 +21,7 @@ pub use flow::{
     Flow, FlowKey4, FlowKey6, FlowState, FlowWord, Half, HalfKind, HalfWord, generation_bits,
 };
 pub use hash::{flow_hash4, flow_hash6, mix, source_hash};
+pub use lease::{LEASE_MEANS, Lease};
 pub use reason::{Reason, Verdict};
 pub use server::{
     AuditCell, PendingWindow, SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server, ServerCount,
@@ -65,6 +67,9 @@ pub const MAX_HALF: u32 = 262_144;
 /// Bytes of the ring buffer with changes of flows: room for 65,536 of them.
 pub const EVENT_BYTES: u32 = 4 << 20;
 
+/// VIPs with a lease.
+pub const MAX_LEASES: u32 = 4096;
+
 /// Names of the maps, as they appear in the object and under the pin path.
 pub mod maps {
     pub const SETTINGS: &str = "SETTINGS";
@@ -86,8 +91,9 @@ pub mod maps {
     pub const HALF4: &str = "HALF4";
     pub const HALF6: &str = "HALF6";
     pub const EVENTS: &str = "EVENTS";
+    pub const LEASES: &str = "LEASES";
     /// Every map that is pinned and adopted by the next controller.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 20] = [
         SETTINGS,
         PORTS,
         SERVICES,
@@ -107,6 +113,7 @@ pub mod maps {
         HALF4,
         HALF6,
         EVENTS,
+        LEASES,
     ];
 }
 
@@ -169,6 +176,7 @@ mod tests {
             SyncArgs {
                 operation, family, server, generation, client, vip, client_port, vip_port, idle, age, result
             }
+            Lease { over_at }
         };
         assert_eq!(layout, include_str!("layout.txt"));
     }
@@ -215,10 +223,11 @@ mod tests {
             MAX_PORTS,
             MAX_REASONS,
             MAX_HALF,
+            MAX_LEASES,
         ];
         assert_eq!(
             sizes,
-            [256, 2048, 16_384, 65_536, 262_144, 256, 64, 262_144]
+            [256, 2048, 16_384, 65_536, 262_144, 256, 64, 262_144, 4096]
         );
     }
 

@@ -87,6 +87,7 @@ reasons! {
     ServerGone = "server_gone", Answer, "its server's record is gone: RST";
     RstUnplaced = "rst_unplaced", Drop, "RST that belongs to nothing: never answered";
     RewriteFailed = "rewrite_failed", Drop, "the answer could not be written";
+    LeaseOver = "lease_over", Drop, "ARP or ND asks for a VIP that this director may have lost: not answered";
 }
 
 #[cfg(test)]

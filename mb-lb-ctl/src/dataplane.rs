@@ -6,6 +6,7 @@
 mod arena;
 mod flows;
 mod kernel;
+mod leases;
 mod load;
 mod sweep;
 mod sync;
@@ -23,6 +24,7 @@ use mb_lb_common::{
 };
 
 pub use flows::{FlowEntry, HalfEntry};
+pub use leases::Leases;
 pub use sync::{Applied, FlowSync, Removed, Seen, Walk};
 
 pub use load::{LoadError, Mode, detach, interfaces, is_attached, lock_root, object, pin_dir};

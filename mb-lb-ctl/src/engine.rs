@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::snapshot::{AdminState, EventView};
 
+pub use self::alarms::summary;
 pub use self::core::{Engine, Identity};
 pub use self::preview::changes;
 pub use self::syncs::SyncRefusal;
@@ -103,6 +104,8 @@ pub enum Event {
     },
     /// On the link to the other director.
     Peer(crate::peer::PeerEvent),
+    /// The key of the link is another one than the link has; an [`Event::Config`] follows.
+    PeerKey,
     /// What was found at a source or a target of a `config_sync`.
     ConfigSync(crate::config_sync::Report),
     /// [`Engine::next_deadline`] has come.

@@ -19,7 +19,7 @@
 //! The engine task itself tells the service manager how it is (`notify.rs`).
 //!
 //! The engine task never waits for the others: it drains its queue, takes its turns, hands actions out. It reads and
-//! writes two small files itself, the configuration at a reload and the state at a change. Checks and
+//! writes small files itself: the configuration and the key of the peer at a reload, and the state at a change. Checks and
 //! neighbours wait when the event queue is full; the packet path waits for nobody. When the process ends, in
 //! whatever way, the kernel goes on with what it has.
 
@@ -38,7 +38,7 @@ mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -52,7 +52,7 @@ use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
 use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
 use crate::config_sync::Runner;
-use crate::dataplane::{self, Dataplane};
+use crate::dataplane::{self, Dataplane, Leases};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Order, Refusal};
 use crate::net::{self, AddressBook, Neighbours, Replies};
 use crate::peer::Hello;
@@ -63,7 +63,7 @@ use hooks::Hooks;
 use notify::Manager;
 use owed::Owed;
 use peer_config::Asked;
-use peering::PeerLink;
+use peering::{KeyState, PeerLink};
 use routers::Routers;
 use scripts::Scripts;
 use worker::{Job, Worker};
@@ -148,7 +148,12 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (events, event_queue) = mpsc::channel(EVENTS);
     let (requests, request_queue) = mpsc::channel(REQUESTS);
 
-    let routers = Routers::spawn(events.clone(), routers::earlier(&options.state_dir))?;
+    let leases: Arc<OnceLock<Leases>> = Arc::default();
+    if let Ok(found) = Leases::open(&dataplane::pin_dir(&options.bpf_root)) {
+        leases.get_or_init(|| found);
+    }
+    let earlier = routers::earlier(&options.state_dir);
+    let routers = Routers::spawn(events.clone(), earlier, Arc::clone(&leases))?;
     if dataplane::is_attached(&options.bpf_root) {
         // The program is where the packets come in: an earlier process was active a moment ago, and peers do not wait
         // until everything is loaded.
@@ -161,6 +166,10 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         .context("loading the data plane")?
         .context("not started")?;
     let adopted = dataplane.adopt().context("not started")?;
+    if leases.get().is_none() {
+        let new = Leases::open(dataplane.pins()).context("not started: the map of leases")?;
+        leases.get_or_init(|| new);
+    }
     match aya_log::EbpfLogger::init(dataplane.ebpf()) {
         Ok(logger) => {
             tokio::spawn(follow_log(logger));
@@ -405,7 +414,7 @@ impl Director {
                 Some(request) = requests.recv() => self.answer(request),
                 _ = tick.tick() => {
                     self.routers.alive();
-                    self.asked.give_up("the peer did not answer in time", false);
+                    self.asked.give_up(peer_config::LATE, false);
                     self.worker.send(Job::Tick);
                 }
                 () = sleep_until(deadline) => self.turn(Event::Deadline),
@@ -573,7 +582,16 @@ impl Director {
         };
         match read() {
             Ok((config, warnings)) => {
-                let changes = self.engine.preview(&config, self.now());
+                let changes = self.changes(&config);
+                let mut warnings = warnings;
+                match self.peer_key(&config) {
+                    KeyState::Known => {}
+                    // Before the configuration, with which the link is made.
+                    KeyState::New => self.turn(Event::PeerKey),
+                    KeyState::Unreadable(why) => warnings.push_str(&format!(
+                        "warning: the key of [peer] is no good: {why}\n  a link that is up goes on with the key that it has\n"
+                    )),
+                }
                 self.turn(Event::Config(Box::new(config)));
                 Ok(Reloaded { changes, warnings })
             }

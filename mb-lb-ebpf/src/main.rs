@@ -16,6 +16,7 @@
 mod atomic;
 mod events;
 mod family;
+mod lease;
 mod maps;
 mod packet;
 mod pending;
@@ -42,6 +43,12 @@ use crate::{
 pub fn mb_lb(ctx: XdpContext) -> u32 {
     let (reason, action) = match run(&ctx) {
         Ok(done) => done,
+        // The only packets that can ask who has an address.
+        Err(Reason::NotIp | Reason::NotForUs | Reason::Icmp)
+            if lease::mb_lb_lease_over(ctx.ctx) != 0 =>
+        {
+            (Reason::LeaseOver, xdp_action::XDP_DROP)
+        }
         Err(reason) => (reason, xdp_action::XDP_PASS),
     };
     if let Some(counter) = REASONS.get_ptr_mut(reason as u32) {

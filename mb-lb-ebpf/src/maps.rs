@@ -8,11 +8,13 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use mb_lb_common::{
-    AliasEntry, AuditCell, DEFAULT_MAX_FLOWS, EVENT_BYTES, Flow, FlowKey4, FlowKey6, Half,
-    MAX_ALIAS, MAX_HALF, MAX_LISTENS, MAX_PORTS, MAX_REASONS, MAX_SERVERS, MAX_SERVICES,
-    MAX_SLOT_BLOCKS, Pool, Port, Server, ServerCount, ServerStats, Service, ServiceConf,
-    ServiceCursor, ServiceKey, Settings, SlotBlock, TableState,
+    AliasEntry, AuditCell, DEFAULT_MAX_FLOWS, EVENT_BYTES, Flow, FlowKey4, FlowKey6, Half, Lease,
+    MAX_ALIAS, MAX_HALF, MAX_LEASES, MAX_LISTENS, MAX_PORTS, MAX_REASONS, MAX_SERVERS,
+    MAX_SERVICES, MAX_SLOT_BLOCKS, Pool, Port, Server, ServerCount, ServerStats, Service,
+    ServiceConf, ServiceCursor, ServiceKey, Settings, SlotBlock, TableState,
 };
+
+use crate::packet::Asked;
 
 #[map]
 pub static SETTINGS: Array<Settings> = Array::pinned(1, 0);
@@ -52,3 +54,5 @@ pub static HALF4: LruHashMap<FlowKey4, Half> = LruHashMap::pinned(MAX_HALF, 0);
 pub static HALF6: LruHashMap<FlowKey6, Half> = LruHashMap::pinned(MAX_HALF, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::pinned(EVENT_BYTES, 0);
+#[map]
+pub static LEASES: HashMap<Asked, Lease> = HashMap::pinned(MAX_LEASES, 0);

@@ -16,6 +16,7 @@ const EXTENSION_HEADERS: usize = 4;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 
@@ -26,6 +27,11 @@ const PROTO_ROUTING: u8 = 43;
 const PROTO_FRAGMENT: u8 = 44;
 const PROTO_ICMPV6: u8 = 58;
 const PROTO_DEST_OPTIONS: u8 = 60;
+
+/// Operation of an ARP packet (RFC 826).
+const ARP_REQUEST: u16 = 1;
+/// Type of an ICMPv6 message (RFC 4861 section 4.3).
+const NEIGHBOUR_SOLICITATION: u8 = 135;
 
 pub const TCP_FIN: u8 = 0x01;
 pub const TCP_SYN: u8 = 0x02;
@@ -210,6 +216,42 @@ pub fn network(link: &Link) -> Result<Network, Reason> {
         ETHERTYPE_IPV4 => Ok(Network::V4),
         ETHERTYPE_IPV6 => Ok(Network::V6),
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => Err(Reason::VlanDepth),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+/// An address that somebody asks for, in network order; IPv4 as `::ffff:a.b.c.d`. In words: the compiler writes bytes to
+/// the stack in pieces that the verifier refuses ("misaligned stack access").
+pub type Asked = [u64; 2];
+
+/// The address that a frame asks for, by ARP for IPv4 over Ethernet (RFC 826) or by neighbour discovery (RFC 4861
+/// section 4.3).
+#[inline(always)]
+pub fn asked(frame: Frame) -> Result<Asked, Reason> {
+    let link = link(frame)?;
+    match link.ethertype {
+        ETHERTYPE_ARP => {
+            let operation = u16::from_be_bytes(frame.get(link.l3 + 6)?);
+            if operation != ARP_REQUEST {
+                return Err(Reason::NotIp);
+            }
+            let [a, b, c, d]: [u8; 4] = frame.get(link.l3 + 24)?;
+            Ok([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])])
+        }
+        ETHERTYPE_IPV6 => {
+            let ip = frame.at::<Ipv6Header>(link.l3).ok_or(Reason::Truncated)?;
+            // SAFETY: `at` has checked the bounds; byte arrays need no alignment.
+            let next = unsafe { (*ip).next_header };
+            let [kind]: [u8; 1] = frame.get(link.l3 + IPV6_LEN)?;
+            if next != PROTO_ICMPV6 || kind != NEIGHBOUR_SOLICITATION {
+                return Err(Reason::NotIp);
+            }
+            let target = link.l3 + IPV6_LEN + 8;
+            Ok([
+                u64::from_ne_bytes(frame.get(target)?),
+                u64::from_ne_bytes(frame.get(target + 8)?),
+            ])
+        }
         _ => Err(Reason::NotIp),
     }
 }

@@ -18,10 +18,10 @@ const OWN_OF_VRRP: [&str; 5] = [
 pub enum AdoptError {
     #[error("what the peer sent is no TOML: {0}")]
     Theirs(toml_edit::TomlError),
-    #[error("the file here is no TOML: {0}")]
+    #[error("its own file is no TOML: {0}")]
     Own(toml_edit::TomlError),
     #[error(
-        "the peer has no [vrrp.{0}]: write it there first, with that director's own priority and interface"
+        "it has no [vrrp.{0}]: write it there first, with that director's own priority and interface"
     )]
     NewInstance(String),
 }

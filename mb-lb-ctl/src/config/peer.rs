@@ -16,6 +16,7 @@ pub(super) struct Draft {
     listen: Option<(SocketAddr, Range<usize>)>,
     address: Option<(SocketAddr, Range<usize>)>,
     key: Option<Secret>,
+    accept_push: Option<bool>,
 }
 
 impl Draft {
@@ -25,6 +26,7 @@ impl Draft {
             listen: self.listen?.0,
             address: self.address?.0,
             key: self.key?,
+            accept_push: self.accept_push?,
         })
     }
 }
@@ -53,6 +55,10 @@ pub(super) fn peer(section: Option<&Field<'_>>, reporter: &mut Reporter<'_>) -> 
         "address = \"192.168.1.11:8405\", which the other director has as `listen`",
     );
     let key = key(section, &fields, reporter);
+    let accept_push = match fields.get("accept_push") {
+        Some(field) => field.boolean(reporter),
+        None => Some(true),
+    };
     if let (Some((listen, first)), Some((address, span))) = (&listen, &address) {
         two_ends(listen, first, address, span, reporter);
     }
@@ -60,6 +66,7 @@ pub(super) fn peer(section: Option<&Field<'_>>, reporter: &mut Reporter<'_>) -> 
         listen,
         address,
         key,
+        accept_push,
     })
 }
 

@@ -300,7 +300,7 @@ pub static TRACK_SCRIPT: Section = Section {
 
 pub static PEER: Section = Section {
     title: "[peer]",
-    keys: &["listen", "address", "key", "key_file"],
+    keys: &["listen", "address", "key", "key_file", "accept_push"],
     later: &[],
     foreign: &[
         ("bind", "listen"),

@@ -1,5 +1,14 @@
-//! What to do about a server that is down, or an interface that could not be had. By the reason, in the words of the
-//! manual's troubleshooting table; the same for alarms, `describe` and `check`.
+//! What to do about a server that is down, an interface that could not be had, or a VIP that is not here. By the reason, in
+//! the words of the manual's troubleshooting table; the same for alarms, `describe` and `check`.
+
+mod peer;
+mod push;
+
+use std::net::IpAddr;
+
+use crate::config::Vrrp;
+pub use peer::peer;
+pub use push::push;
 
 /// Next step for a server that is down for `why`. `code`: HAProxy's word for the last check, where it was one that
 /// failed; `port`: what is checked.
@@ -103,9 +112,70 @@ pub fn attach(why: &str) -> &'static str {
         .map_or("journalctl -u mb-lb -n 50", |(_, step)| step)
 }
 
+/// Next step for a VIP that no virtual router has, where there are any; `None`: there is none. By hand it would be on both
+/// directors, or stay on the one that fails.
+pub fn vip(vip: IpAddr, vrrps: &[Vrrp]) -> Option<String> {
+    if vrrps.is_empty() {
+        return None;
+    }
+    let of_family = |vrrp: &&Vrrp| {
+        let first = vrrp.addresses.first();
+        first.is_some_and(|first| first.address.is_ipv4() == vip.is_ipv4())
+    };
+    let names: Vec<String> = vrrps
+        .iter()
+        .filter(of_family)
+        .map(|vrrp| format!("[vrrp.{}]", vrrp.name))
+        .collect();
+    let step = match names.is_empty() {
+        true => format!("write a [vrrp.NAME] with {vip} in its `addresses` on both directors"),
+        false => format!(
+            "add {vip} to `addresses` of {} on both directors",
+            names.join(" or ")
+        ),
+    };
+    Some(format!("{step}, then mb-lb-ctl reload"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vip_belongs_to_a_virtual_router_of_its_family() {
+        let vrrps = |text: &str| {
+            let text = format!(
+                "{text}[service.smtp]\nlisten = \"192.0.2.100:25\"\nservers = {{ a = \"192.0.2.1\", b = \"192.0.2.2\" }}\n"
+            );
+            crate::config::parse(&text, "lb1")
+                .config
+                .expect("valid")
+                .vrrps
+        };
+        let one = "[vrrp.VI_1]\ninterface = \"eth0\"\nvirtual_router_id = 51\naddresses = \"192.0.2.9/24\"\n";
+        let two = one
+            .replace("VI_1", "VI_2")
+            .replace("51", "52")
+            .replace(".9/", ".8/");
+        let four = IpAddr::from([192, 0, 2, 100]);
+        assert_eq!(vip(four, &vrrps("")), None);
+        assert_eq!(
+            vip(four, &vrrps(one)).as_deref(),
+            Some(
+                "add 192.0.2.100 to `addresses` of [vrrp.VI_1] on both directors, then mb-lb-ctl reload"
+            )
+        );
+        let either = vip(four, &vrrps(&format!("{one}{two}"))).expect("some");
+        assert!(
+            either.contains(" of [vrrp.VI_1] or [vrrp.VI_2] on"),
+            "{either}"
+        );
+        let six = vip("2001:db8::9".parse().expect("an address"), &vrrps(one)).expect("some");
+        assert!(
+            six.starts_with("write a [vrrp.NAME] with 2001:db8::9"),
+            "{six}"
+        );
+    }
 
     #[test]
     fn every_reason_has_its_step() {

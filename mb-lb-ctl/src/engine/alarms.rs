@@ -87,16 +87,11 @@ impl Engine {
             }
         }
         for vip in self.missing_vips() {
-            let length = if vip.is_ipv4() { 32 } else { 128 };
-            let interface = self
-                .attached
-                .first()
-                .map_or("INTERFACE", |interface| &interface.name);
             warn(
                 format!(
                     "the VIP {vip} is not on this director: who does not know its MAC address finds nobody there"
                 ),
-                &format!("ip address add {vip}/{length} dev {interface}"),
+                &self.next_for_vip(vip),
             );
         }
         for (listen, why) in &self.mute {
@@ -127,6 +122,18 @@ impl Engine {
                 !moved.into_iter().any(|moved| moved.address == *vip)
             })
             .collect()
+    }
+
+    fn next_for_vip(&self, vip: IpAddr) -> String {
+        let by_hand = || {
+            let length = if vip.is_ipv4() { 32 } else { 128 };
+            let interface = self
+                .attached
+                .first()
+                .map_or("INTERFACE", |interface| &interface.name);
+            format!("ip address add {vip}/{length} dev {interface}")
+        };
+        advice::vip(vip, &self.config.vrrps).unwrap_or_else(by_hand)
     }
 
     fn service_alarms(&self, service: &ServiceState, alarms: &mut Vec<Alarm>) {
@@ -193,7 +200,7 @@ fn alarm(severity: Severity, text: String, next: &str) -> Alarm {
 }
 
 /// What is wrong with a file, on one line: the first error with its place, and how many more there are.
-pub(super) fn summary(why: &str) -> String {
+pub fn summary(why: &str) -> String {
     let mut lines = why.lines().map(str::trim);
     let mut text = lines.next().unwrap_or_default().to_owned();
     if let Some(place) = lines.find_map(|line| line.strip_prefix("--> ")) {

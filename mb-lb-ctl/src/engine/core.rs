@@ -257,6 +257,10 @@ impl Engine {
                 self.scripts.insert((instance, script), failed);
             }
             Event::Peer(event) => self.on_peer(event, now, &mut actions),
+            Event::PeerKey => {
+                self.on_peer_key(now, &mut actions);
+                return actions;
+            }
             Event::ConfigSync(report) => self.on_sync(report, now, &mut actions),
             Event::Deadline => {}
         }

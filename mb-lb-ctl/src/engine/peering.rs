@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::core::Engine;
 use super::routers::RouterState;
 use super::{Action, Now, Order, ServerRef};
+use crate::config;
 use crate::peer::{AdminEntry, Carried, Hello, Message, PeerEvent, RoleOf, Status, SyncReport};
 use crate::snapshot::AdminState;
 use crate::vrrp::machine::Role;
@@ -101,6 +102,13 @@ impl Engine {
         }
     }
 
+    /// The link is made anew with the configuration, which comes next.
+    pub(super) fn on_peer_key(&mut self, now: Now, actions: &mut Vec<Action>) {
+        self.sent.peer = None;
+        let text = "its key is another one now: the link is made anew".to_owned();
+        self.record(now, "peer", "peer-key", text, actions);
+    }
+
     fn on_peer_message(&mut self, message: Message, now: Now, actions: &mut Vec<Action>) {
         match message {
             Message::Status(status) => self.peer.status = Some((status, now.since_start)),
@@ -132,6 +140,16 @@ impl Engine {
             (Some(peer), None) => Err(format!("no connection to the peer {}", peer.address)),
             (Some(_), Some(_)) => Ok(()),
         }
+    }
+
+    pub const fn peer(&self) -> Option<&config::Peer> {
+        self.config.peer.as_ref()
+    }
+
+    /// Whether the peer may put a configuration in the place of this one.
+    pub fn accepts_push(&self) -> bool {
+        let peer = self.config.peer.as_ref();
+        peer.is_some_and(|peer| peer.accept_push)
     }
 
     /// A director that has not taken in the flows of the active one would lose them all by taking over.
@@ -201,7 +219,13 @@ impl Engine {
     /// Says what is new to the peer and to flow sync, and ends a split brain.
     pub(super) fn settle_peer(&mut self, now: Now, actions: &mut Vec<Action>) {
         let established = self.config.director.flow_timeouts.established;
-        let wanted = self.config.peer.clone().map(|peer| (peer, established));
+        // What is done with a file that comes over it is no matter of the link.
+        let linked = |peer| config::Peer {
+            accept_push: true,
+            ..peer
+        };
+        let wanted = self.config.peer.clone();
+        let wanted = wanted.map(|peer| (linked(peer), established));
         // Only when the kernel has the servers: the peer's flows find their places by them.
         if self.sent.peer != wanted && self.applied_once {
             let peer = self.config.peer.clone().map(Box::new);

@@ -228,6 +228,8 @@ fn check(service: &Service) -> String {
     };
     let kind = match &check.kind {
         CheckKind::Tcp => "tcp".to_owned(),
+        // Of what two directors have in common, the director's own name is none.
+        CheckKind::Smtp { helo } if helo.is_empty() => "smtp".to_owned(),
         CheckKind::Smtp { helo } => format!("smtp (helo {helo})"),
         CheckKind::Http(http) => format!("http ({} {})", http.method, http.path),
     };
@@ -250,6 +252,30 @@ fn check(service: &Service) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As `peer diff` compares.
+    #[test]
+    fn what_is_each_directors_own_leaves_no_gap() {
+        let shared = |check: &str, vrrp: &str| {
+            let text = format!(
+                "{vrrp}[service.smtp]\nlisten = \"192.0.2.100:25\"\ncheck = {{ type = \"smtp\"{check} }}\n\
+                 servers = {{ mb1 = \"192.0.2.1\", mb2 = \"192.0.2.2\" }}\n"
+            );
+            let config = crate::config::parse(&text, "lb1").config;
+            config.expect("valid").shared()
+        };
+        let vrrp = "[vrrp.VI_1]\ninterface = \"eth0\"\nvirtual_router_id = 51\naddresses = \"192.0.2.100/24\"\n";
+        let lines = changes(&shared("", ""), &shared(", fall = 9", vrrp));
+        assert_eq!(
+            lines,
+            [
+                "~ smtp check smtp port 25 every 2s, timeout 1s, rise 2, fall 3 -> smtp port 25 every 2s, timeout 1s, rise 2, fall 9",
+                "+ vrrp VI_1 with 192.0.2.100/24",
+            ]
+        );
+        let named = changes(&shared("", ""), &shared(", helo = \"mx\"", ""));
+        assert!(named[0].contains("-> smtp (helo mx) port"), "{named:?}");
+    }
 
     #[test]
     fn every_change_is_said_in_the_words_of_the_file() {

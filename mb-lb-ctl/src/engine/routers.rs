@@ -330,7 +330,7 @@ impl Engine {
         if to == Role::Active {
             router.withheld = false;
             let outage_ms = silent.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-            if let Some(ms) = outage_ms {
+            if let Some(ms) = outage_ms.filter(|ms| *ms > 0) {
                 text.push_str(&format!("; nobody advertised for {ms} ms"));
             }
             router.takeovers.push_front(TakeoverView {
@@ -483,7 +483,7 @@ impl Engine {
             .filter(|other| other.config.sync_group.as_ref() == Some(group))
             .find_map(|other| {
                 // Only what is wrong with it alone: two that wait for each other would wait for ever.
-                let why = other.own_fault();
+                let why = other.problem.clone().or_else(|| other.own_fault());
                 let why = why.or_else(|| self.tracked(&other.config).fault)?;
                 let name = &other.config.name;
                 Some(format!("the sync group is at fault: {name}: {why}"))

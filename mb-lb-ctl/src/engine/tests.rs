@@ -654,6 +654,23 @@ fn a_vip_that_is_not_here_is_told() {
     assert_eq!(bench.snapshot().alarms, []);
 }
 
+/// On both directors by hand, it would have two owners.
+#[test]
+fn a_vip_beside_virtual_routers_is_not_to_be_put_there_by_hand() {
+    let other = "[service.imap]\nlisten = \"192.0.2.90:143\"\nservers = { a = \"192.0.2.1\", b = \"192.0.2.2\" }\n";
+    let text = format!("{}{other}", pair::instance("VI_1", 51, ""));
+    let mut bench = Bench::backup(&pair::with(&text));
+    bench.handle(Event::Addresses([IpAddr::from([192, 0, 2, 5])].into()));
+    let alarms = bench.snapshot().alarms;
+    let alarm = alarms.iter().find(|alarm| alarm.text.contains("VIP"));
+    let alarm = alarm.expect("the one of imap is nowhere");
+    assert!(alarm.text.starts_with("the VIP 192.0.2.90 is not on"));
+    assert_eq!(
+        alarm.next,
+        "add 192.0.2.90 to `addresses` of [vrrp.VI_1] on both directors, then mb-lb-ctl reload"
+    );
+}
+
 #[test]
 fn the_directors_own_trouble_ends_no_flow() {
     let mut bench = Bench::up(&three(""));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::Secret;
@@ -55,9 +56,12 @@ impl Key {
             Secret::Text(text) => return Self::parse(text),
             Secret::File(path) => credentials.map_or_else(|| path.clone(), |dir| dir.join(path)),
         };
-        // A path that leads to a device must not fill the memory.
+        // A path that leads to a device must not fill the memory, and one to a FIFO must not be waited for.
         let mut text = Vec::new();
-        File::open(&path)
+        File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path)
             .and_then(|file| file.take(4096).read_to_end(&mut text))
             .map_err(|source| KeyError::Read { path, source })?;
         Self::parse(std::str::from_utf8(&text).map_err(|_| KeyError::NotHex)?)
@@ -125,6 +129,10 @@ mod tests {
         assert!(missing.to_string().contains("/nowhere/peer.key"));
         let endless = Key::load(&Secret::File("/dev/zero".into()), None);
         assert!(matches!(endless, Err(KeyError::NotHex)));
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).expect("made");
+        let nobody_writes = Key::load(&Secret::File(fifo), None);
+        assert!(matches!(nobody_writes, Err(KeyError::Length(0))));
         let text = Secret::Text(key.to_hex());
         assert_eq!(Key::load(&text, None).expect("hex"), key);
     }

@@ -35,8 +35,7 @@ impl Director {
                 });
             }
             Request::Diff { text, name, reply } => {
-                let result = super::parse(&text, &name)
-                    .map(|(config, _)| self.engine.preview(&config, self.now()));
+                let result = super::parse(&text, &name).map(|(config, _)| self.changes(&config));
                 let _sent = reply.send(result);
             }
             Request::PeerDiff { reply } => self.peer_diff(reply),

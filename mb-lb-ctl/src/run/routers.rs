@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::resume;
 use crate::config::{Secret, Vrrp};
+use crate::dataplane::Leases;
 use crate::engine::{Event, Order};
 use crate::net::{self, AddressBook, Vip};
 use crate::vrrp::Instance;
@@ -61,6 +63,7 @@ impl Routers {
     pub fn spawn(
         events: mpsc::Sender<Event>,
         earlier: BTreeMap<String, Resume>,
+        leases: Arc<OnceLock<Leases>>,
     ) -> anyhow::Result<Self> {
         let (told, queue) = mpsc::unbounded_channel();
         std::thread::Builder::new()
@@ -71,7 +74,7 @@ impl Routers {
                     .build();
                 match runtime {
                     Ok(runtime) => LocalSet::new().block_on(&runtime, async {
-                        Manager::new(events, earlier).live(queue).await;
+                        Manager::new(events, earlier, leases).live(queue).await;
                     }),
                     Err(error) => tracing::error!(%error, "no virtual router runs"),
                 }
@@ -133,10 +136,18 @@ struct Running {
 struct Manager {
     events: mpsc::Sender<Event>,
     earlier: BTreeMap<String, Resume>,
+    leases: Arc<OnceLock<Leases>>,
     wanted: Vec<Vrrp>,
     running: BTreeMap<String, Running>,
     /// The last of each, for a router that is started anew.
     policies: BTreeMap<String, Order>,
+    /// Those whose predecessors hand over, before they begin elsewhere.
+    moving: BTreeSet<String>,
+    /// Names of those that may begin, and whether a peer took over.
+    moved: (
+        mpsc::UnboundedSender<(String, bool)>,
+        mpsc::UnboundedReceiver<(String, bool)>,
+    ),
     /// Numbers of those that ended.
     ended: (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<u64>),
     started: u64,
@@ -146,13 +157,20 @@ struct Manager {
 }
 
 impl Manager {
-    fn new(events: mpsc::Sender<Event>, earlier: BTreeMap<String, Resume>) -> Self {
+    fn new(
+        events: mpsc::Sender<Event>,
+        earlier: BTreeMap<String, Resume>,
+        leases: Arc<OnceLock<Leases>>,
+    ) -> Self {
         Self {
             events,
             earlier,
+            leases,
             wanted: Vec::new(),
             running: BTreeMap::new(),
             policies: BTreeMap::new(),
+            moving: BTreeSet::new(),
+            moved: mpsc::unbounded_channel(),
             ended: mpsc::unbounded_channel(),
             started: 0,
             links: None,
@@ -193,6 +211,14 @@ impl Manager {
                     if self.running.len() < before && !self.wanted.is_empty() {
                         self.settle().await;
                     }
+                }
+                Some((name, taken)) = self.moved.1.recv() => {
+                    self.moving.remove(&name);
+                    if !taken {
+                        // Nobody else is there: no need to listen first.
+                        self.earlier.insert(name, Resume { ago: Duration::ZERO, alone: true });
+                    }
+                    self.settle().await;
                 }
                 _ = tick.tick() => {
                     self.watch_engine().await;
@@ -258,28 +284,32 @@ impl Manager {
             let Some(successor) = successor else {
                 self.policies.remove(&name);
                 // Detached: it ends when it has handed over.
-                tokio::task::spawn_local(async move {
-                    let (done, ready) = oneshot::channel();
-                    let why = "removed from the configuration".to_owned();
-                    if running
-                        .commands
-                        .send(Command::Leave { why, done })
-                        .await
-                        .is_ok()
-                    {
-                        let _left = ready.await;
-                    }
-                });
+                let why = "removed from the configuration";
+                tokio::task::spawn_local(hand_over(running, why.to_owned()));
                 continue;
             };
-            // Its successor goes on with the role, as after a restart.
             let active = running.view.borrow().role == Role::Active;
+            let moves = wanted
+                .get(&successor)
+                .is_some_and(|instance| instance.interface != running.instance.interface);
+            if active && moves {
+                // A peer that hears this director on the old interface only is not to wait until its timer ends.
+                self.moving.insert(successor.clone());
+                let moved = self.moved.0.clone();
+                tokio::task::spawn_local(async move {
+                    let taken = hand_over(running, "moves to another interface".to_owned()).await;
+                    // The manager ends with the process only.
+                    let _told = moved.send((successor, taken));
+                });
+                continue;
+            }
+            // Its successor goes on with the role, as after a restart.
             if let Some(task) = &running.task {
                 task.abort();
             }
             if active {
                 let ago = Duration::ZERO;
-                self.earlier.insert(successor, Resume { ago });
+                self.earlier.insert(successor, Resume { ago, alone: false });
                 let interface = running.instance.interface;
                 let addresses = running.instance.addresses.into_iter();
                 before.extend(
@@ -289,7 +319,7 @@ impl Manager {
         }
         release_others(before, &wanted).await;
         for (name, instance) in wanted {
-            if !self.running.contains_key(&name) {
+            if !self.running.contains_key(&name) && !self.moving.contains(&name) {
                 let earlier = self.earlier.remove(&name);
                 let running = self.start(instance, earlier);
                 if let Some(policy) = self.policies.get(&name).cloned() {
@@ -308,6 +338,7 @@ impl Manager {
         let (reports, mut reported) = mpsc::channel::<Report>(REPORTS);
         let (publish, view) = watch::channel(RouterView::new(&instance));
         let (events, ended) = (self.events.clone(), self.ended.0.clone());
+        let leases = Arc::clone(&self.leases);
         let name = instance.name.clone();
         let task = tokio::task::spawn_local({
             let (instance, mut changes) = (instance.clone(), view.clone());
@@ -335,7 +366,7 @@ impl Manager {
                         }
                     }
                 };
-                let run = router::run(instance, earlier, orders, reports, publish);
+                let run = router::run(instance, earlier, leases, orders, reports, publish);
                 // The forwarding goes on until the last report is read.
                 let (ended_with, ()) = tokio::join!(run, forward);
                 if let Err(error) = ended_with {
@@ -456,6 +487,13 @@ impl Manager {
     }
 }
 
+/// Has a router hand over and end; whether a peer took over.
+async fn hand_over(running: Running, why: String) -> bool {
+    let (done, ready) = oneshot::channel();
+    let leave = Command::Leave { why, done };
+    running.commands.send(leave).await.is_ok() && ready.await.unwrap_or(false)
+}
+
 /// Gives up the addresses that a router held and that none has now, in that place and with that prefix.
 async fn release_others(before: Vec<(String, IpAddr, u8)>, wanted: &BTreeMap<String, Instance>) {
     for (interface, address, prefix) in before {
@@ -570,6 +608,6 @@ fn read_secret(path: &Path) -> std::io::Result<String> {
 pub fn earlier(dir: &Path) -> BTreeMap<String, Resume> {
     resume::load(dir, clock())
         .into_iter()
-        .map(|(name, ago)| (name, Resume { ago }))
+        .map(|(name, ago)| (name, Resume { ago, alone: false }))
         .collect()
 }

@@ -30,8 +30,9 @@ const LAST_WORDS: [Duration; 2] = [Duration::from_millis(20), Duration::from_mil
 const BURSTS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 /// Announcements in a burst.
 const BURST: u8 = 5;
-/// One announcement again and again: a switch or client that heard another director last learns better.
-const REFRESH: Duration = Duration::from_secs(10);
+/// One announcement again and again. A director that gives way without being heard, because the partition between the two
+/// ends with an advert of this one, tells nobody; then switches and clients believe it for no longer than this.
+const REFRESH: Duration = Duration::from_millis(1500);
 /// Answers to a weaker active director are announced this often at most.
 const REBUKE: Duration = Duration::from_secs(1);
 /// While another one believes to have the addresses, one announcement so often: it gives way unheard, when it hears this
@@ -350,7 +351,7 @@ impl Machine {
         if self.role() != Role::Init {
             return Vec::new();
         }
-        if self.priority == OWNER {
+        if self.priority == OWNER && self.may_preempt {
             return self.become_active(now, Cause::Owner);
         }
         self.become_backup(now, Cause::Started, self.down_interval())
@@ -853,9 +854,10 @@ impl Active {
         let burst = BURSTS.get(self.burst).map(|&after| self.since + after);
         let is_burst = burst.is_some_and(|at| now >= at);
         self.burst += usize::from(is_burst);
+        let refresh = now + REFRESH;
         let next = match BURSTS.get(self.burst) {
-            Some(&after) => self.since + after,
-            None => now + REFRESH,
+            Some(&after) => refresh.min(self.since + after),
+            None => refresh,
         };
         self.announce_at = if now < self.rival_until {
             next.min(now + INSIST)
@@ -877,10 +879,15 @@ fn longest_skew(settings: &Settings) -> Duration {
     }
 }
 
-/// For how long the kernel may keep addresses that nobody renews: less than the strongest peer waits (three intervals),
-/// with 0.3 s for the kernel to notice, in whole seconds; but never so short that a renewal could be late.
+/// The strongest peer that there can be takes over after so long without an advert.
+pub fn peers_wait(interval: Duration) -> Duration {
+    interval * MISSED
+}
+
+/// For how long the kernel may keep addresses that nobody renews: less than [`peers_wait`], with 0.3 s for the kernel to
+/// notice, in whole seconds; but never so short that a renewal could be late.
 pub fn lease(interval: Duration) -> Duration {
-    let limit = (interval * MISSED).saturating_sub(Duration::from_millis(300));
+    let limit = peers_wait(interval).saturating_sub(Duration::from_millis(300));
     Duration::from_secs(limit.as_secs().max(2))
 }
 

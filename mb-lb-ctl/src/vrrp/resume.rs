@@ -11,6 +11,8 @@ use crate::net::Held;
 pub struct Resume {
     /// It was active so long ago, by [`clock`](super::clock::clock).
     pub ago: Duration,
+    /// It handed over, and nobody came: the addresses are nowhere.
+    pub alone: bool,
 }
 
 /// True: the earlier process was active, and no peer can have taken over since. `left` are the VIPs that are on the
@@ -28,9 +30,8 @@ pub fn resumes(instance: &Instance, earlier: Option<Resume>, left: &[Held]) -> b
     if instance.interval >= Duration::from_secs(1) && left.iter().any(is_leased) {
         return true;
     }
-    earlier.is_some_and(|Resume { ago }| ago < instance.interval * 2)
-        && !left.is_empty()
-        && left.iter().all(|held| held.tagged)
+    let are_left = !left.is_empty() && left.iter().all(|held| held.tagged);
+    earlier.is_some_and(|Resume { ago, alone }| ago < instance.interval * 2 && (are_left || alone))
 }
 
 #[cfg(test)]
@@ -82,6 +83,20 @@ mod tests {
     }
 
     #[test]
+    fn one_that_nobody_took_over_from_goes_on_wherever_it_is() {
+        let earlier = |time, alone| {
+            Some(Resume {
+                ago: ms(time),
+                alone,
+            })
+        };
+        let instance = instance(ms(1000));
+        assert!(resumes(&instance, earlier(1999, true), &[]));
+        assert!(!resumes(&instance, earlier(2000, true), &[]));
+        assert!(!resumes(&instance, earlier(0, false), &[]));
+    }
+
+    #[test]
     fn a_lease_that_runs_is_enough_where_adverts_are_a_second_apart() {
         let slow = instance(ms(1000));
         assert!(resumes(&slow, None, &left(true, Some(2))));
@@ -98,7 +113,12 @@ mod tests {
     #[test]
     fn faster_adverts_want_the_word_of_the_earlier_process() {
         let fast = instance(ms(100));
-        let ago = |time| Some(Resume { ago: ms(time) });
+        let ago = |time| {
+            Some(Resume {
+                ago: ms(time),
+                alone: false,
+            })
+        };
         let all = left(true, Some(2));
         assert!(resumes(&fast, ago(0), &all));
         assert!(resumes(&fast, ago(199), &all));

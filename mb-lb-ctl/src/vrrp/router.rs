@@ -15,6 +15,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +29,7 @@ use super::packet::{Advert, Kind};
 use super::resume::{Resume, resumes};
 use super::socket::{Received, Sockets};
 use super::view::RouterView;
+use crate::dataplane::Leases;
 use crate::net::{
     self, AddressBook, AddressChange, AddressChanges, Announcer, Claim, Guardian, Interface, Vip,
 };
@@ -58,10 +60,10 @@ pub enum Command {
     TakeOver { why: String },
     /// Give the addresses up at once: the sync group goes together, or two were active and this is the one to go.
     StepDown { why: String },
-    /// Hand over, and end. Answered when that is done, whether a peer was heard or not.
+    /// Hand over, and end. Answered when that is done: whether a peer was heard.
     Leave {
         why: String,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<bool>,
     },
 }
 
@@ -92,13 +94,14 @@ pub enum Report {
 
 /// Runs one virtual router until it is told to leave, or `commands` ends. In `Fault` until the first
 /// [`Command::Policy`]. `resume` is what is known of an earlier process; `view` begins with [`RouterView::new`], and its
-/// readers are woken when more than a count or a time of it has changed.
+/// readers are woken when more than a count or a time of it has changed. `leases` may come later, with the XDP program.
 ///
 /// # Errors
 /// Netlink cannot be opened, or has ended.
 pub async fn run(
     instance: Instance,
     resume: Option<Resume>,
+    leases: Arc<OnceLock<Leases>>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Sender<Report>,
     view: watch::Sender<RouterView>,
@@ -119,6 +122,7 @@ pub async fn run(
         priority: instance.priority,
         may_preempt: true,
         withheld: false,
+        handed_over: false,
         start: clock(),
         since: clock(),
         resume,
@@ -126,6 +130,7 @@ pub async fn run(
         book,
         reports,
         claim_sender,
+        leases,
         instance,
     };
     router.live(commands, links, changes, claims).await
@@ -160,6 +165,8 @@ struct Router {
     priority: u8,
     may_preempt: bool,
     withheld: bool,
+    /// The last change of role was that.
+    handed_over: bool,
     start: Duration,
     /// When the role began.
     since: Duration,
@@ -168,6 +175,8 @@ struct Router {
     book: AddressBook,
     reports: mpsc::Sender<Report>,
     claim_sender: mpsc::Sender<Claim>,
+    /// Empty: there is no XDP program (yet).
+    leases: Arc<OnceLock<Leases>>,
 }
 
 type Links = watch::Receiver<std::collections::BTreeMap<String, Interface>>;
@@ -180,7 +189,7 @@ impl Router {
         mut changes: AddressChanges,
         mut claims: mpsc::Receiver<Claim>,
     ) -> Result<(), net::Error> {
-        let mut leaving: Option<oneshot::Sender<()>> = None;
+        let mut leaving: Option<oneshot::Sender<bool>> = None;
         let mut look_at = Instant::now();
         let mut in_a_row = 0;
         loop {
@@ -191,7 +200,7 @@ impl Router {
                 .is_none_or(|machine| machine.role() == Role::Init);
             if has_left && let Some(done) = leaving.take() {
                 // Whoever asked may have gone.
-                let _told = done.send(());
+                let _told = done.send(self.handed_over);
                 return Ok(());
             }
             let deadline = self.machine.as_ref().and_then(Machine::next_deadline);
@@ -300,6 +309,7 @@ impl Router {
                 Action::Release => self.release().await,
                 Action::Stayed => self.report(Report::Stayed),
                 Action::Turned { from, to, cause } => {
+                    self.handed_over = matches!(cause, Cause::HandedOver { .. });
                     let now = clock();
                     self.since = now;
                     let heard = self.heard.take_if(|_| to == Role::Active);
@@ -344,6 +354,22 @@ impl Router {
         {
             self.report(Report::Trouble(format!("advert not sent: {error}")));
         }
+        if priority != 0 {
+            self.grant(machine::peers_wait(self.instance.interval));
+        }
+    }
+
+    /// The XDP program lets this director be found for so long. The kernel's lifetimes of addresses are whole seconds:
+    /// with fast adverts a peer takes over sooner.
+    fn grant(&self, time: Duration) {
+        let Some(leases) = self.leases.get().filter(|_| self.instance.lease) else {
+            return;
+        };
+        for &(address, _) in &self.instance.addresses {
+            if let Err(error) = leases.grant(address, clock() + time) {
+                self.report(Report::Trouble(format!("lease of {address}: {error}")));
+            }
+        }
     }
 
     fn vips(&self) -> Vec<Vip> {
@@ -369,10 +395,24 @@ impl Router {
                 self.report(Report::Trouble(error.to_string()));
             }
         }
+        // No advert says so during a hand-over, and the addresses stay until the peer is heard.
+        if let Some(lifetime) = lifetime
+            && self.machine.as_ref().is_some_and(Machine::is_leaving)
+        {
+            self.grant(lifetime);
+        }
     }
 
     async fn release(&mut self) {
         for vip in self.vips() {
+            if let Some(leases) = self.leases.get()
+                && let Err(error) = leases.forget(vip.address)
+            {
+                self.report(Report::Trouble(format!(
+                    "lease of {}: {error}",
+                    vip.address
+                )));
+            }
             if let Err(error) = self.book.release(&vip).await {
                 self.report(Report::Trouble(error.to_string()));
             }
@@ -585,12 +625,15 @@ impl Router {
         let waited = clock().saturating_sub(self.start);
         let earlier = self.resume.take().map(|earlier| Resume {
             ago: earlier.ago + waited,
+            ..earlier
         });
         let resume = resumes(&self.instance, earlier, &left);
         if !resume && !left.is_empty() {
             self.release().await;
         }
-        self.machine = Some(Machine::new(settings, self.priority));
+        let mut machine = Machine::new(settings, self.priority);
+        machine.set_may_preempt(self.may_preempt);
+        self.machine = Some(machine);
         if resume {
             self.step(Machine::resume).await;
         } else {

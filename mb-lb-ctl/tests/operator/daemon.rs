@@ -179,6 +179,9 @@ impl Controller {
         let Some(peer) = &snapshot.peer else {
             return Err("no [peer] is configured".to_owned());
         };
+        if !peer.connected {
+            return Err(format!("no connection to the peer {}", peer.address));
+        }
         let line = "~ smtp_backend scheduler leastconn -> source".to_owned();
         match peer.peer_config_hash.as_ref() == Some(&peer.config_hash) {
             true => Ok(vec![]),

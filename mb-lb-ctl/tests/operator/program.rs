@@ -8,7 +8,9 @@ use mb_lb_ctl::snapshot::{AdminState, RemovedView};
 use serde_json::Value;
 
 use crate::daemon::Daemon;
-use crate::fixtures::{active, drained, event, handing_over, none_up, one_down, syncing, well};
+use crate::fixtures::{
+    active, at_fault, drained, event, handing_over, none_up, one_down, syncing, well,
+};
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mb-lb-ctl"));
@@ -650,14 +652,30 @@ fn the_peers_configuration_is_compared_and_replaced() {
     let (code, out, err) = run(&alone, &["peer", "diff"]);
     assert_eq!(
         (code, out.as_str(), err.as_str()),
-        (1, "", "error: no [peer] is configured\n")
+        (
+            1,
+            "",
+            "error: no [peer] is configured\n  next: write [peer] on both directors, then mb-lb-ctl reload\n"
+        )
     );
     let (code, out, err) = run(&alone, &["peer", "push"]);
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(
-        err.ends_with(" may not: no [peer] is configured\n  next: mb-lb-ctl peer diff\n"),
+        err.ends_with(
+            " may not: no [peer] is configured\n  next: write [peer] on both directors, then mb-lb-ctl reload\n"
+        ),
         "{err}"
     );
+    let apart = Daemon::start(at_fault());
+    for command in ["diff", "push"] {
+        let (code, _, err) = run(&apart, &["peer", command]);
+        assert_eq!(code, 1);
+        assert!(
+            err.contains("no connection to the peer")
+                && err.ends_with("  next: mb-lb-ctl status\n"),
+            "{err}"
+        );
+    }
     assert_eq!(run(&alone, &["peer"]).0, 2);
     assert_eq!(run(&alone, &["peer", "pull"]).0, 2);
 }

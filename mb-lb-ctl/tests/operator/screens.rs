@@ -41,6 +41,33 @@ fn status_of_each_kind_of_day() {
     }
 }
 
+/// After a hand-over the active one may be the stronger, or become it.
+#[test]
+fn a_weaker_one_is_left_alone_only_where_it_is_weaker() {
+    let words = "handed over on purpose";
+    for (priority, expected) in [(90, true), (100, false), (150, false)] {
+        let mut snapshot = fixtures::aside();
+        for router in &mut snapshot.vrrp {
+            router.active.as_mut().unwrap().priority = priority;
+        }
+        let text = status_of(&snapshot, PLAIN);
+        assert_eq!(text.contains(words), expected, "{priority}: {text}");
+    }
+}
+
+#[test]
+fn a_take_over_without_a_gap_has_no_figure() {
+    let mut snapshot = fixtures::active();
+    for router in &mut snapshot.vrrp {
+        router.takeovers[0].outage_ms = Some(0);
+    }
+    let text = status_of(&snapshot, PLAIN);
+    assert!(
+        text.contains("(mail_v6): adverts went on without a gap\n"),
+        "{text}"
+    );
+}
+
 #[test]
 fn ascii_terminals_get_ascii() {
     let text = status_of(&fixtures::one_down(), Style::default());

@@ -74,7 +74,14 @@ async fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     let live = async {
-        let run = router::run(instance, None, command_queue, reports, view);
+        let run = router::run(
+            instance,
+            None,
+            Default::default(),
+            command_queue,
+            reports,
+            view,
+        );
         // Both: what was reported last is printed too.
         tokio::join!(run, follow).0.context("netlink")
     };

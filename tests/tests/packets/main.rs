@@ -13,6 +13,7 @@ mod frame;
 mod full;
 mod headers;
 mod leaks;
+mod lease;
 mod lifecycle;
 mod many;
 mod model;

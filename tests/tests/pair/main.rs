@@ -2,5 +2,8 @@
 
 mod chaos;
 mod failover;
+mod groups;
+mod lease;
+mod moved;
 mod policy;
 mod sync;

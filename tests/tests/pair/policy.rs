@@ -5,16 +5,23 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use mb_lb_tests::cluster::expect_all_alive;
-use mb_lb_tests::pair::{NAMES, SOON};
-use mb_lb_tests::{Machine, Pair, PairSetup, try_wait_until};
+use mb_lb_tests::pair::{KEY, NAMES, SOON};
+use mb_lb_tests::{Machine, Pair, PairSetup, Wire, try_wait_until};
 
-/// Adverts do not get into this machine, or do again; all else does.
-fn lose_adverts(machine: &Machine, lost: bool) -> Result<()> {
+const ADVERTS: &str = "ip protocol 112";
+const PEER_LINK: &str = "tcp dport 8405";
+/// Adverts after which whoever was to take over has done so.
+const MANY: u32 = 8;
+
+/// What an expression of nft(8) says does not get into this machine, or does again; all else does.
+fn lose(machine: &Machine, what: &str, lost: bool) -> Result<()> {
     let rules = if lost {
-        "add table netdev lab\nadd chain netdev lab in { type filter hook ingress device eth0 priority 0; }\n\
-         add rule netdev lab in ip protocol 112 drop\n"
+        format!(
+            "add table netdev lab\nadd chain netdev lab in {{ type filter hook ingress device eth0 priority 0; }}\n\
+             add rule netdev lab in {what} drop\n"
+        )
     } else {
-        "delete table netdev lab\n"
+        "delete table netdev lab\n".to_owned()
     };
     let path = machine.directory().join("lab.nft");
     fs::write(&path, rules)?;
@@ -123,6 +130,25 @@ fn configurations_are_compared_and_one_is_sent_to_the_other() -> Result<()> {
     })?;
     expect_all_alive(&mut sessions)?;
 
+    // What somebody works on there, and has not put in force, is not replaced.
+    let in_force = fs::read_to_string(pair.directors[1].config_path())?;
+    let edited = in_force.replace("roundrobin", "source");
+    fs::write(pair.directors[1].config_path(), &edited)?;
+    let answer = pair.directors[0].ctl(&["peer", "push"])?;
+    ensure!(
+        answer.code == 1
+            && answer.stderr.contains("lb2 has not taken it")
+            && answer
+                .stderr
+                .contains("was edited there and is not in force"),
+        "{answer:?}"
+    );
+    ensure!(
+        fs::read_to_string(pair.directors[1].config_path())? == edited,
+        "it was replaced"
+    );
+    fs::write(pair.directors[1].config_path(), in_force)?;
+
     // What the other side cannot use, it does not take.
     let text = fs::read_to_string(pair.directors[0].config_path())?;
     let before = fs::read_to_string(pair.directors[1].config_path())?;
@@ -143,12 +169,44 @@ fn configurations_are_compared_and_one_is_sent_to_the_other() -> Result<()> {
 }
 
 #[test]
+fn another_key_in_its_file_is_put_in_force_by_a_reload() -> Result<()> {
+    let setup = PairSetup::default();
+    let pair = setup.start("pairkey")?;
+    let mut sessions = pair.open(6)?;
+    let file = |at: usize| pair.directors[at].config_path().with_file_name("peer.key");
+    for at in 0..2 {
+        fs::write(file(at), KEY)?;
+        let old = format!("key = \"{KEY}\"");
+        let new = format!("key_file = \"{}\"", file(at).display());
+        let text = setup.config(&pair.lab, at).replace(&old, &new);
+        pair.directors[at].write_config(&text)?;
+        pair.directors[at].expect(&["reload"])?;
+    }
+    pair.wait_in_sync()?;
+
+    for at in 0..2 {
+        fs::write(file(at), KEY.replace("00", "ff"))?;
+        let answer = pair.directors[at].ctl(&["diff"])?;
+        ensure!(answer.stdout.contains("peer key changed"), "{answer:?}");
+        let said = pair.directors[at].expect(&["reload"])?;
+        ensure!(said.contains("peer key changed"), "{said}");
+        if at == 0 {
+            pair.wait_alarm(0, "it has another key")?;
+        }
+    }
+    pair.wait_in_sync()?;
+    let answer = pair.directors[0].ctl(&["reload"])?;
+    ensure!(answer.stdout.is_empty(), "{answer:?}");
+    expect_all_alive(&mut sessions)
+}
+
+#[test]
 fn two_active_directors_are_seen_over_the_peer_link_and_the_weaker_gives_way() -> Result<()> {
     let pair = PairSetup::default().start("pairsplit")?;
     let mut sessions = pair.open(30)?;
     let shares = pair.shares(&sessions);
     // Only one direction: lb2 hears nothing, and takes over.
-    lose_adverts(&pair.lab.directors()[1], true)?;
+    lose(&pair.lab.directors()[1], ADVERTS, true)?;
     try_wait_until(
         "lb2 to have been active and to have given way",
         SOON,
@@ -182,7 +240,7 @@ fn two_active_directors_are_seen_over_the_peer_link_and_the_weaker_gives_way() -
     expect_all_alive(&mut sessions)?;
     pair.wait_counts(0, &shares)?;
 
-    lose_adverts(&pair.lab.directors()[1], false)?;
+    lose(&pair.lab.directors()[1], ADVERTS, false)?;
     try_wait_until("no alarm", SOON, || {
         let alarms = pair.directors[1].status()?.alarms;
         ensure!(alarms.is_empty(), "{alarms:?}");
@@ -274,6 +332,53 @@ fn scripts_and_notify_programs_are_run() -> Result<()> {
             "VI_1 backup active 101",
         ];
         ensure!(wanted.iter().all(|line| lines.contains(line)), "{lines}");
+        Ok(())
+    })
+}
+
+/// The weaker one has the sessions: the stronger one, which does not know them, leaves it alone, until it knows them or is
+/// the only one left.
+#[test]
+fn a_director_that_lacks_the_sessions_does_not_preempt() -> Result<()> {
+    let mut pair = PairSetup::default().start("pairlacks")?;
+    let mut sessions = pair.open(30)?;
+    let shares = pair.shares(&sessions);
+    pair.wait_counts(1, &shares)?;
+    pair.directors[0].stop()?;
+    // The link of the two is down, whichever of them calls.
+    for machine in pair.lab.directors() {
+        lose(machine, PEER_LINK, true)?;
+    }
+    let [stronger, weaker] = [0, 1].map(|at| &pair.lab.directors()[at]);
+    let mac = weaker.mac();
+    let wire = Wire::open(stronger)?;
+    pair.directors[0].run()?;
+    for _ in 0..MANY {
+        wire.wait_for("an advert of lb2", |frame| {
+            let is_advert = frame.get(6..12)? == mac && frame.get(23)? == &112;
+            is_advert.then_some(())
+        })?;
+    }
+    let roles = [pair.router(0)?.role, pair.router(1)?.role];
+    ensure!(roles == ["backup", "active"], "{roles:?}");
+    for machine in pair.lab.directors() {
+        lose(machine, PEER_LINK, false)?;
+    }
+    pair.wait_active(0)?;
+    pair.wait_counts(0, &shares)?;
+    expect_all_alive(&mut sessions)?;
+
+    // It lacks them again, and the other one is gone: better reset sessions than none.
+    pair.directors[0].stop()?;
+    for machine in pair.lab.directors() {
+        lose(machine, PEER_LINK, true)?;
+    }
+    pair.directors[0].run()?;
+    pair.directors[1].kill()?;
+    pair.directors[1].expect(&["detach"])?;
+    try_wait_until("lb1 to be active", SOON, || {
+        let role = pair.router(0)?.role;
+        ensure!(role == "active", "{role}");
         Ok(())
     })
 }

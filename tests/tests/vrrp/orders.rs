@@ -72,6 +72,7 @@ fn fast_adverts_resume_on_the_word_of_the_earlier_process() -> Result<()> {
     ours.wait_role(Role::Active)?;
     ours.crash();
     let earlier = Resume {
+        alone: false,
         ago: Duration::ZERO,
     };
     let ours = Router::start_after(lb1, &fast, Some(earlier))?;
@@ -79,6 +80,7 @@ fn fast_adverts_resume_on_the_word_of_the_earlier_process() -> Result<()> {
     ours.crash();
     // It says nothing, or it was too long ago: what is left is taken away, and the peers are listened to.
     let long_ago = Resume {
+        alone: false,
         ago: fast.interval * 2,
     };
     for earlier in [None, Some(long_ago)] {

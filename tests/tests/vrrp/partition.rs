@@ -172,3 +172,33 @@ fn loser_that_gives_way_has_the_winner_announce_again() -> Result<()> {
     wait_believed(&lab, lb2)?;
     wait_holders(&lab, VIP4, [false, true])
 }
+
+/// The loser hears first, and keepalived gives way without a word: the winner never knows that there were two, and the
+/// link learns all the same.
+#[test]
+fn loser_that_gives_way_unheard_is_forgotten_by_the_link() -> Result<()> {
+    let lab = lab("split3")?;
+    let (lb1, lb2) = (lab.machine("lb1"), lab.machine("lb2"));
+    let (ours, _other) = pair(&lab, 150, 100)?;
+    lab.cut("lb1", "lb2")?;
+    lab.cut("lb2", "lb1")?;
+    wait_holders(&lab, VIP4, [true, true])?;
+    wait_believed(&lab, lb2)?;
+    lab.mend("lb1", "lb2")?;
+    wait_holders(&lab, VIP4, [true, false])?;
+    let wire = Wire::open(lab.client())?;
+    let adverts = Cell::new(0);
+    let claimed = wire.wait_for("an announcement, or two adverts", |frame| {
+        match said(frame) {
+            Some(Said::Claim(from)) if from == lb1.mac() => Some(true),
+            Some(Said::Advert(from)) if from == lb1.mac() => {
+                adverts.set(adverts.get() + 1);
+                (adverts.get() > 2).then_some(false)
+            }
+            _ => None,
+        }
+    })?;
+    ensure!(claimed, "no announcement of the winner within two adverts");
+    wait_believed(&lab, lb1)?;
+    ours.expect_no_turn()
+}

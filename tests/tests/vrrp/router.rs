@@ -57,7 +57,7 @@ impl Router {
                         }
                     };
                     tokio::select! {
-                        ended = router::run(instance, resume, command_queue, reports, publish) => {
+                        ended = router::run(instance, resume, Default::default(), command_queue, reports, publish) => {
                             ended.expect("netlink lives");
                         }
                         () = follow => {}
@@ -178,7 +178,7 @@ impl Router {
     }
 
     /// Says that it is to end; answered when it has.
-    pub fn begin_to_leave(&self) -> Result<oneshot::Receiver<()>> {
+    pub fn begin_to_leave(&self) -> Result<oneshot::Receiver<bool>> {
         let (done, left) = oneshot::channel();
         let why = "stopping".to_owned();
         self.tell(Command::Leave { why, done })?;

@@ -1,5 +1,6 @@
 //! Facts of this machine that a configuration needs. All are warnings: the file may be meant for another machine.
 
+mod addresses;
 mod pair;
 
 use std::net::IpAddr;
@@ -91,6 +92,9 @@ async fn paths(config: &Config) -> Result<Vec<Fact>, net::Error> {
             &next,
         ));
     }
+    let held = net::AddressBook::open()?.list().await?;
+    let held = held.iter().map(|held| held.vip.address).collect();
+    facts.extend(addresses::missing(config, &held));
     Ok(facts)
 }
 

@@ -34,6 +34,7 @@ pub fn render(text: &mut String, snapshot: &Snapshot, style: Style) {
         .filter_map(|router| router.takeovers.first().map(|last| (router, last)));
     if let Some((router, last)) = takeovers.max_by_key(|(_, last)| last.time_ms) {
         let outage = match last.outage_ms {
+            Some(0) => "adverts went on without a gap".to_owned(),
             Some(ms) => format!("nobody advertised for {} ms", grouped(ms)),
             None => "nobody else was heard before".to_owned(),
         };
@@ -76,7 +77,8 @@ fn why(router: &VrrpView) -> String {
         (_, "fault" | "init") => router.fault.as_ref().unwrap_or(&router.cause).clone(),
         (Some(active), "backup") => {
             let address = active.address.map_or_else(String::new, |a| a.to_string());
-            let aside = if router.aside {
+            // The active one may have become the stronger since.
+            let aside = if router.aside && active.priority < router.priority {
                 "; handed over on purpose, so a lower priority is left alone"
             } else {
                 ""

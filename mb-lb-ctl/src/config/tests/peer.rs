@@ -21,6 +21,7 @@ fn every_key_arrives_in_the_model() {
         listen: "192.168.1.10:8405".parse().expect("valid"),
         address: "192.168.1.11:8405".parse().expect("valid"),
         key,
+        accept_push: true,
     };
     for (text, key) in [
         (
@@ -120,6 +121,17 @@ fn the_key_is_part_of_the_hash() {
     for (at, one) in hashes.iter().enumerate() {
         assert!(hashes[at + 1..].iter().all(|other| other != one), "{at}");
     }
+}
+
+#[test]
+fn a_push_is_accepted_unless_the_file_says_otherwise() {
+    let source = |more: &str| with(&format!("key_file = \"k\"\n{more}"));
+    assert!(one(&source("")).accept_push);
+    assert!(one(&source("accept_push = true")).accept_push);
+    assert!(!one(&source("accept_push = false")).accept_push);
+    let hash = |more: &str| accept(&source(more)).hash();
+    assert_eq!(hash("accept_push = true"), hash(""));
+    assert_ne!(hash("accept_push = false"), hash(""));
 }
 
 /// One of a pair, with what is its own.

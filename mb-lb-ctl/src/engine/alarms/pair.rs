@@ -2,6 +2,7 @@
 
 use super::alarm;
 use crate::engine::Now;
+use crate::engine::advice;
 use crate::engine::core::Engine;
 use crate::engine::routers::{REMEMBERED, RouterState};
 use crate::snapshot::{Alarm, Severity};
@@ -114,22 +115,17 @@ impl Engine {
             warn(format!("flow sync: {error}"), "journalctl -u mb-lb");
         }
         if peer.hello.is_none() {
-            if !patient {
-                let why = match peer
-                    .trouble
-                    .as_ref()
-                    .map(|(text, _)| text)
-                    .or(peer.why.as_ref())
-                {
-                    Some(why) => format!(": {why}"),
-                    None => String::new(),
-                };
+            let why = peer.trouble.as_ref().map(|(text, _)| text);
+            let why = why.or(peer.why.as_ref());
+            let step = advice::peer(why.map(String::as_str));
+            if !patient || !step.may_pass {
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
                 warn(
                     format!(
                         "no connection to the peer {}{why}; sessions would be lost if this director failed",
                         config.address
                     ),
-                    "start mb-lb there, let the port pass in both directions, and give both the same key_file",
+                    step.next,
                 );
             }
             return;

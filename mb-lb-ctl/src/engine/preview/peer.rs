@@ -22,6 +22,7 @@ pub(super) fn changes(old: Option<&Peer>, new: Option<&Peer>, lines: &mut Vec<St
         Secret::File(path) => path.display().to_string(),
         Secret::Text(_) => "none".to_owned(),
     });
+    differ("accept_push", &|peer| peer.accept_push.to_string());
     let text = |peer: &Peer| match &peer.key {
         Secret::Text(text) => Some(text.clone()),
         Secret::File(_) => None,
@@ -59,13 +60,15 @@ mod tests {
         assert_eq!(changes(&none, &old), ["+ peer 192.0.2.11:8405"]);
         assert_eq!(changes(&old, &none), ["- peer 192.0.2.11:8405"]);
         assert_eq!(changes(&old, &old), Vec::<String>::new());
-        let lines = changes(&old, &peer(12, 13, &one));
+        let refusing = format!("{one}\naccept_push = false");
+        let lines = changes(&old, &peer(12, 13, &refusing));
         assert_eq!(
             lines,
             [
                 "~ peer listen 192.0.2.10:8405 -> 192.0.2.12:8405",
                 "~ peer address 192.0.2.11:8405 -> 192.0.2.13:8405",
                 "~ peer key_file /etc/mb-lb/peer.key -> none",
+                "~ peer accept_push true -> false",
                 "~ peer key changed",
             ]
         );

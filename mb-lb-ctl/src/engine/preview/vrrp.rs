@@ -15,10 +15,10 @@ pub(super) fn changes(old: &[Vrrp], new: &[Vrrp], lines: &mut Vec<String>) {
         match old.iter().find(|other| other.name == vrrp.name) {
             Some(known) => keys(known, vrrp, lines),
             None => lines.push(format!(
-                "+ vrrp {} with {} on {}",
+                "+ vrrp {} with {}{}",
                 vrrp.name,
                 addresses(vrrp),
-                vrrp.interface
+                place(vrrp)
             )),
         }
     }
@@ -83,6 +83,14 @@ fn keys(old: &Vrrp, new: &Vrrp, lines: &mut Vec<String>) {
     };
     if text(old) != text(new) {
         lines.push(format!("~ vrrp {} auth_pass changed", new.name));
+    }
+}
+
+/// Of what two directors have in common, the interface is none.
+fn place(vrrp: &Vrrp) -> String {
+    match vrrp.interface.as_str() {
+        "" => String::new(),
+        interface => format!(" on {interface}"),
     }
 }
 

@@ -130,6 +130,22 @@ proptest! {
 }
 
 #[test]
+fn a_group_waits_for_a_member_that_does_not_run() {
+    let mut routers = Routers::new();
+    let why = "the password in /etc/mb-lb/vrrp.password cannot be read";
+    let failed = Event::RouterFailed {
+        name: "VI_1".to_owned(),
+        why: why.to_owned(),
+    };
+    let actions = routers.bench.handle(failed);
+    let fault = fault_of(policy(&actions, "VI_2")).expect("a fault");
+    assert_eq!(fault, format!("the sync group is at fault: VI_1: {why}"));
+    // It runs again.
+    routers.settle();
+    assert_eq!(routers.roles(), BACKUPS);
+}
+
+#[test]
 fn a_group_goes_along_with_one_of_it() {
     let mut bench = Bench::backup(&group(""));
     let actions = bench.turned("VI_1", Role::Backup, Role::Active, silence());

@@ -91,6 +91,21 @@ fn the_link_waits_for_the_servers_to_be_in_the_kernel() {
     bench.connect();
     let actions = bench.handle(Event::Config(Box::new(config)));
     assert!(has_link(&actions).is_empty());
+    // Nor does it stay with a key that is another one now.
+    let actions = bench.handle(Event::PeerKey);
+    assert!(has_link(&actions).is_empty(), "the configuration follows");
+    let actions = bench.handle(Event::Config(Box::new(one_and_peer(""))));
+    assert_eq!(has_link(&actions), [true]);
+    assert_eq!(bench.kinds_of("peer"), ["peer-up", "peer-key"]);
+    bench.connect();
+    let refusing = with(&format!(
+        "{}{PEER}accept_push = false\n",
+        instance("VI_1", 51, "")
+    ));
+    assert!(bench.engine.accepts_push());
+    let actions = bench.handle(Event::Config(Box::new(refusing)));
+    assert!(has_link(&actions).is_empty(), "it stays up");
+    assert!(!bench.engine.accepts_push());
     let actions = bench.handle(Event::Config(Box::new(one(""))));
     assert_eq!(has_link(&actions), [false]);
 }
@@ -412,6 +427,41 @@ fn a_peer_that_is_not_there_is_an_alarm_after_10_s() {
         ["peer-trouble", "peer-up", "peer-down"],
         "each is said once"
     );
+}
+
+#[test]
+fn what_does_not_pass_by_itself_is_an_alarm_at_once() {
+    let mut bench = bench();
+    let mut step = |why: &str| {
+        bench.handle(Event::Peer(PeerEvent::Trouble(why.to_owned())));
+        let alarms = bench.snapshot().alarms;
+        let alarm = alarms
+            .into_iter()
+            .find(|alarm| alarm.text.contains("no connection"));
+        alarm.map(|alarm| alarm.next)
+    };
+    for (why, expected) in [
+        (
+            "192.0.2.11 was refused: it has another key",
+            "same key file",
+        ),
+        (
+            "no link to the peer: cannot read the key in /k: No such file or directory",
+            "peer-key",
+        ),
+        (
+            "the peer cannot connect to us: cannot listen on 192.0.2.10:8405: Cannot assign requested address",
+            "`listen`",
+        ),
+    ] {
+        let next = step(why).expect("an alarm");
+        assert!(next.contains(expected), "{why}: {next}");
+    }
+    let refused =
+        "the peer cannot be reached: cannot connect to 192.0.2.11:8405: Connection refused";
+    assert_eq!(step(refused), None, "it may only start");
+    bench.pass(10_000);
+    assert!(bench.warns("Connection refused; sessions"));
 }
 
 #[test]

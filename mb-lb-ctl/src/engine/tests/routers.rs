@@ -167,6 +167,23 @@ fn a_take_over_shows_how_long_nobody_advertised() {
 }
 
 #[test]
+fn a_take_over_tells_its_gap_where_there_was_one() {
+    let mut bench = Bench::backup(&one(""));
+    let mut told = |silent| {
+        let report = Told::Turned {
+            from: Role::Backup,
+            to: Role::Active,
+            cause: silence(),
+            silent: Some(Duration::from_millis(silent)),
+        };
+        bench.told("VI_1", report);
+        bench.records.last().expect("recorded").text.clone()
+    };
+    assert!(told(12).ends_with("; nobody advertised for 12 ms"));
+    assert_eq!(told(0), "backup -> active: no advert for 3.000 s");
+}
+
+#[test]
 fn a_router_that_does_not_run_is_told_and_gets_its_policy_anew() {
     let failed = || Event::RouterFailed {
         name: "VI_1".to_owned(),

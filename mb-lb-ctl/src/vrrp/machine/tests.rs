@@ -136,6 +136,25 @@ fn the_owner_of_the_addresses_is_active_at_once() {
 }
 
 #[test]
+fn the_owner_that_lacks_sessions_listens_first() {
+    let mut machine = Machine::new(settings(), OWNER);
+    machine.set_may_preempt(false);
+    assert_eq!(
+        machine.start(Duration::ZERO),
+        [turned(Role::Init, Role::Backup, Cause::Started)]
+    );
+    // The active one is left alone while it lives.
+    for second in 0..10 {
+        assert_eq!(machine.on_advert(&heard(OWN), SECOND * second), []);
+        assert_eq!(machine.on_deadline(SECOND * second + ms(900)), []);
+    }
+    machine.set_may_preempt(true);
+    assert_eq!(machine.on_advert(&heard(OWN), SECOND * 10), []);
+    let due = machine.next_deadline().expect("one");
+    assert!(machine.on_deadline(due).contains(&Action::Hold));
+}
+
+#[test]
 fn silence_makes_a_backup_active() {
     let mut machine = backup(settings());
     let due = machine.next_deadline().expect("one");
@@ -145,9 +164,10 @@ fn silence_makes_a_backup_active() {
         machine.on_deadline(due),
         taken_over(Role::Backup, OWN, Cause::Silence(due))
     );
-    // An advert each second, the lease with it; announcements after one and five seconds, then one every ten.
+    // An advert each second, the lease with it; bursts of announcements after one and five seconds, and
+    // never more than a second and a half without one.
     let mut seen = Vec::new();
-    while let Some(at) = machine.next_deadline().filter(|at| *at <= due + ms(26_000)) {
+    while let Some(at) = machine.next_deadline().filter(|at| *at <= due + ms(12_000)) {
         for action in machine.on_deadline(at) {
             seen.push(((at - due).as_millis(), action));
         }
@@ -158,11 +178,14 @@ fn silence_makes_a_backup_active() {
             .map(|(at, _)| *at)
             .collect()
     };
-    let each_second: Vec<u128> = (1..=26).map(|second| second * 1000).collect();
+    let each_second: Vec<u128> = (1..=12).map(|second| second * 1000).collect();
     assert_eq!(times(&Action::Advertise { priority: OWN }), each_second);
     assert_eq!(times(&Action::Hold), each_second);
     assert_eq!(times(&Action::Announce { times: 5 }), [1000, 5000]);
-    assert_eq!(times(&Action::Announce { times: 1 }), [15_000, 25_000]);
+    assert_eq!(
+        times(&Action::Announce { times: 1 }),
+        [2500, 4000, 6500, 8000, 9500, 11_000]
+    );
 }
 
 #[test]
@@ -575,14 +598,21 @@ fn as_long_as_there_is_a_rival_the_link_is_told() {
     };
     let mut machine = active();
     assert_eq!(
-        announced(&mut machine, ms(20_000)),
-        [(11_000, 5), (15_000, 5)]
+        announced(&mut machine, ms(17_000)),
+        [
+            (11_000, 5),
+            (12_500, 1),
+            (14_000, 1),
+            (15_000, 5),
+            (16_500, 1)
+        ]
     );
-    // Heard once: until two more of its adverts, and a second, would have come; the next refresh is ten seconds later.
-    machine.on_advert(&heard(50), ms(20_100));
-    let mut insisted: Vec<_> = (0..6).map(|n| (20_600 + n * 500, 1)).collect();
-    insisted.push((33_100, 1));
-    assert_eq!(announced(&mut machine, ms(33_500)), insisted);
+    // Heard once: until two more of its adverts, and a second, would have come; after that as before.
+    machine.on_advert(&heard(50), ms(17_100));
+    let mut insisted: Vec<_> = (0..6).map(|n| (17_600 + n * 500, 1)).collect();
+    insisted.push((21_600, 1));
+    insisted.push((23_100, 1));
+    assert_eq!(announced(&mut machine, ms(23_500)), insisted);
     // The same for a claim; bursts keep their times.
     let mut machine = active();
     assert_eq!(

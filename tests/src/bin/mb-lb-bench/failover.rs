@@ -1,6 +1,7 @@
 //! What clients see while the VIP moves: how long no new connection is greeted, and how many open sessions live on.
 //! Two directors of ours, and keepalived with HAProxy in their place, with the same priorities and intervals.
 
+mod delay;
 mod prober;
 mod rival;
 mod sessions;
@@ -104,7 +105,7 @@ impl Timing {
 pub fn measure(report: &mut Report, effort: Effort) -> Result<()> {
     for timing in TIMINGS {
         let mut taken = Taken::default();
-        ours(&mut taken, timing, effort).context("two directors of mb-lb")?;
+        ours(report, &mut taken, timing, effort).context("two directors of mb-lb")?;
         rivals(&mut taken, timing, effort).context("keepalived with HAProxy")?;
         taken.tell(report, timing);
     }
@@ -263,13 +264,16 @@ impl Client {
     }
 }
 
-fn ours(taken: &mut Taken, timing: Timing, effort: Effort) -> Result<()> {
+fn ours(report: &mut Report, taken: &mut Taken, timing: Timing, effort: Effort) -> Result<()> {
     let setup = PairSetup {
         interval: timing.mb_lb,
         sink: &SINK,
         ..PairSetup::default()
     };
     let mut pair = setup.start("failover")?;
+    if timing.is_slow() {
+        delay::measure(report, &pair, pair.lab.smtp4()).context("flow sync")?;
+    }
     let mut client = Client::new(&pair.lab, timing);
     let rounds = effort.failovers(timing.is_slow());
     for _ in 0..rounds {

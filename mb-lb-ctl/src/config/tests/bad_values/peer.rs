@@ -35,4 +35,6 @@ pub(super) const PEER: &[Case] = &[
         "key_file",
         "key = \"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"\nkey_file = \"/etc/mb-lb/peer.key\"",
     ),
+    ("accept_push", "accept_push = \"no\""),
+    ("accept_push", "accept_push = 0"),
 ];
