@@ -115,9 +115,9 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(address: std::net::IpAddr, check: &Check) -> Self {
+    fn new(address: SocketAddr, check: &Check) -> Self {
         Self {
-            address: SocketAddr::new(address, check.port),
+            address,
             kind: check.kind.clone(),
             timeout: check.timeout,
         }

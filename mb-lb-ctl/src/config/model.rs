@@ -111,6 +111,15 @@ pub struct Service {
     pub servers: Vec<Server>,
 }
 
+impl Service {
+    /// The server's address, with the port that it is reached at.
+    pub fn address_of(&self, server: &Server) -> SocketAddr {
+        // A service has at least one `listen`.
+        let port = self.listen.first().map_or(0, SocketAddr::port);
+        SocketAddr::new(server.address, port)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Forward {
@@ -149,8 +158,8 @@ pub enum OnDown {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     pub kind: CheckKind,
-    /// Default: the port of the service's first `listen`.
-    pub port: u16,
+    /// Default: for a service the port of its first `listen`; `None`, the server's own, for a proxy.
+    pub port: Option<u16>,
     /// Between two checks of a server that is up and stable. Default 2s.
     pub interval: Duration,
     /// While the state is in question (a result differs from the state). Default: `interval`.
@@ -163,6 +172,13 @@ pub struct Check {
     pub rise: u8,
     /// Failures until down. 1 to 255, default 3.
     pub fall: u8,
+}
+
+impl Check {
+    /// Where the check of a server goes that is reached at `server`.
+    pub fn address(&self, server: SocketAddr) -> SocketAddr {
+        SocketAddr::new(server.ip(), self.port.unwrap_or(server.port()))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

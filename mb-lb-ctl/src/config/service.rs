@@ -148,8 +148,8 @@ fn service(
         None => clear.then(|| NO_SERVER.to_owned()),
     };
     let check = match fields.get("check") {
-        Some(field) => check(&field, port, director, reporter),
-        None => Some(default_check(port)),
+        Some(field) => check(&field, Some(port), director, reporter),
+        None => Some(default_check(Some(port))),
     };
     let forward = fields
         .get("forward")
@@ -257,7 +257,8 @@ fn servers(field: &Field<'_>, reporter: &mut Reporter<'_>) -> (Vec<(Server, Rang
     }
     let mut servers = Vec::new();
     for (name, entry) in in_order(&field.path, table) {
-        if let Some(finding) = misplaced(name, &entry, &field.path) {
+        let is_address = |text: &str| address::server_address(text).is_ok();
+        if let Some(finding) = misplaced(&schema::SERVICE, is_address, name, &entry, &field.path) {
             reporter.push(finding);
             continue;
         }
@@ -268,19 +269,24 @@ fn servers(field: &Field<'_>, reporter: &mut Reporter<'_>) -> (Vec<(Server, Rang
     (servers, complete)
 }
 
-/// A key of the service that stands below the header of its servers, where TOML takes it for one of them.
-fn misplaced(name: &str, field: &Field<'_>, path: &str) -> Option<Finding> {
-    let address = |text: &str| address::server_address(text).is_ok();
+/// A key of `section` that stands below the header of its servers, where TOML takes it for one of them.
+pub(super) fn misplaced(
+    section: &schema::Section,
+    is_address: impl Fn(&str) -> bool,
+    name: &str,
+    field: &Field<'_>,
+    path: &str,
+) -> Option<Finding> {
     let looks_like_a_server = match field.value {
-        DeValue::String(text) => address(text),
+        DeValue::String(text) => is_address(text),
         DeValue::Table(table) => table.iter().any(|(key, _)| key.get_ref() == "address"),
         _ => false,
     };
-    if looks_like_a_server || !schema::SERVICE.keys.contains(&name) {
+    if looks_like_a_server || !section.keys.contains(&name) {
         return None;
     }
-    let service = path.strip_suffix(".servers").unwrap_or(path);
-    let message = format!("`{name}` is a key of [{service}], and stands among its servers");
+    let owner = path.strip_suffix(".servers").unwrap_or(path);
+    let message = format!("`{name}` is a key of [{owner}], and stands among its servers");
     let finding = Finding::new(Code::UnknownKey, field.key_span.clone(), message);
     Some(finding.help(format!("move it above the line [{path}]")))
 }

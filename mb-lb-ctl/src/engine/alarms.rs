@@ -166,7 +166,9 @@ impl Engine {
                 && server.admin != AdminState::Maint
             {
                 let code = server.bad.as_ref().map(|bad| bad.code);
-                let port = service.config.check.as_ref().map_or(0, |check| check.port);
+                let at = service.config.address_of(&server.config);
+                let check = service.config.check.as_ref();
+                let port = check.map_or(0, |check| check.address(at).port());
                 alarms.push(alarm(
                     Severity::Warning,
                     format!("{target} is down: {why}"),

@@ -453,8 +453,9 @@ impl Engine {
             return false;
         };
         let checked = |check: &config::Check| {
-            let server = &self.services[service].servers[server];
-            SocketAddr::new(server.config.address, check.port) == address
+            let service = &self.services[service];
+            let server = service.config.address_of(&service.servers[server].config);
+            check.address(server) == address
         };
         if !self.services[service]
             .config

@@ -116,7 +116,7 @@ impl Engine {
                         service: service.config.name.clone(),
                         server: server.config.name.clone(),
                     },
-                    address: server.config.address,
+                    address: check.address(service.config.address_of(&server.config)),
                     check: check.clone(),
                     interval: server.health.interval(check),
                 });

@@ -142,22 +142,19 @@ impl Engine {
         &self,
         service: &ServiceState,
         server: &ServerState,
-        at: usize,
+        position: usize,
         now: Now,
     ) -> ServerView {
         let (health, health_reason) = self.seen(service, server);
         let reading = &server.reading;
+        let at = service.config.address_of(&server.config);
         let elapsed = |from| now.since_start.saturating_sub(from).as_secs();
         ServerView {
             name: server.config.name.clone(),
             id: server.slot.index,
-            position: at as u32 + 1,
+            position: position as u32 + 1,
             address: Some(server.config.address),
-            port: service
-                .config
-                .listen
-                .first()
-                .map_or(0, std::net::SocketAddr::port),
+            port: at.port(),
             backup: server.config.backup,
             initial_weight: server.config.weight,
             weight: server.weight,
@@ -181,7 +178,7 @@ impl Engine {
                         CheckKind::Smtp { .. } => "smtp".to_owned(),
                         CheckKind::Http(_) => "http".to_owned(),
                     },
-                    port: check.port,
+                    port: check.address(at).port(),
                     code: result.map_or("INI", |result| result.code).to_owned(),
                     reply: result.and_then(|result| result.reply),
                     detail: result.map_or_else(String::new, |result| result.detail.clone()),

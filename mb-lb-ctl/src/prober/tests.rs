@@ -16,10 +16,10 @@ fn task(name: &str, port: u16, interval: Duration) -> CheckTask {
             service: "smtp".into(),
             server: name.into(),
         },
-        address: LOCAL,
+        address: (LOCAL, port).into(),
         check: Check {
             kind: CheckKind::Tcp,
-            port,
+            port: Some(port),
             interval,
             fast_interval: interval,
             down_interval: interval,

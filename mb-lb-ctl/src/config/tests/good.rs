@@ -39,7 +39,7 @@ fn defaults() -> Config {
             scheduler: Scheduler::Leastconn,
             check: Some(Check {
                 kind: CheckKind::Tcp,
-                port: 25,
+                port: Some(25),
                 interval: Duration::from_secs(2),
                 fast_interval: Duration::from_secs(2),
                 down_interval: Duration::from_secs(2),
@@ -128,7 +128,7 @@ fn every_key_arrives_in_the_model() {
             kind: CheckKind::Smtp {
                 helo: "[192.168.1.10]".to_owned(),
             },
-            port: 10025,
+            port: Some(10025),
             interval: Duration::from_secs(5),
             fast_interval: Duration::from_millis(500),
             down_interval: Duration::from_secs(10),
@@ -217,7 +217,7 @@ fn the_directors_refusal_is_spoken_on_smtp_ports_only() {
         assert_eq!(service.no_server.is_some(), spoken, "{listen}");
         // The check goes to the first port.
         let first = service.listen[0].port();
-        assert_eq!(service.check.expect("tcp").port, first);
+        assert_eq!(service.check.expect("tcp").port, Some(first));
     }
 }
 
