@@ -7,6 +7,8 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod http;
+
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const HOUR: Duration = Duration::from_secs(3600);
 
