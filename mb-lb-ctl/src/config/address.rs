@@ -129,8 +129,20 @@ fn bad_listen(text: &str) -> Fault {
 
 /// Address of a server.
 pub(super) fn server_address(text: &str) -> Result<IpAddr, Fault> {
+    let port = "; with forward = \"dsr\" a server is reached at the port of `listen`";
+    server(text, Whose::Server, port)
+}
+
+/// Address of a server that the director connects to.
+pub(super) fn relayed(text: &str) -> Result<IpAddr, Fault> {
+    let port = "; the port has a key of its own: { address = \"ADDRESS\", port = PORT }";
+    server(text, Whose::Upstream, port)
+}
+
+/// `port` is said where one stands behind the address.
+fn server(text: &str, whose: Whose, port: &str) -> Result<IpAddr, Fault> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return usable(address, Whose::Server).map(|()| address);
+        return usable(address, whose).map(|()| address);
     }
     if let Some(fault) = prefix(text, None) {
         return Err(fault);
@@ -138,7 +150,6 @@ pub(super) fn server_address(text: &str) -> Result<IpAddr, Fault> {
     if text.contains('%') {
         return Err(scoped(text));
     }
-    let port = "; with forward = \"dsr\" a server is reached at the port of `listen`";
     let shape = "write an address such as \"192.168.1.101\" or \"2001:db8::101\"";
     Err(bad_address(text, port).unwrap_or_else(|fault| fault.help(shape)))
 }

@@ -185,7 +185,7 @@ fn listens(
 }
 
 fn addresses(draft: &Draft, vips: &BTreeMap<IpAddr, Range<usize>>, reporter: &mut Reporter<'_>) {
-    let mut seen: BTreeMap<IpAddr, (&str, &Range<usize>)> = BTreeMap::new();
+    let mut seen: BTreeMap<SocketAddr, (&str, &Range<usize>)> = BTreeMap::new();
     for (server, span) in draft.service.servers.iter().zip(&draft.servers) {
         let who = format!("server `{}/{}`", draft.service.name, server.name);
         if let Some(vip) = vips.get(&server.address) {
@@ -198,7 +198,8 @@ fn addresses(draft: &Draft, vips: &BTreeMap<IpAddr, Range<usize>>, reporter: &mu
                     ),
             );
         }
-        if let Some((first, first_span)) = seen.get(&server.address) {
+        let address = draft.service.address_of(server);
+        if let Some((first, first_span)) = seen.get(&address) {
             let message = format!("{who} has the same address as {}", quote(first));
             reporter.push(
                 Finding::new(Code::DuplicateServer, span.clone(), message)
@@ -206,7 +207,7 @@ fn addresses(draft: &Draft, vips: &BTreeMap<IpAddr, Range<usize>>, reporter: &mu
                     .help("give one server a higher weight instead"),
             );
         } else {
-            seen.insert(server.address, (&server.name, span));
+            seen.insert(address, (&server.name, span));
         }
     }
 }

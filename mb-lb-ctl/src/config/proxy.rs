@@ -22,6 +22,7 @@ mod together;
 
 pub(super) use together::together;
 
+pub(super) use servers::SEND_PROXY;
 use servers::{Servers, servers};
 
 const SCHEDULER: Words<ProxyScheduler> = Words {

@@ -246,9 +246,18 @@ pub static CHECK: Section = Section {
 
 pub static SERVER: Section = Section {
     title: "service.NAME.servers.NAME",
-    keys: &["address", "weight", "max_connections", "backup"],
+    keys: &[
+        "address",
+        "port",
+        "weight",
+        "max_connections",
+        "backup",
+        "send_proxy",
+    ],
     later: &[],
     foreign: &[
+        ("send_proxy_v2", "send_proxy"),
+        ("proxy_protocol", "send_proxy"),
         ("ip", "address"),
         ("host", "address"),
         ("maxconn", "max_connections"),

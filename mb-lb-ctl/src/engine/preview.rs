@@ -5,8 +5,8 @@ use super::{Event, Now};
 use std::time::Duration;
 
 use crate::config::{
-    BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, HttpCheck, OnDown, Service,
-    XdpMode,
+    BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, HttpCheck, OnDown, Server,
+    Service, XdpMode,
 };
 use crate::plan::{self, TableCache};
 
@@ -95,6 +95,11 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
     };
     differ(&format!("{name} listen"), listens(old), listens(new));
     differ(
+        &format!("{name} forward"),
+        old.forward.name().into(),
+        new.forward.name().into(),
+    );
+    differ(
         &format!("{name} scheduler"),
         old.scheduler.name().into(),
         new.scheduler.name().into(),
@@ -160,6 +165,23 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
                 cap(known.max_connections),
                 cap(server.max_connections)
             ));
+        }
+        let port = |server: &Server| {
+            let port = server.port.map(|port| port.to_string());
+            port.unwrap_or_else(|| "that of listen".to_owned())
+        };
+        let send_proxy = |server: &Server| server.send_proxy.map_or("none", proxy::send_proxy);
+        for (what, old, new) in [
+            ("port", port(known), port(server)),
+            (
+                "send_proxy",
+                send_proxy(known).to_owned(),
+                send_proxy(server).to_owned(),
+            ),
+        ] {
+            if old != new {
+                lines.push(format!("~ {target} {what} {old} -> {new}"));
+            }
         }
         if known.backup != server.backup {
             lines.push(format!(

@@ -2,6 +2,7 @@ mod failover;
 mod groups;
 mod pair;
 mod peering;
+mod relayed;
 mod resign;
 mod routers;
 mod split;

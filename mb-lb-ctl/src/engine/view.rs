@@ -9,7 +9,7 @@ use mb_lb_common::Reason;
 use super::core::{Engine, ServiceState};
 use super::server::ServerState;
 use super::{Neighbour, Now};
-use crate::config::{CheckKind, Forward, OnDown};
+use crate::config::{CheckKind, OnDown};
 use crate::snapshot::{
     CheckView, DataplaneView, InterfaceView, JSON_VERSION, ReasonCount, RemovedView, ServerView,
     ServiceView, Snapshot,
@@ -112,9 +112,7 @@ impl Engine {
             name: service.config.name.clone(),
             id: service.id,
             listen: service.config.listen.clone(),
-            forward: match service.config.forward {
-                Forward::Dsr => "dsr".to_owned(),
-            },
+            forward: service.config.forward.name().to_owned(),
             scheduler: service.config.scheduler.name().to_owned(),
             on_down: match service.config.on_down {
                 OnDown::Reset => "reset".to_owned(),
@@ -167,7 +165,7 @@ impl Engine {
             admin_reason: server.reason.clone(),
             health,
             health_reason,
-            usable: self.takes_flows(server),
+            usable: self.takes_flows(service, server),
             since: elapsed(server.since),
             downtime: server.health.downtime(now.since_start).as_secs(),
             check: service.config.check.as_ref().map(|check| {

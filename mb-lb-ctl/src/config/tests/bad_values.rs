@@ -137,7 +137,7 @@ const SERVICE_KEYS: &[Case] = &[
     ("forward", "forward = \"dnat\""),
     ("forward", "forward = \"snat\""),
     ("forward", "forward = \"ipip\""),
-    ("forward", "forward = \"proxy\""),
+    ("forward", "forward = \"proxi\""),
     ("forward", "forward = \"nat\""),
     ("forward", "forward = [\"dsr\"]"),
     ("scheduler", "scheduler = \"leastcon\""),
@@ -252,6 +252,10 @@ const SERVER: &[Case] = &[
     ("max_connections", "max_connections = \"many\""),
     ("backup", "backup = \"yes\""),
     ("backup", "backup = 1"),
+    ("port", "port = 10025"),
+    ("port", "port = 0"),
+    ("send_proxy", "send_proxy = \"v2\""),
+    ("send_proxy", "send_proxy = true"),
 ];
 
 const ALL: [(&Section, &[Case]); 21] = [

@@ -286,10 +286,12 @@ fn parse(header: &[u8], to_head: bool) -> Result<Head, Garbage> {
             .filter(move |field| field.name.eq_ignore_ascii_case(name))
             .map(|field| field.value)
     };
-    let chunked = values("transfer-encoding").last().is_some_and(|value| {
-        let last = value.split(|byte| *byte == b',').next_back();
-        last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-    });
+    let chunked = values("transfer-encoding")
+        .next_back()
+        .is_some_and(|value| {
+            let last = value.split(|byte| *byte == b',').next_back();
+            last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+        });
     let mut length = None;
     for value in values("content-length") {
         let text = str::from_utf8(value.trim_ascii()).unwrap_or_default();
