@@ -287,7 +287,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckTask {
     pub server: ServerRef,
-    pub address: IpAddr,
+    /// Where it goes.
+    pub address: SocketAddr,
     pub check: crate::config::Check,
     /// Present distance between two runs (interval, fast_interval or down_interval).
     pub interval: Duration,

@@ -24,3 +24,4 @@ pub mod peer;
 pub mod prober;
 pub mod proxy;
 pub mod run;
+pub mod upstream_tls;

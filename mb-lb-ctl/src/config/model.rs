@@ -37,6 +37,19 @@ pub struct Config {
     pub config_syncs: Vec<ConfigSync>,
 }
 
+impl Config {
+    /// Addresses that clients connect to, some of them several times. Not those on loopback, which never move.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let services = self.services.iter().flat_map(|service| &service.listen);
+        let proxies = self.proxies.iter();
+        let proxies = proxies.flat_map(|proxy| proxy.listen.iter().chain(&proxy.redirect_http));
+        services
+            .chain(proxies)
+            .map(SocketAddr::ip)
+            .filter(|address| !address.is_loopback())
+    }
+}
+
 /// `[director]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Director {
@@ -111,11 +124,40 @@ pub struct Service {
     pub servers: Vec<Server>,
 }
 
+impl Service {
+    /// The server's address, with the port that it is reached at: for clients of the first `listen`, where it has none of
+    /// its own.
+    pub fn address_of(&self, server: &Server) -> SocketAddr {
+        // A service has at least one `listen`.
+        let port = self.listen.first().map_or(0, SocketAddr::port);
+        SocketAddr::new(server.address, server.port.unwrap_or(port))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Forward {
     /// Direct server return: the frame goes to the server's MAC address, the server answers the client itself.
     Dsr,
+    /// In user mode: the director takes the connection, opens one to the server, and copies both ways.
+    Proxy,
+}
+
+impl Forward {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dsr => "dsr",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// The XDP program does it; otherwise a process, to which the kernel's tables, next hops and interfaces are nothing.
+    pub const fn is_in_kernel(self) -> bool {
+        match self {
+            Self::Dsr => true,
+            Self::Proxy => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -149,8 +191,8 @@ pub enum OnDown {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     pub kind: CheckKind,
-    /// Default: the port of the service's first `listen`.
-    pub port: u16,
+    /// Default: for a service in the kernel the port of its first `listen`, else `None`: that of the server.
+    pub port: Option<u16>,
     /// Between two checks of a server that is up and stable. Default 2s.
     pub interval: Duration,
     /// While the state is in question (a result differs from the state). Default: `interval`.
@@ -163,6 +205,13 @@ pub struct Check {
     pub rise: u8,
     /// Failures until down. 1 to 255, default 3.
     pub fall: u8,
+}
+
+impl Check {
+    /// Where the check of a server goes that is reached at `server`.
+    pub fn address(&self, server: SocketAddr) -> SocketAddr {
+        SocketAddr::new(server.ip(), self.port.unwrap_or(server.port()))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -217,4 +266,11 @@ pub struct Server {
     pub max_connections: Option<u32>,
     /// Used only while no other server of the service can be.
     pub backup: bool,
+    /// With [`Forward::Proxy`] only. `None`: the port that the client connected to. Left out where there is none, so that
+    /// the hash of a file without any stays what it was; `send_proxy` as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// With [`Forward::Proxy`] only: a PROXY header that tells the server the client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_proxy: Option<ProxyHeader>,
 }

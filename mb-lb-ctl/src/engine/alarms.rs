@@ -30,7 +30,10 @@ impl Engine {
             |text: String, next: &str| alarms.push(alarm(Severity::Critical, text, next));
         if let Some(why) = &self.attach_error {
             critical(why.clone(), advice::attach(why));
-        } else if self.attach_known && self.attached.is_empty() {
+        } else if self.attach_known
+            && self.attached.is_empty()
+            && (self.services.is_empty() || self.kernel_services().next().is_some())
+        {
             critical(
                 "the XDP program is on no interface: nothing is balanced".to_owned(),
                 "set director.interfaces, then mb-lb-ctl reload",
@@ -110,12 +113,7 @@ impl Engine {
         let Some(addresses) = &self.addresses else {
             return BTreeSet::new();
         };
-        let listens = self
-            .services
-            .iter()
-            .flat_map(|service| &service.config.listen);
-        listens
-            .map(std::net::SocketAddr::ip)
+        self.vips()
             .filter(|vip| !addresses.contains(vip))
             .filter(|vip| {
                 let moved = self.config.vrrps.iter().flat_map(|vrrp| &vrrp.addresses);
@@ -173,7 +171,9 @@ impl Engine {
                 && server.admin != AdminState::Maint
             {
                 let code = server.bad.as_ref().map(|bad| bad.code);
-                let port = service.config.check.as_ref().map_or(0, |check| check.port);
+                let at = service.config.address_of(&server.config);
+                let check = service.config.check.as_ref();
+                let port = check.map_or(0, |check| check.address(at).port());
                 alarms.push(alarm(
                     Severity::Warning,
                     format!("{target} is down: {why}"),

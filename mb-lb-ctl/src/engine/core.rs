@@ -9,7 +9,7 @@ use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 use super::indices::Indices;
 use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
-use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
+use super::server::{ServerState, Standing, Way, full_name, name_hash, parse_full_name};
 use super::syncs::Syncs;
 use super::{
     Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
@@ -291,9 +291,11 @@ impl Engine {
         let mut old = std::mem::take(&mut self.services);
         // Indices of what goes are set free first, so that a server that only changed its place keeps its own.
         for service in &config.services {
-            let known = old
-                .iter()
-                .position(|state| state.config.name == service.name);
+            let known = old.iter().position(|state| {
+                // What the kernel had goes on there, and is no more of the service that has left it.
+                state.config.name == service.name
+                    && state.config.forward.is_in_kernel() == service.forward.is_in_kernel()
+            });
             let mut state = match known {
                 Some(at) => old.remove(at),
                 None => ServiceState {
@@ -360,7 +362,7 @@ impl Engine {
                 state.servers.push(known);
                 continue;
             }
-            let full_name = full_name(&service.name, server);
+            let full_name = full_name(service, server);
             let hash = name_hash(&full_name);
             self.full_names.insert(hash, full_name);
             let Some((slot, earlier)) = self.indices.take(hash) else {
@@ -457,8 +459,9 @@ impl Engine {
             return false;
         };
         let checked = |check: &config::Check| {
-            let server = &self.services[service].servers[server];
-            SocketAddr::new(server.config.address, check.port) == address
+            let service = &self.services[service];
+            let server = service.config.address_of(&service.servers[server].config);
+            check.address(server) == address
         };
         if !self.services[service]
             .config
@@ -474,7 +477,8 @@ impl Engine {
                 &self.services[service].servers[server],
             )
             .0;
-        let cut_off = self.services[service].servers[server].is_cut_off(self.attached());
+        let way = self.way(&self.services[service]);
+        let cut_off = self.services[service].servers[server].is_cut_off(way);
         let config = &self.services[service].config;
         let (check, slow_start) = (config.check.clone(), config.slow_start);
         let state = &mut self.services[service].servers[server];
@@ -749,11 +753,14 @@ impl Engine {
     }
 
     pub(super) fn standing(&self, service: &ServiceState, server: &ServerState) -> Standing {
-        server.standing(service.config.check.is_some(), self.attached())
+        server.standing(service.config.check.is_some(), self.way(service))
     }
 
-    /// The kernel gives it new flows, as far as it has said so: some milliseconds after its health has changed.
-    pub(super) fn takes_flows(&self, server: &ServerState) -> bool {
+    /// It is given new flows. By the kernel, as far as that has said so: some milliseconds after its health has changed.
+    pub(super) fn takes_flows(&self, service: &ServiceState, server: &ServerState) -> bool {
+        if !service.config.forward.is_in_kernel() {
+            return self.standing(service, server) == Standing::Usable;
+        }
         let accepts = |record: &Record| {
             record.generation == server.slot.generation
                 && Record::flags_of(record.link) & SERVER_ACCEPT != 0
@@ -766,11 +773,20 @@ impl Engine {
         service: &ServiceState,
         server: &ServerState,
     ) -> (HealthState, String) {
-        server.seen(service.config.check.is_some(), self.attached())
+        server.seen(service.config.check.is_some(), self.way(service))
     }
 
-    fn attached(&self) -> Option<&[Attached]> {
-        self.attach_known.then_some(self.attached.as_slice())
+    fn way(&self, service: &ServiceState) -> Way<'_> {
+        match service.config.forward.is_in_kernel() {
+            true => Way::Frames(self.attach_known.then_some(self.attached.as_slice())),
+            false => Way::Sockets,
+        }
+    }
+
+    /// Those whose flows the XDP program steers.
+    pub(super) fn kernel_services(&self) -> impl Iterator<Item = &ServiceState> {
+        let services = self.services.iter();
+        services.filter(|service| service.config.forward.is_in_kernel())
     }
 
     pub(super) fn standings(&self) -> Vec<HealthState> {

@@ -9,7 +9,7 @@ use mb_lb_common::Reason;
 use super::core::{Engine, ServiceState};
 use super::server::ServerState;
 use super::{Neighbour, Now};
-use crate::config::{CheckKind, Forward, OnDown};
+use crate::config::{CheckKind, OnDown};
 use crate::snapshot::{
     CheckView, DataplaneView, InterfaceView, JSON_VERSION, ReasonCount, RemovedView, ServerView,
     ServiceView, Snapshot,
@@ -112,9 +112,7 @@ impl Engine {
             name: service.config.name.clone(),
             id: service.id,
             listen: service.config.listen.clone(),
-            forward: match service.config.forward {
-                Forward::Dsr => "dsr".to_owned(),
-            },
+            forward: service.config.forward.name().to_owned(),
             scheduler: service.config.scheduler.name().to_owned(),
             on_down: match service.config.on_down {
                 OnDown::Reset => "reset".to_owned(),
@@ -142,22 +140,19 @@ impl Engine {
         &self,
         service: &ServiceState,
         server: &ServerState,
-        at: usize,
+        position: usize,
         now: Now,
     ) -> ServerView {
         let (health, health_reason) = self.seen(service, server);
         let reading = &server.reading;
+        let at = service.config.address_of(&server.config);
         let elapsed = |from| now.since_start.saturating_sub(from).as_secs();
         ServerView {
             name: server.config.name.clone(),
             id: server.slot.index,
-            position: at as u32 + 1,
+            position: position as u32 + 1,
             address: Some(server.config.address),
-            port: service
-                .config
-                .listen
-                .first()
-                .map_or(0, std::net::SocketAddr::port),
+            port: at.port(),
             backup: server.config.backup,
             initial_weight: server.config.weight,
             weight: server.weight,
@@ -170,7 +165,7 @@ impl Engine {
             admin_reason: server.reason.clone(),
             health,
             health_reason,
-            usable: self.takes_flows(server),
+            usable: self.takes_flows(service, server),
             since: elapsed(server.since),
             downtime: server.health.downtime(now.since_start).as_secs(),
             check: service.config.check.as_ref().map(|check| {
@@ -181,7 +176,7 @@ impl Engine {
                         CheckKind::Smtp { .. } => "smtp".to_owned(),
                         CheckKind::Http(_) => "http".to_owned(),
                     },
-                    port: check.port,
+                    port: check.address(at).port(),
                     code: result.map_or("INI", |result| result.code).to_owned(),
                     reply: result.and_then(|result| result.reply),
                     detail: result.map_or_else(String::new, |result| result.detail.clone()),

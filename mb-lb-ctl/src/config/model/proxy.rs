@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Check;
 
@@ -93,7 +94,31 @@ pub struct Cookie {
     /// So long after it was first given out, it is void.
     pub max_life: Option<Duration>,
     /// `dynamic_key`: servers without a `cookie` of their own get a value made of this key and their address.
-    pub dynamic_key: Option<String>,
+    pub dynamic_key: Option<DynamicKey>,
+}
+
+/// Text that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DynamicKey(pub String);
+
+impl Deref for DynamicKey {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DynamicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DynamicKey(..)")
+    }
+}
+
+impl Serialize for DynamicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -281,7 +306,7 @@ pub struct ServerTls {
     pub sni: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verify {
     /// Any certificate will do.
