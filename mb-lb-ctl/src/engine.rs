@@ -11,6 +11,7 @@ mod indices;
 mod paths;
 mod peering;
 mod preview;
+mod relayed;
 mod routers;
 mod server;
 mod syncs;
@@ -68,6 +69,8 @@ pub enum Event {
     Change { id: u64, change: Change, by: String },
     /// What the data plane counts, once a second.
     Counted(Box<crate::dataplane::Report>),
+    /// What proxies and services in user mode count, once a second.
+    Relayed(crate::proxy::Readings),
     /// What became of the last plan: `None` is well.
     Applied(Option<String>),
     /// Interfaces that XDP is attached to, with their MAC addresses, and what could not be attached.
@@ -247,6 +250,8 @@ pub struct HookCall {
 pub enum Action {
     /// Make the kernel so.
     Apply(Box<crate::plan::Desired>),
+    /// What proxies and services in user mode are to think of their servers.
+    Steer(Vec<crate::proxy::Steering>),
     /// Run exactly these checks from now on (the prober keeps those that did not change).
     Checks(Vec<CheckTask>),
     /// Follow exactly these neighbours.

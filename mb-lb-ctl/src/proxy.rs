@@ -20,7 +20,62 @@
 //!
 //! What the engine decides (admin state, health, weight) comes in by [`Target`]; nothing here checks servers.
 
+mod balance;
+mod body;
+mod connect;
+mod cookie;
+mod exchange;
+mod forwarded;
+mod gate;
+mod io;
+mod limits;
+mod local;
+mod page;
+mod pool;
+mod proxies;
+mod proxy_header;
+mod serve;
+mod stats;
+mod table;
+mod tls;
+mod tunnel;
+mod upgrade;
+mod worker;
+
+pub use proxies::{Problem, Proxies};
+
 use crate::snapshot::{AdminState, HealthState};
+
+/// What the engine says of the servers of one proxy, or of one service in user mode, in the order of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steering {
+    pub proxy: String,
+    pub targets: Vec<Target>,
+}
+
+/// What was counted at one server since the program started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Requests, or connections of a service, that are under way now.
+    pub active: u64,
+    /// Those that wait for a place.
+    pub queued: u64,
+    pub opened: u64,
+    pub closed: u64,
+    /// To the server and from it.
+    pub bytes: u64,
+    /// Connections that could not be made.
+    pub connect_errors: u64,
+    /// Responses that ended too early or were none.
+    pub response_errors: u64,
+    pub retries: u64,
+    pub redispatches: u64,
+    /// Responses 1xx to 5xx.
+    pub statuses: [u64; 5],
+}
+
+/// By name of the proxy or service, and of its servers.
+pub type Readings = std::collections::BTreeMap<String, std::collections::BTreeMap<String, Counted>>;
 
 /// What the engine says of one server of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]

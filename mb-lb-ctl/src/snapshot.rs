@@ -234,6 +234,13 @@ pub struct ServiceView {
     /// Number of times no server was usable.
     pub downs: u64,
     pub servers: Vec<ServerView>,
+    /// 4: a service; 7: a proxy.
+    #[serde(default = "layer_4")]
+    pub layer: u8,
+}
+
+const fn layer_4() -> u8 {
+    4
 }
 
 /// What the operator wants.
@@ -319,6 +326,22 @@ pub struct ServerView {
     pub rate_max: u64,
     /// Seconds since a flow was last opened.
     pub last_flow: Option<u64>,
+    /// With proxies and services in user mode only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relayed: Option<RelayedView>,
+}
+
+/// What only a process can count of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayedView {
+    /// Connections that could not be made.
+    pub connect_errors: u64,
+    /// Responses that ended too early or were none.
+    pub response_errors: u64,
+    pub retries: u64,
+    pub redispatches: u64,
+    /// Responses 1xx to 5xx.
+    pub statuses: [u64; 5],
 }
 
 /// A server that is in the file no more.

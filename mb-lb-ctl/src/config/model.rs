@@ -38,6 +38,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// All that have servers with states: services, and proxies as such.
+    pub fn balanced(&self) -> Vec<Service> {
+        let proxies = self.proxies.iter().map(Proxy::as_service);
+        self.services.iter().cloned().chain(proxies).collect()
+    }
+
     /// Addresses that clients connect to, some of them several times. Not those on loopback, which never move.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let services = self.services.iter().flat_map(|service| &service.listen);

@@ -73,6 +73,7 @@ pub struct Engine {
     pub(super) addresses: Option<BTreeSet<IpAddr>>,
     pub(super) report: Report,
     counted_at: Option<Duration>,
+    pub(super) relayed_at: Option<Duration>,
     table_full_at: Option<Duration>,
     pub(super) syncs: Syncs,
     seq: u64,
@@ -103,6 +104,7 @@ pub(super) struct Sent {
     checks: Option<Vec<CheckTask>>,
     neighbours: Option<Vec<IpAddr>>,
     replies: Option<Vec<(SocketAddr, String)>>,
+    steering: Option<Vec<crate::proxy::Steering>>,
     saved: Option<SavedState>,
     pub(super) routers: Option<Vec<config::Vrrp>>,
     pub(super) peer: Option<(config::Peer, Duration)>,
@@ -155,6 +157,7 @@ impl Engine {
             in_kernel: adopted.image.servers.clone(),
             report: Report::default(),
             counted_at: None,
+            relayed_at: None,
             table_full_at: None,
             seq: 0,
             applied_once: false,
@@ -224,6 +227,7 @@ impl Engine {
                 let result = self.on_change(&change, &by, now, &mut actions);
                 actions.push(Action::Reply { id, result });
             }
+            Event::Relayed(readings) => self.on_relayed(&readings, now),
             Event::Counted(report) => self.on_counted(*report, now, &mut actions),
             Event::Applied(error) => {
                 let servers = self.in_flight.pop_front();
@@ -290,7 +294,7 @@ impl Engine {
             config == self.config && !self.config_hash.is_empty() && self.reload_error.is_none();
         let mut old = std::mem::take(&mut self.services);
         // Indices of what goes are set free first, so that a server that only changed its place keeps its own.
-        for service in &config.services {
+        for service in &config.balanced() {
             let known = old.iter().position(|state| {
                 // What the kernel had goes on there, and is no more of the service that has left it.
                 state.config.name == service.name
@@ -344,7 +348,9 @@ impl Engine {
         let mut old = std::mem::take(&mut state.servers);
         for server in &service.servers {
             let same = |known: &ServerState| {
-                known.config.name == server.name && known.config.address == server.address
+                known.config.name == server.name
+                    && known.config.address == server.address
+                    && known.config.port == server.port
             };
             if let Some(at) = old.iter().position(same) {
                 let mut known = old.remove(at);
@@ -524,7 +530,8 @@ impl Engine {
             .counted_at
             .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
         let mut told = Vec::new();
-        for service in &mut self.services {
+        let services = self.services.iter_mut();
+        for service in services.filter(|service| service.config.forward.is_in_kernel()) {
             for server in &mut service.servers {
                 let Some(&reading) = report.servers.get(&server.slot.index) else {
                     continue;
@@ -639,6 +646,11 @@ impl Engine {
         if self.sent.replies.as_ref() != Some(&replies) {
             actions.push(Action::Replies(replies.clone()));
             self.sent.replies = Some(replies);
+        }
+        let steering = self.steering(now);
+        if self.sent.steering.as_ref() != Some(&steering) {
+            actions.push(Action::Steer(steering.clone()));
+            self.sent.steering = Some(steering);
         }
         self.settle_syncs(now, actions);
         let saved = self.to_save(now);

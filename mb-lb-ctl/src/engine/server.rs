@@ -48,6 +48,8 @@ pub struct ServerState {
     /// When admin state or health last changed.
     pub since: Duration,
     pub reading: ServerReading,
+    /// In user mode: all that is counted there.
+    pub relayed: Option<crate::proxy::Counted>,
     /// A reading has come: the next one differs from it by what happened between the two.
     pub counted: bool,
     pub active_max: i64,
@@ -116,6 +118,7 @@ impl ServerState {
                 .is_some_and(|record| Record::flags_of(record.link) & SERVER_RESET != 0),
             since: now.since_start,
             reading: ServerReading::default(),
+            relayed: None,
             counted: false,
             active_max: 0,
             rate: 0,

@@ -11,8 +11,8 @@ use super::server::ServerState;
 use super::{Neighbour, Now};
 use crate::config::{CheckKind, OnDown};
 use crate::snapshot::{
-    CheckView, DataplaneView, InterfaceView, JSON_VERSION, ReasonCount, RemovedView, ServerView,
-    ServiceView, Snapshot,
+    CheckView, DataplaneView, InterfaceView, JSON_VERSION, ReasonCount, RelayedView, RemovedView,
+    ServerView, ServiceView, Snapshot,
 };
 
 impl Engine {
@@ -113,7 +113,25 @@ impl Engine {
             id: service.id,
             listen: service.config.listen.clone(),
             forward: service.config.forward.name().to_owned(),
-            scheduler: service.config.scheduler.name().to_owned(),
+            scheduler: self
+                .config
+                .proxies
+                .iter()
+                .find(|proxy| proxy.name == service.config.name)
+                .map_or(service.config.scheduler.name(), |proxy| {
+                    proxy.scheduler.name()
+                })
+                .to_owned(),
+            layer: if self
+                .config
+                .proxies
+                .iter()
+                .any(|proxy| proxy.name == service.config.name)
+            {
+                7
+            } else {
+                4
+            },
             on_down: match service.config.on_down {
                 OnDown::Reset => "reset".to_owned(),
                 OnDown::Keep => "keep".to_owned(),
@@ -217,6 +235,13 @@ impl Engine {
             rate: server.rate,
             rate_max: server.rate_max,
             last_flow: server.last_flow.map(elapsed),
+            relayed: server.relayed.map(|counted| RelayedView {
+                connect_errors: counted.connect_errors,
+                response_errors: counted.response_errors,
+                retries: counted.retries,
+                redispatches: counted.redispatches,
+                statuses: counted.statuses,
+            }),
         }
     }
 }

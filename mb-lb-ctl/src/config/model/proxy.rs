@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::Check;
+use super::{Check, Forward, OnDown, Scheduler, Server, Service};
 
 /// `[proxy.NAME]`: layer 7, in user mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,6 +50,33 @@ pub struct Proxy {
     pub servers: Vec<ProxyServer>,
 }
 
+impl Proxy {
+    /// As far as checks, admin states, weights and slow start go, a proxy is a service in user mode.
+    pub fn as_service(&self) -> Service {
+        let server = |server: &ProxyServer| Server {
+            name: server.name.clone(),
+            address: server.address.ip(),
+            weight: server.weight,
+            max_connections: server.max_connections,
+            backup: server.backup,
+            port: Some(server.address.port()),
+            send_proxy: server.send_proxy,
+        };
+        Service {
+            name: self.name.clone(),
+            listen: self.listen.clone(),
+            forward: Forward::Proxy,
+            // Read by nobody: the proxy has words of its own.
+            scheduler: Scheduler::Roundrobin,
+            check: self.check.clone(),
+            on_down: OnDown::Keep,
+            no_server: None,
+            slow_start: self.slow_start,
+            servers: self.servers.iter().map(server).collect(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum TlsVersion {
     #[serde(rename = "1.2")]
@@ -69,6 +96,17 @@ pub enum ProxyScheduler {
     Source,
     /// The better of two that are drawn in proportion to their weights.
     Random,
+}
+
+impl ProxyScheduler {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Roundrobin => "roundrobin",
+            Self::Leastconn => "leastconn",
+            Self::Source => "source",
+            Self::Random => "random",
+        }
+    }
 }
 
 /// `cookie = { ... }`: stickiness as HAProxy's `cookie NAME insert`.

@@ -1,0 +1,171 @@
+//! All proxies: what is in force, and the threads that serve them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::limits::Limits;
+use super::table::{Listen, Proxy};
+use super::worker::{self, Shared};
+use super::{Readings, Steering};
+use crate::config;
+
+/// Why something of a configuration is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub proxy: String,
+    pub why: String,
+}
+
+/// Makes what a proxy speaks TLS with; `None` in clear.
+pub type MakeTls<'a> =
+    dyn Fn(&config::Proxy) -> Result<Option<Arc<rustls::ServerConfig>>, String> + 'a;
+
+/// The owner of all proxies. They go on when it is dropped, until the process ends.
+#[derive(Debug)]
+pub struct Proxies {
+    shared: Arc<Shared>,
+    known: Mutex<BTreeMap<String, Arc<Proxy>>>,
+}
+
+impl Proxies {
+    /// Starts `threads` threads, which wait for a configuration.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(threads: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            listens: watch::Sender::new(Vec::new()),
+            stop: watch::Sender::new(false),
+            limits: Arc::new(Limits::default()),
+            unheard: Mutex::default(),
+        });
+        for number in 0..threads.max(1) {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("proxy-{number}"))
+                .spawn(move || {
+                    if let Err(error) = worker::run(shared) {
+                        tracing::error!(%error, "a thread of the proxy does not run");
+                    }
+                })?;
+        }
+        Ok(Self {
+            shared,
+            known: Mutex::default(),
+        })
+    }
+
+    /// Puts exactly these in force. Requests that are under way end as they began, sockets that stay are not touched, and a
+    /// proxy whose TLS cannot be made goes on as it was.
+    pub fn configure(&self, wanted: &[config::Proxy], make_tls: &MakeTls<'_>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut known = self.known();
+        known.retain(|name, _| wanted.iter().any(|proxy| proxy.name == *name));
+        for proxy in wanted {
+            match make_tls(proxy) {
+                Err(why) => problems.push(Problem {
+                    proxy: proxy.name.clone(),
+                    why,
+                }),
+                Ok(tls) => match known.get(&proxy.name) {
+                    Some(known) => known.configure(proxy.clone(), tls),
+                    None => {
+                        let new = Arc::new(Proxy::new(proxy.clone(), tls));
+                        known.insert(proxy.name.clone(), new);
+                    }
+                },
+            }
+        }
+        let mut listens = Vec::new();
+        for proxy in known.values() {
+            let in_force = proxy.in_force.load();
+            let config = &in_force.config;
+            let https = config.listen.first().map(SocketAddr::port);
+            let listen = |address: &SocketAddr, redirect_to| Listen {
+                address: *address,
+                proxy: Arc::clone(proxy),
+                redirect_to,
+            };
+            listens.extend(config.listen.iter().map(|address| listen(address, None)));
+            let redirects = config.redirect_http.iter();
+            listens.extend(redirects.map(|address| listen(address, https)));
+        }
+        self.shared
+            .unheard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|address, _| listens.iter().any(|listen| listen.address == *address));
+        self.shared.listens.send_replace(listens);
+        problems
+    }
+
+    /// What the engine says of the servers. Of proxies that are not known yet it has to be said again.
+    pub fn steer(&self, steering: &[Steering]) {
+        let known = self.known();
+        for steering in steering {
+            if let Some(proxy) = known.get(&steering.proxy) {
+                proxy.steer(steering.targets.clone());
+            }
+        }
+    }
+
+    pub fn readings(&self) -> Readings {
+        let known = self.known();
+        let of = |proxy: &Arc<Proxy>| {
+            let in_force = proxy.in_force.load();
+            let servers = in_force.servers.iter();
+            servers
+                .map(|server| (server.config.name.clone(), server.stats.counted()))
+                .collect()
+        };
+        known
+            .iter()
+            .map(|(name, proxy)| (name.clone(), of(proxy)))
+            .collect()
+    }
+
+    /// Addresses that are not listened on, and why.
+    pub fn unheard(&self) -> BTreeMap<SocketAddr, String> {
+        self.shared
+            .unheard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Connections of clients that are open.
+    pub fn connections(&self) -> u64 {
+        let known = self.known();
+        let open = |proxy: &Arc<Proxy>| {
+            proxy
+                .stats
+                .connections
+                .get()
+                .saturating_sub(proxy.stats.closed.get())
+        };
+        known.values().map(open).sum()
+    }
+
+    /// Takes no new connections, asks clients to go, and returns when they have, or after `limit`.
+    pub async fn drain(&self, limit: Duration) {
+        const LOOK: Duration = Duration::from_millis(20);
+        self.shared.stop.send_replace(true);
+        let gone = async {
+            while self.connections() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // Who is still there is cut off by the end of the process.
+        let _gone = tokio::time::timeout(limit, gone).await;
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Proxy>>> {
+        // What is in it is whole at any time.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
