@@ -20,6 +20,8 @@
 //!
 //! What the engine decides (admin state, health, weight) comes in by [`Target`]; nothing here checks servers.
 
+pub mod cookie;
+
 use crate::snapshot::{AdminState, HealthState};
 
 /// What the engine says of one server of a proxy.
