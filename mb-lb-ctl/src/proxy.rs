@@ -43,6 +43,7 @@ mod upgrade;
 mod worker;
 
 pub use proxies::{Problem, Proxies};
+pub use tls::server_config;
 
 use crate::snapshot::{AdminState, HealthState};
 

@@ -547,7 +547,11 @@ impl Exchange {
             Some(taken) => {
                 let (mut parts, _) = response.into_parts();
                 taken.prepare(&mut parts, upgraded);
-                let stop = self.client.worker.stopping();
+                if let Some(gate) = &self.client.gate {
+                    gate.switch();
+                }
+                let worker = Rc::clone(&self.client.worker);
+                let stop = async move { worker.stopping().await };
                 tokio::task::spawn_local(taken.carry(finishing, timeouts.tunnel, stop));
                 Response::from_parts(parts, ResponseBody::Own(None))
             }
