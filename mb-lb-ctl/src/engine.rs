@@ -71,6 +71,8 @@ pub enum Event {
     Counted(Box<crate::dataplane::Report>),
     /// What proxies and services in user mode count, once a second.
     Relayed(crate::proxy::Readings),
+    /// What proxies and services in user mode cannot do, by what it is, and why.
+    Unserved(std::collections::BTreeMap<String, String>),
     /// What became of the last plan: `None` is well.
     Applied(Option<String>),
     /// Interfaces that XDP is attached to, with their MAC addresses, and what could not be attached.

@@ -30,6 +30,7 @@ mod notify;
 mod owed;
 mod peer_config;
 mod peering;
+mod proxying;
 mod resume;
 mod routers;
 mod scripts;
@@ -64,6 +65,7 @@ use notify::Manager;
 use owed::Owed;
 use peer_config::Asked;
 use peering::{KeyState, PeerLink};
+use proxying::Proxying;
 use routers::Routers;
 use scripts::Scripts;
 use worker::{Job, Worker};
@@ -228,6 +230,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         scripts: Scripts::new(events.clone()),
         hooks: Hooks::spawn(),
         peering,
+        proxying: Proxying::start()?,
         asked: Asked::default(),
         boot: boot(),
         leaving: None,
@@ -353,6 +356,7 @@ struct Director {
     scripts: Scripts,
     hooks: Hooks,
     peering: PeerLink,
+    proxying: Proxying,
     asked: Asked,
     boot: u64,
     /// The addresses are being handed over, and then the process ends.
@@ -416,6 +420,8 @@ impl Director {
                     self.routers.alive();
                     self.asked.give_up(peer_config::LATE, false);
                     self.worker.send(Job::Tick);
+                    self.turn(Event::Relayed(self.proxying.readings()));
+                    self.turn(Event::Unserved(self.proxying.problems()));
                 }
                 () = sleep_until(deadline) => self.turn(Event::Deadline),
                 () = next_tick(&mut watchdog) => self.manager.alive(),
@@ -428,6 +434,7 @@ impl Director {
         }
         self.manager.stopping();
         self.hooks.finish().await;
+        self.proxying.drain().await;
         if stays {
             // The last thing, because the word is good for a moment only. Adverts went on until now.
             leave_word(&self.routers, &self.options.state_dir).await;
@@ -511,9 +518,11 @@ impl Director {
                     self.worker.send(Job::Apply(desired));
                 }
                 Action::Attach(config) => {
+                    self.proxying.configure(&config);
                     let number = self.owed.attach_sent();
                     self.worker.attach(number, *config);
                 }
+                Action::Steer(steering) => self.proxying.steer(steering),
                 Action::Checks(tasks) => self.prober.set(tasks),
                 Action::ConfigSync(order) => self.syncs.obey(order),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),

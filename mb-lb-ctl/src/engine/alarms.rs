@@ -48,6 +48,12 @@ impl Engine {
         if let Some(why) = &self.report.error {
             critical(why.clone(), "journalctl -u mb-lb");
         }
+        for (what, why) in &self.unserved {
+            critical(
+                format!("{what} is not served: {why}"),
+                "correct that; it is tried again every few seconds (a certificate: mb-lb-ctl reload)",
+            );
+        }
         let mut warn = |text: String, next: &str| alarms.push(alarm(Severity::Warning, text, next));
         if let Some(why) = &self.reload_error {
             warn(

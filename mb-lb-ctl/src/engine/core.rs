@@ -74,6 +74,8 @@ pub struct Engine {
     pub(super) report: Report,
     counted_at: Option<Duration>,
     pub(super) relayed_at: Option<Duration>,
+    /// What user mode cannot do, by what it is, and why.
+    pub(super) unserved: BTreeMap<String, String>,
     table_full_at: Option<Duration>,
     pub(super) syncs: Syncs,
     seq: u64,
@@ -158,6 +160,7 @@ impl Engine {
             report: Report::default(),
             counted_at: None,
             relayed_at: None,
+            unserved: BTreeMap::new(),
             table_full_at: None,
             seq: 0,
             applied_once: false,
@@ -227,6 +230,7 @@ impl Engine {
                 let result = self.on_change(&change, &by, now, &mut actions);
                 actions.push(Action::Reply { id, result });
             }
+            Event::Unserved(unserved) => self.on_unserved(unserved, now, &mut actions),
             Event::Relayed(readings) => self.on_relayed(&readings, now),
             Event::Counted(report) => self.on_counted(*report, now, &mut actions),
             Event::Applied(error) => {

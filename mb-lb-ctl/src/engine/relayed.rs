@@ -1,9 +1,10 @@
 //! Servers whose clients come through this process: what it is told of them, and what it counts.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Now;
 use super::core::Engine;
+use super::{Action, Now};
 use crate::proxy::{Counted, Readings, Steering, Target};
 
 impl Engine {
@@ -28,6 +29,20 @@ impl Engine {
                     .collect(),
             })
             .collect()
+    }
+
+    pub(super) fn on_unserved(
+        &mut self,
+        unserved: BTreeMap<String, String>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        for (what, why) in &unserved {
+            if self.unserved.get(what) != Some(why) {
+                self.record(now, "", "unserved", format!("{what}: {why}"), actions);
+            }
+        }
+        self.unserved = unserved;
     }
 
     pub(super) fn on_relayed(&mut self, readings: &Readings, now: Now) {

@@ -103,7 +103,10 @@ impl Balance {
 
     /// Smooth weighted round robin: each is owed its weight, and who is owed most pays for all.
     fn in_turn(&self, may: impl Fn(usize) -> bool) -> Option<usize> {
-        let mut owed = self.owed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut owed = self
+            .owed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut total = 0;
         let mut best: Option<usize> = None;
         for (at, usable) in self.usable.iter().enumerate() {

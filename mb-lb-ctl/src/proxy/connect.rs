@@ -45,10 +45,7 @@ impl Sender {
 
 /// Connects, with the client's address in front where the server wants it. What reads and writes the connection runs as a
 /// task of this thread.
-pub async fn connect(
-    server: &ProxyServer,
-    proxy_header: Option<&[u8]>,
-) -> Result<Sender, Error> {
+pub async fn connect(server: &ProxyServer, proxy_header: Option<&[u8]>) -> Result<Sender, Error> {
     let mut stream = TcpStream::connect(server.address)
         .await
         .map_err(Error::Tcp)?;

@@ -112,7 +112,10 @@ fn redirect(
     request_id: &str,
 ) -> Response<Answer> {
     let host = host_of(request);
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
     page::redirect(&host, path, port).unwrap_or_else(|| {
         client.listen.proxy.stats.refuse(page::BAD_REQUEST.word);
         page::page(page::BAD_REQUEST, request_id)
@@ -120,7 +123,11 @@ fn redirect(
 }
 
 /// What every response gets.
-fn finish_head(client: &Client, mut answer: Response<Answer>, request_id: &str) -> Response<Answer> {
+fn finish_head(
+    client: &Client,
+    mut answer: Response<Answer>,
+    request_id: &str,
+) -> Response<Answer> {
     let headers = answer.headers_mut();
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.entry(REQUEST_ID).or_insert(value);
@@ -144,8 +151,14 @@ fn request_id() -> String {
 }
 
 fn host_of<B>(request: &Request<B>) -> String {
-    let authority = request.uri().authority().map(|authority| authority.as_str());
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str());
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok());
     authority.or(host).unwrap_or_default().to_owned()
 }
 
@@ -164,7 +177,10 @@ async fn begin(
 ) -> Result<Response<Answer>, Refusal> {
     let in_force = proxy.in_force.load_full();
     let config = &in_force.config;
-    client.worker.limits.request(&config.limits, client.source)?;
+    client
+        .worker
+        .limits
+        .request(&config.limits, client.source)?;
     let host = host_of(&request);
     check(&request, &host, client.is_http2)?;
     let switch = upgrade::asked(&mut request);
@@ -214,8 +230,7 @@ async fn begin(
     if let Some(switch) = &switch {
         switch.prepare(&mut head.method, &mut head.headers);
     }
-    let (body, progress) =
-        RequestBody::new(incoming, config.limits.body, config.timeouts.client);
+    let (body, progress) = RequestBody::new(incoming, config.limits.body, config.timeouts.client);
     let exchange = Exchange {
         client: Rc::clone(client),
         proxy: Arc::clone(proxy),
@@ -380,7 +395,9 @@ impl Exchange {
                 |at| servers[at].stats.load(),
                 |at| {
                     !tried.contains(&at)
-                        && servers[at].stats.has_room(servers[at].config.max_connections)
+                        && servers[at]
+                            .stats
+                            .has_room(servers[at].config.max_connections)
                 },
             )?;
             let most = servers[at].config.max_connections;
@@ -540,7 +557,14 @@ impl Exchange {
         let upgraded = headers.get(UPGRADE).cloned();
         forwarded::remove_hop_by_hop(headers);
         if let Some(stickiness) = &self.in_force.stickiness {
-            stickiness.on_response(&self.asked, at, &self.facts, status, headers, unix_seconds());
+            stickiness.on_response(
+                &self.asked,
+                at,
+                &self.facts,
+                status,
+                headers,
+                unix_seconds(),
+            );
         }
         let timeouts = &self.in_force.config.timeouts;
         match taken {

@@ -69,11 +69,7 @@ pub fn page<F: Finish>(refusal: Refusal, request_id: &str) -> Response<ResponseB
 }
 
 /// To the same place by HTTPS; `None` where the host is none.
-pub fn redirect<F: Finish>(
-    host: &str,
-    path: &str,
-    port: u16,
-) -> Option<Response<ResponseBody<F>>> {
+pub fn redirect<F: Finish>(host: &str, path: &str, port: u16) -> Option<Response<ResponseBody<F>>> {
     let authority: http::uri::Authority = host.parse().ok()?;
     let host = authority.host();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);

@@ -13,9 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub use super::io::Busy;
 use super::exchange;
 use super::gate::{GateHandle, GateLimits, GateStream};
+pub use super::io::Busy;
 use super::io::{Activity, Prefixed, Reading, Watched, reset};
 use super::local::Local;
 use super::proxy_header::{self, Decoded};
@@ -139,7 +139,10 @@ async fn talk(
         timeouts: config.timeouts,
         limits: config.limits,
     };
-    let tls = in_force.tls.as_ref().filter(|_| listen.redirect_to.is_none());
+    let tls = in_force
+        .tls
+        .as_ref()
+        .filter(|_| listen.redirect_to.is_none());
     if let Some(tls) = tls {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(tls));
         let accepted = timeout(limit, acceptor.accept(stream)).await;
@@ -390,7 +393,8 @@ impl<'a> Watch<'a> {
                 let from = self.activity.idle_since();
                 tokio::time::sleep(limit).await;
                 // The same request still: none was served meanwhile.
-                if self.reading.has_begun() && from.is_some() && from == self.activity.idle_since() {
+                if self.reading.has_begun() && from.is_some() && from == self.activity.idle_since()
+                {
                     return;
                 }
             }

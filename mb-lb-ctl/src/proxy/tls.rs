@@ -47,6 +47,9 @@ pub fn server_config(
 
 /// The files of a proxy, for messages.
 pub fn listed(paths: &[PathBuf]) -> String {
-    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<_> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     paths.join(", ")
 }

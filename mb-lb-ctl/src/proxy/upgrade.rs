@@ -63,7 +63,9 @@ impl Asked {
             if let Ok(key) = HeaderValue::from_str(&key()) {
                 headers.entry(KEY).or_insert(key);
             }
-            headers.entry(VERSION).or_insert(HeaderValue::from_static("13"));
+            headers
+                .entry(VERSION)
+                .or_insert(HeaderValue::from_static("13"));
         }
     }
 

@@ -112,9 +112,8 @@ fn settle(
     accepting: &mut BTreeMap<SocketAddr, (Listen, JoinHandle<()>)>,
     wanted: Vec<Listen>,
 ) {
-    let same = |a: &Listen, b: &Listen| {
-        Arc::ptr_eq(&a.proxy, &b.proxy) && a.redirect_to == b.redirect_to
-    };
+    let same =
+        |a: &Listen, b: &Listen| Arc::ptr_eq(&a.proxy, &b.proxy) && a.redirect_to == b.redirect_to;
     accepting.retain(|address, (listen, task)| {
         let stays = wanted
             .iter()

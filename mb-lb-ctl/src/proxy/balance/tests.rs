@@ -92,7 +92,10 @@ fn a_source_stays_with_its_server_whatever_the_order() {
         // Where it cannot be, it is with another one, always the same.
         let elsewhere = one.choose(client, || 0, |_| 0, |at| at != a).expect("one");
         assert_ne!(elsewhere, a);
-        assert_eq!(one.choose(client, || 0, |_| 0, |at| at != a), Some(elsewhere));
+        assert_eq!(
+            one.choose(client, || 0, |_| 0, |at| at != a),
+            Some(elsewhere)
+        );
     }
     assert!(counts.iter().all(|&count| count > 800), "{counts:?}");
 }
