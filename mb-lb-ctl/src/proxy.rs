@@ -34,6 +34,7 @@ mod page;
 mod pool;
 mod proxies;
 mod proxy_header;
+mod relay;
 mod serve;
 mod stats;
 mod table;
@@ -42,7 +43,8 @@ mod tunnel;
 mod upgrade;
 mod worker;
 
-pub use proxies::{Problem, Proxies};
+pub use proxies::Proxies;
+pub use table::Plan;
 pub use tls::server_config;
 
 use crate::snapshot::{AdminState, HealthState};

@@ -9,6 +9,7 @@ use mb_lb_common::mix;
 use super::Target;
 use crate::config::{ProxyScheduler, ProxyServer};
 use crate::schedule::{Candidate, PoolSpec, WEIGHT_SCALE, stable_hash};
+use crate::snapshot::{AdminState, HealthState};
 
 /// A server that takes new users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Balance {
     scheduler: ProxyScheduler,
     /// Whether a request whose cookie names it may go there, by index.
     keeps: Vec<bool>,
+    /// Whether its connections go on, by index.
+    lives: Vec<bool>,
     usable: Vec<Usable>,
     total: u64,
     /// With `source`: slots that hold indices of `usable`.
@@ -66,6 +69,14 @@ impl Balance {
                 .iter()
                 .map(|server| of(server).is_some_and(Target::keeps_users))
                 .collect(),
+            lives: servers
+                .iter()
+                .map(|server| {
+                    of(server).is_none_or(|target| {
+                        target.health != HealthState::Down && target.admin != AdminState::Maint
+                    })
+                })
+                .collect(),
             total: usable.iter().map(|usable| u64::from(usable.weight)).sum(),
             owed: Mutex::new(vec![0; usable.len()]),
             turn: AtomicUsize::new(0),
@@ -77,6 +88,11 @@ impl Balance {
     /// Whether a request whose cookie names this server may go there.
     pub fn keeps(&self, server: usize) -> bool {
         self.keeps.get(server).copied().unwrap_or(false)
+    }
+
+    /// Whether its connections go on: not where it is down or in maintenance. Nothing is known of it: they do.
+    pub fn lives(&self, server: usize) -> bool {
+        self.lives.get(server).copied().unwrap_or(true)
     }
 
     /// Whether any server takes new users.

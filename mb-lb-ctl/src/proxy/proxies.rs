@@ -9,21 +9,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::limits::Limits;
-use super::table::{Listen, Proxy};
+use super::table::{Listen, Plan, Proxy};
 use super::worker::{self, Shared};
 use super::{Readings, Steering};
-use crate::config;
-
-/// Why something of a configuration is not in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub proxy: String,
-    pub why: String,
-}
-
-/// Makes what a proxy speaks TLS with; `None` in clear.
-pub type MakeTls<'a> =
-    dyn Fn(&config::Proxy) -> Result<Option<Arc<rustls::ServerConfig>>, String> + 'a;
 
 /// The owner of all proxies. They go on when it is dropped, until the process ends.
 #[derive(Debug)]
@@ -60,25 +48,19 @@ impl Proxies {
         })
     }
 
-    /// Puts exactly these in force. Requests that are under way end as they began, sockets that stay are not touched, and a
-    /// proxy whose TLS cannot be made goes on as it was.
-    pub fn configure(&self, wanted: &[config::Proxy], make_tls: &MakeTls<'_>) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    /// Puts exactly these in force. Requests that are under way end as they began, and sockets that stay are not touched.
+    /// Of `spared` nothing is changed: their new configuration is no good.
+    pub fn configure(&self, plans: Vec<Plan>, spared: &[String]) {
         let mut known = self.known();
-        known.retain(|name, _| wanted.iter().any(|proxy| proxy.name == *name));
-        for proxy in wanted {
-            match make_tls(proxy) {
-                Err(why) => problems.push(Problem {
-                    proxy: proxy.name.clone(),
-                    why,
-                }),
-                Ok(tls) => match known.get(&proxy.name) {
-                    Some(known) => known.configure(proxy.clone(), tls),
-                    None => {
-                        let new = Arc::new(Proxy::new(proxy.clone(), tls));
-                        known.insert(proxy.name.clone(), new);
-                    }
-                },
+        known.retain(|name, _| {
+            spared.contains(name) || plans.iter().any(|plan| plan.config.name == *name)
+        });
+        for plan in plans {
+            match known.get(&plan.config.name) {
+                Some(known) => known.configure(plan),
+                None => {
+                    known.insert(plan.config.name.clone(), Arc::new(Proxy::new(plan)));
+                }
             }
         }
         let mut listens = Vec::new();
@@ -101,7 +83,6 @@ impl Proxies {
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|address, _| listens.iter().any(|listen| listen.address == *address));
         self.shared.listens.send_replace(listens);
-        problems
     }
 
     /// What the engine says of the servers. Of proxies that are not known yet it has to be said again.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::Target;
 use super::balance::Balance;
@@ -23,6 +24,77 @@ pub struct Server {
 
 static IDS: AtomicU64 = AtomicU64::new(1);
 
+/// What is different with a service in user mode.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    pub on_down: config::OnDown,
+    pub no_server: Option<String>,
+    /// Both sides may be silent for so long.
+    pub silence: std::time::Duration,
+}
+
+/// What a proxy, or a service in user mode, is to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub config: config::Proxy,
+    /// `None`: in clear.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Of a service.
+    pub relay: Option<Relay>,
+}
+
+impl Plan {
+    /// Of a service with [`config::Forward::Proxy`]. A server without a port has port 0: that of the client's connection.
+    pub fn relay(service: &config::Service, silence: std::time::Duration) -> Self {
+        let server = |server: &config::Server| config::ProxyServer {
+            name: server.name.clone(),
+            address: SocketAddr::new(server.address, server.port.unwrap_or(0)),
+            tls: None,
+            http: config::Upstream::Http1,
+            cookie: None,
+            weight: server.weight,
+            max_connections: server.max_connections,
+            backup: server.backup,
+            send_proxy: server.send_proxy,
+        };
+        let scheduler = match service.scheduler {
+            config::Scheduler::Leastconn => config::ProxyScheduler::Leastconn,
+            config::Scheduler::Roundrobin => config::ProxyScheduler::Roundrobin,
+            config::Scheduler::Source => config::ProxyScheduler::Source,
+        };
+        Self {
+            config: config::Proxy {
+                name: service.name.clone(),
+                listen: service.listen.clone(),
+                certificates: Vec::new(),
+                tls_min_version: config::TlsVersion::Tls12,
+                http2: false,
+                scheduler,
+                cookie: None,
+                redirect_http: Vec::new(),
+                hsts: None,
+                check: None,
+                timeouts: config::ProxyTimeouts::default(),
+                limits: config::ProxyLimits::default(),
+                trusted_proxies: Vec::new(),
+                forwarded: false,
+                accept_proxy: Vec::new(),
+                retries: 3,
+                redispatch: true,
+                slow_start: service.slow_start,
+                access_log: None,
+                servers: service.servers.iter().map(server).collect(),
+            },
+            tls: None,
+            relay: Some(Relay {
+                on_down: service.on_down,
+                no_server: service.no_server.clone(),
+                silence,
+            }),
+        }
+    }
+}
+
 /// One configuration of one proxy. A request ends under the one that it began with.
 #[derive(Debug)]
 pub struct InForce {
@@ -31,7 +103,9 @@ pub struct InForce {
     pub stickiness: Option<Stickiness>,
     /// `None`: in clear.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Numbers that hold of it are kept beside; the engine says new things of its servers.
+    /// Of a service in user mode.
+    pub relay: Option<Relay>,
+    /// The engine says new things of the servers.
     pub balance: ArcSwap<Balance>,
 }
 
@@ -44,15 +118,13 @@ pub struct Proxy {
     pub stats: stats::Proxy,
     /// What the engine said last.
     targets: ArcSwap<Vec<Target>>,
+    /// Counts what the engine and the configuration say.
+    turn: watch::Sender<u64>,
 }
 
 impl InForce {
-    fn new(
-        config: config::Proxy,
-        tls: Option<Arc<rustls::ServerConfig>>,
-        before: Option<&Self>,
-        targets: &[Target],
-    ) -> Self {
+    fn new(plan: Plan, before: Option<&Self>, targets: &[Target]) -> Self {
+        let Plan { config, tls, relay } = plan;
         let known = |server: &config::ProxyServer| {
             let before = before.into_iter().flat_map(|before| &before.servers);
             before
@@ -78,16 +150,18 @@ impl InForce {
                 targets,
             )),
             tls,
+            relay,
             config,
         }
     }
 }
 
 impl Proxy {
-    pub fn new(config: config::Proxy, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    pub fn new(plan: Plan) -> Self {
         Self {
-            name: config.name.clone(),
-            in_force: ArcSwap::from_pointee(InForce::new(config, tls, None, &[])),
+            name: plan.config.name.clone(),
+            in_force: ArcSwap::from_pointee(InForce::new(plan, None, &[])),
+            turn: watch::Sender::new(0),
             queue: Arc::default(),
             stats: stats::Proxy::default(),
             targets: ArcSwap::default(),
@@ -95,10 +169,10 @@ impl Proxy {
     }
 
     /// Puts a configuration in force.
-    pub fn configure(&self, config: config::Proxy, tls: Option<Arc<rustls::ServerConfig>>) {
+    pub fn configure(&self, plan: Plan) {
         let before = self.in_force.load_full();
         let targets = self.targets.load();
-        let next = InForce::new(config, tls, Some(&before), &targets);
+        let next = InForce::new(plan, Some(&before), &targets);
         self.in_force.store(Arc::new(next));
         self.look_again();
     }
@@ -115,6 +189,19 @@ impl Proxy {
 
     fn look_again(&self) {
         self.queue.look_again();
+        self.turn.send_modify(|turn| *turn += 1);
+    }
+
+    /// Changes when the engine or the configuration has said something new.
+    pub fn turns(&self) -> watch::Receiver<u64> {
+        self.turn.subscribe()
+    }
+
+    /// Whether connections of a server that is not in maintenance or down go on: those of one that was removed do.
+    pub fn serves(&self, id: u64) -> bool {
+        let in_force = self.in_force.load();
+        let at = in_force.servers.iter().position(|server| server.id == id);
+        at.is_none_or(|at| in_force.balance.load().lives(at))
     }
 
     /// Whether the connections to a server are still of use.

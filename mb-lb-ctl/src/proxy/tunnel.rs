@@ -13,6 +13,8 @@ const BUFFER: usize = 16 * 1024;
 pub struct Carried {
     pub to_server: u64,
     pub to_client: u64,
+    /// It did not end by itself: one side still had something to say.
+    pub is_cut: bool,
 }
 
 /// Carries until both sides have ended, an error, `silence` on both sides at once, or `stop`.
@@ -35,10 +37,7 @@ pub async fn carry(
         sum.to_client += bytes;
         moved.set(sum);
     });
-    let both = async {
-        // Why one of them ended does not matter: the other one ends too.
-        let _ended = tokio::try_join!(up, down);
-    };
+    let both = async { tokio::try_join!(up, down).is_err() };
     let watch = async {
         loop {
             let before = moved.get();
@@ -48,12 +47,15 @@ pub async fn carry(
             }
         }
     };
-    tokio::select! {
-        () = both => {}
-        () = watch => {}
-        () = stop => {}
+    let is_cut = tokio::select! {
+        is_cut = both => is_cut,
+        () = watch => true,
+        () = stop => true,
+    };
+    Carried {
+        is_cut,
+        ..moved.get()
     }
-    moved.get()
 }
 
 async fn copy(

@@ -15,8 +15,8 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::limits::Limits;
 use super::pool::Pool;
-use super::serve;
 use super::table::{Listen, Proxy};
+use super::{relay, serve};
 
 const BACKLOG: i32 = 4096;
 /// A socket that could not be had is tried again after so long.
@@ -154,9 +154,12 @@ async fn accept(worker: Rc<Worker>, listen: Listen) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let connection =
-                    serve::connection(stream, peer, listen.clone(), Rc::clone(&worker));
-                tokio::task::spawn_local(connection);
+                let (listen, worker) = (listen.clone(), Rc::clone(&worker));
+                if listen.proxy.in_force.load().relay.is_some() {
+                    tokio::task::spawn_local(relay::connection(stream, peer, listen, worker));
+                } else {
+                    tokio::task::spawn_local(serve::connection(stream, peer, listen, worker));
+                }
             }
             Err(_) => tokio::time::sleep(PAUSE).await,
         }

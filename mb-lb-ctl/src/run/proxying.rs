@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::config::Config;
-use crate::proxy::{Proxies, Readings, Steering};
+use crate::proxy::{Plan, Proxies, Readings, Steering};
 
 /// Clients that are served when the process is to end have so long.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -31,14 +31,18 @@ impl Proxying {
 
     /// Puts a configuration in force, as far as it can be.
     pub fn configure(&mut self, config: &Config) {
-        let problems = self.proxies.configure(&config.proxies, &|_| Ok(None));
-        for problem in &problems {
-            tracing::error!(proxy = problem.proxy, why = problem.why, "not in force");
-        }
-        let problems = problems.into_iter();
-        self.problems = problems
-            .map(|problem| (format!("proxy {}", problem.proxy), problem.why))
+        let silence = config.director.flow_timeouts.established;
+        let services = config.services.iter();
+        let mut plans: Vec<Plan> = services
+            .filter(|service| !service.forward.is_in_kernel())
+            .map(|service| Plan::relay(service, silence))
             .collect();
+        plans.extend(config.proxies.iter().map(|proxy| Plan {
+            config: proxy.clone(),
+            tls: None,
+            relay: None,
+        }));
+        self.proxies.configure(plans, &[]);
         self.proxies.steer(&self.steering);
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mb_lb_ctl::config;
-use mb_lb_ctl::proxy::{Counted, Proxies, Steering, Target};
+use mb_lb_ctl::proxy::{Counted, Plan, Proxies, Steering, Target};
 use mb_lb_ctl::snapshot::{AdminState, HealthState};
 
 /// A guard against hanging, not a condition.
@@ -185,10 +185,12 @@ impl Bench {
     }
 
     fn put_in_force(&self) {
-        let problems = self
-            .proxies
-            .configure(std::slice::from_ref(&self.config), &|_| Ok(None));
-        assert_eq!(problems, []);
+        let plan = Plan {
+            config: self.config.clone(),
+            tls: None,
+            relay: None,
+        };
+        self.proxies.configure(vec![plan], &[]);
     }
 
     pub fn reload(&mut self, change: impl FnOnce(&mut config::Proxy)) {

@@ -3,5 +3,6 @@
 mod bench;
 mod faults;
 mod path;
+mod relay;
 
 pub use bench::{Bench, Reply, SOON};
