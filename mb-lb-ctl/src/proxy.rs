@@ -21,6 +21,7 @@
 //! What the engine decides (admin state, health, weight) comes in by [`Target`]; nothing here checks servers.
 
 pub mod cookie;
+pub mod gate;
 
 use crate::snapshot::{AdminState, HealthState};
 
