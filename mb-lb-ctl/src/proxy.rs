@@ -23,10 +23,10 @@
 mod balance;
 mod body;
 mod connect;
-mod cookie;
+pub mod cookie;
 mod exchange;
 mod forwarded;
-mod gate;
+pub mod gate;
 mod io;
 mod limits;
 mod local;

@@ -572,7 +572,7 @@ impl Exchange {
                 let (mut parts, _) = response.into_parts();
                 taken.prepare(&mut parts, upgraded);
                 if let Some(gate) = &self.client.gate {
-                    gate.switch();
+                    gate.make_transparent();
                 }
                 let worker = Rc::clone(&self.client.worker);
                 let stop = async move { worker.stopping().await };

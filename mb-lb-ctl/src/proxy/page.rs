@@ -5,6 +5,7 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATIO
 use http::{Response, StatusCode};
 
 use super::body::{Finish, ResponseBody};
+use super::gate::{Page, Violation};
 
 /// Why a request is not answered by a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,21 @@ pub fn page<F: Finish>(refusal: Refusal, request_id: &str) -> Response<ResponseB
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// What the gate refuses has no request id: nothing of it was believed.
+pub fn of_violation(violation: &Violation) -> Page {
+    let status = violation.fault.status();
+    let text = format!(
+        "<html><body><h1>{} {}</h1>\nYour browser sent an invalid request.\n<p><small>{}</small></p>\n</body></html>\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Error"),
+        violation.fault.word(),
+    );
+    Page {
+        content_type: "text/html",
+        body: Bytes::from(text),
+    }
 }
 
 /// To the same place by HTTPS; `None` where the host is none.

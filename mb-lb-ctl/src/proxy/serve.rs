@@ -14,10 +14,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exchange;
-use super::gate::{GateHandle, GateLimits, GateStream};
+use super::gate::{self, GateStream};
 pub use super::io::Busy;
 use super::io::{Activity, Prefixed, Reading, Watched, reset};
 use super::local::Local;
+use super::page;
 use super::proxy_header::{self, Decoded};
 use super::table::Listen;
 use super::worker::Worker;
@@ -35,7 +36,6 @@ const RESETS: usize = 32;
 const PING: Duration = Duration::from_secs(20);
 
 /// A client as requests see it.
-#[derive(Debug)]
 pub struct Client {
     pub address: SocketAddr,
     pub local: SocketAddr,
@@ -46,7 +46,7 @@ pub struct Client {
     pub listen: Listen,
     pub worker: Rc<Worker>,
     /// HTTP/1.1 only.
-    pub gate: Option<GateHandle>,
+    pub gate: Option<gate::Handle>,
 }
 
 /// Serves what was accepted.
@@ -224,7 +224,7 @@ impl Begun {
         }
     }
 
-    fn client(&self, gate: Option<GateHandle>) -> Rc<Client> {
+    fn client(&self, gate: Option<gate::Handle>) -> Rc<Client> {
         Rc::new(Client {
             address: self.address,
             local: self.local,
@@ -241,11 +241,14 @@ impl Begun {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let limits = GateLimits {
-            header_bytes: self.limits.header as usize,
+        let limits = gate::Limits {
+            header: self.limits.header as usize,
             fields: usize::from(self.limits.fields),
+            // The exchange says so too, and can tell why.
+            body: None,
         };
-        let (stream, gate) = GateStream::new(stream, limits);
+        let stream = GateStream::new(stream, limits, Arc::new(page::of_violation));
+        let gate = stream.handle();
         let activity = Activity::new();
         let client = self.client(Some(gate.clone()));
         let service = service_fn({
@@ -282,7 +285,7 @@ impl Begun {
             }
         };
         match gate.violation() {
-            Some(violation) => Err(violation.reason),
+            Some(violation) => Err(violation.fault.word()),
             // Which side broke off does not matter any more.
             None => {
                 let _ended = ended;
