@@ -95,6 +95,7 @@ pub fn well() -> Snapshot {
             ..DataplaneView::default()
         },
         services: vec![ServiceView {
+            layer: 4,
             name: "smtp_backend".into(),
             id: 0,
             listen: vec!["192.168.1.100:25".parse().unwrap()],
