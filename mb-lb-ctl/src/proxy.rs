@@ -22,6 +22,7 @@
 
 mod balance;
 mod body;
+mod certs;
 mod connect;
 pub mod cookie;
 mod exchange;
@@ -43,6 +44,7 @@ mod tunnel;
 mod upgrade;
 mod worker;
 
+pub use certs::{Certificates, Error as CertificateError, Info, Resolver, stamp};
 pub use proxies::Proxies;
 pub use table::Plan;
 pub use tls::server_config;

@@ -420,6 +420,7 @@ impl Director {
                     self.routers.alive();
                     self.asked.give_up(peer_config::LATE, false);
                     self.worker.send(Job::Tick);
+                    self.proxying.look();
                     self.turn(Event::Relayed(self.proxying.readings()));
                     self.turn(Event::Unserved(self.proxying.problems()));
                 }
@@ -591,6 +592,10 @@ impl Director {
         };
         match read() {
             Ok((config, warnings)) => {
+                if let Err(why) = Proxying::check(&config) {
+                    self.turn(Event::ReloadFailed(why.clone()));
+                    return Err(why);
+                }
                 let changes = self.changes(&config);
                 let mut warnings = warnings;
                 match self.peer_key(&config) {

@@ -1,6 +1,5 @@
 //! TLS with clients.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -14,8 +13,6 @@ const TICKETS: usize = 2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{}", .0.join("; "))]
-    Certificates(Vec<String>),
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
 }
@@ -43,13 +40,4 @@ pub fn server_config(
         false => vec![b"http/1.1".to_vec()],
     };
     Ok(Arc::new(config))
-}
-
-/// The files of a proxy, for messages.
-pub fn listed(paths: &[PathBuf]) -> String {
-    let paths: Vec<_> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    paths.join(", ")
 }
