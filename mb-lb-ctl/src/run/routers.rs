@@ -123,6 +123,9 @@ impl Routers {
     }
 }
 
+/// Name of an instance whose predecessor has handed over, and whether a peer took over.
+type Moved = (String, bool);
+
 /// A router that runs.
 struct Running {
     number: u64,
@@ -143,11 +146,8 @@ struct Manager {
     policies: BTreeMap<String, Order>,
     /// Those whose predecessors hand over, before they begin elsewhere.
     moving: BTreeSet<String>,
-    /// Names of those that may begin, and whether a peer took over.
-    moved: (
-        mpsc::UnboundedSender<(String, bool)>,
-        mpsc::UnboundedReceiver<(String, bool)>,
-    ),
+    /// Those that may begin.
+    moved: (mpsc::UnboundedSender<Moved>, mpsc::UnboundedReceiver<Moved>),
     /// Numbers of those that ended.
     ended: (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<u64>),
     started: u64,
