@@ -71,6 +71,8 @@ pub enum Event {
     Counted(Box<crate::dataplane::Report>),
     /// What proxies and services in user mode count, once a second.
     Relayed(crate::proxy::Readings),
+    /// Certificates of proxies, by name of the proxy, where they are others than before.
+    Certificates(std::collections::BTreeMap<String, Vec<crate::proxy::Info>>),
     /// What proxies and services in user mode cannot do, by what it is, and why.
     Unserved(std::collections::BTreeMap<String, String>),
     /// What became of the last plan: `None` is well.

@@ -29,8 +29,10 @@ mod exchange;
 mod forwarded;
 pub mod gate;
 mod io;
+mod journal;
 mod limits;
 mod local;
+pub mod log;
 mod page;
 mod pool;
 mod proxies;
@@ -45,9 +47,12 @@ mod upgrade;
 mod worker;
 
 pub use certs::{Certificates, Error as CertificateError, Info, Resolver, stamp};
+pub use journal::Log;
 pub use proxies::Proxies;
 pub use table::Plan;
 pub use tls::server_config;
+
+use std::collections::BTreeMap;
 
 use crate::snapshot::{AdminState, HealthState};
 
@@ -79,8 +84,27 @@ pub struct Counted {
     pub statuses: [u64; 5],
 }
 
-/// By name of the proxy or service, and of its servers.
-pub type Readings = std::collections::BTreeMap<String, std::collections::BTreeMap<String, Counted>>;
+/// What was counted at one proxy, or service in user mode, since the program started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Connections of clients that are open, and all of them.
+    pub open: u64,
+    pub connections: u64,
+    pub requests: u64,
+    /// TLS handshakes.
+    pub full: u64,
+    pub resumed: u64,
+    pub failed: u64,
+    /// Connections and requests that were refused, by a stable word.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Lines of the access log that were dropped, because too many waited.
+    pub unlogged: u64,
+    /// By name.
+    pub servers: BTreeMap<String, Counted>,
+}
+
+/// By name of the proxy or service.
+pub type Readings = BTreeMap<String, Reading>;
 
 /// What the engine says of one server of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -421,6 +421,7 @@ impl Director {
                     self.asked.give_up(peer_config::LATE, false);
                     self.worker.send(Job::Tick);
                     self.proxying.look();
+                    self.turn(Event::Certificates(self.proxying.certificates()));
                     self.turn(Event::Relayed(self.proxying.readings()));
                     self.turn(Event::Unserved(self.proxying.problems()));
                 }

@@ -20,6 +20,7 @@ impl Engine {
             self.service_alarms(service, &mut alarms);
         }
         self.sync_alarms(&mut alarms);
+        self.certificate_alarms(now, &mut alarms);
         alarms.sort_by_key(|alarm| alarm.severity);
         alarms
     }
@@ -112,6 +113,34 @@ impl Engine {
             );
         }
         alarms
+    }
+
+    fn certificate_alarms(&self, now: Now, alarms: &mut Vec<Alarm>) {
+        /// Let's Encrypt renews 30 days before the end: two weeks later something is wrong.
+        const SOON: i64 = 14 * 86_400;
+        let unix = i64::try_from(now.wall_ms / 1000).unwrap_or(i64::MAX);
+        for (proxy, infos) in &self.certificates {
+            for info in infos {
+                let file = info.file.display();
+                let left = info.not_after - unix;
+                let days = left.div_euclid(86_400);
+                let (severity, text) = if left <= 0 {
+                    (
+                        Severity::Critical,
+                        format!("has expired {} days ago", -days),
+                    )
+                } else if info.not_before > unix {
+                    (Severity::Critical, "is not valid yet".to_owned())
+                } else if left < SOON {
+                    (Severity::Warning, format!("expires in {days} days"))
+                } else {
+                    continue;
+                };
+                let text = format!("proxy {proxy}: the certificate in {file} {text}");
+                let next = "renew it: a new file is taken within seconds";
+                alarms.push(alarm(severity, text, next));
+            }
+        }
     }
 
     /// VIPs that this host does not have and no virtual router moves; none before its addresses are known.

@@ -45,6 +45,8 @@ pub struct ServiceState {
     pub usable: Option<bool>,
     pub since: Duration,
     pub downs: u64,
+    /// In user mode: what was counted last.
+    pub relayed: Option<crate::proxy::Reading>,
 }
 
 /// The one owner of policy state.
@@ -76,6 +78,8 @@ pub struct Engine {
     pub(super) relayed_at: Option<Duration>,
     /// What user mode cannot do, by what it is, and why.
     pub(super) unserved: BTreeMap<String, String>,
+    /// By name of the proxy.
+    pub(super) certificates: BTreeMap<String, Vec<crate::proxy::Info>>,
     table_full_at: Option<Duration>,
     pub(super) syncs: Syncs,
     seq: u64,
@@ -161,6 +165,7 @@ impl Engine {
             counted_at: None,
             relayed_at: None,
             unserved: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             table_full_at: None,
             seq: 0,
             applied_once: false,
@@ -230,6 +235,7 @@ impl Engine {
                 let result = self.on_change(&change, &by, now, &mut actions);
                 actions.push(Action::Reply { id, result });
             }
+            Event::Certificates(certificates) => self.certificates = certificates,
             Event::Unserved(unserved) => self.on_unserved(unserved, now, &mut actions),
             Event::Relayed(readings) => self.on_relayed(&readings, now),
             Event::Counted(report) => self.on_counted(*report, now, &mut actions),
@@ -312,6 +318,7 @@ impl Engine {
                     usable: None,
                     since: now.since_start,
                     downs: 0,
+                    relayed: None,
                     config: service.clone(),
                 },
             };

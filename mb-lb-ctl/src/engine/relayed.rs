@@ -51,12 +51,13 @@ impl Engine {
             .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
         let services = self.services.iter_mut();
         for service in services.filter(|service| !service.config.forward.is_in_kernel()) {
-            let Some(counted) = readings.get(&service.config.name) else {
+            let Some(reading) = readings.get(&service.config.name) else {
                 continue;
             };
+            service.relayed = Some(reading.clone());
             for server in &mut service.servers {
-                if let Some(reading) = counted.get(&server.config.name) {
-                    take_in(server, reading, seconds, now.since_start);
+                if let Some(counted) = reading.servers.get(&server.config.name) {
+                    take_in(server, counted, seconds, now.since_start);
                 }
             }
         }

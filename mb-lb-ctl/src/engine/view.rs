@@ -11,8 +11,8 @@ use super::server::ServerState;
 use super::{Neighbour, Now};
 use crate::config::{CheckKind, OnDown};
 use crate::snapshot::{
-    CheckView, DataplaneView, InterfaceView, JSON_VERSION, ReasonCount, RelayedView, RemovedView,
-    ServerView, ServiceView, Snapshot,
+    CertificateView, CheckView, ClientsView, DataplaneView, InterfaceView, JSON_VERSION,
+    ReasonCount, RelayedView, RemovedView, ServerView, ServiceView, Snapshot,
 };
 
 impl Engine {
@@ -122,6 +122,32 @@ impl Engine {
                     proxy.scheduler.name()
                 })
                 .to_owned(),
+            clients: service.relayed.as_ref().map(|reading| ClientsView {
+                open: reading.open,
+                connections: reading.connections,
+                requests: reading.requests,
+                handshakes: [reading.full, reading.resumed, reading.failed],
+                refused: reading
+                    .refused
+                    .iter()
+                    .map(|(word, count)| ((*word).to_owned(), *count))
+                    .collect(),
+                unlogged: reading.unlogged,
+            }),
+            certificates: self
+                .certificates
+                .get(&service.config.name)
+                .into_iter()
+                .flatten()
+                .map(|info| CertificateView {
+                    file: info.file.display().to_string(),
+                    names: info.names.clone(),
+                    issuer: info.issuer.clone(),
+                    not_before: info.not_before,
+                    not_after: info.not_after,
+                    fingerprint: info.fingerprint.clone(),
+                })
+                .collect(),
             layer: if self
                 .config
                 .proxies

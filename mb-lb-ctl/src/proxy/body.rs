@@ -21,6 +21,8 @@ pub enum Fault {
     Silent,
     #[error("the connection ended before the body did")]
     Ended,
+    #[error("the client wants no more of it")]
+    Gone,
 }
 
 /// Ends a wait that takes too long. A timer is made only where there is a wait at all.
@@ -201,7 +203,7 @@ impl<F: Finish> Outbound<F> {
 impl<F: Finish> Drop for Outbound<F> {
     /// The client has gone, or wants no more.
     fn drop(&mut self) {
-        self.done(Some(Fault::Ended));
+        self.done(Some(Fault::Gone));
     }
 }
 

@@ -18,11 +18,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::body::{Fault, Finish, Progress, RequestBody, ResponseBody};
 use super::connect::{self, Sender};
 use super::cookie::{Asked, RequestFacts};
+use super::journal::Journal;
 use super::page::{self, Refusal};
 use super::serve::{Busy, Client};
 use super::stats::Place;
@@ -51,8 +52,7 @@ pub(super) struct Exchange {
     pub in_force: Arc<InForce>,
     pub asked: Asked,
     pub facts: RequestFacts,
-    pub request_id: String,
-    pub started: Instant,
+    pub journal: Journal,
 }
 
 /// What is to be done when the response is out.
@@ -62,6 +62,7 @@ pub struct Finishing {
     sender: Option<Sender>,
     request: Rc<Progress>,
     client: Rc<Client>,
+    journal: Journal,
     _place: Place,
     _busy: Busy,
 }
@@ -77,9 +78,17 @@ impl Finish for Finishing {
                     self.client.worker.pool.put(self.server.id, sender);
                 }
             }
-            None => {}
+            None | Some(Fault::Gone) => {}
             Some(_) => stats.response_errors.add(1),
         }
+        let letters = match fault {
+            None => ['-', '-'],
+            Some(Fault::Gone) => ['C', 'D'],
+            Some(Fault::Silent) => ['s', 'D'],
+            Some(Fault::Ended | Fault::TooLarge) => ['S', 'D'],
+        };
+        self.journal
+            .end(None, self.request.bytes.get(), bytes, letters);
     }
 }
 
@@ -95,11 +104,27 @@ pub async fn serve(
     if let Some(port) = client.listen.redirect_to {
         return Ok(redirect(&client, &request, port, &request_id));
     }
-    let answer = match begin(&client, &proxy, request, request_id.clone(), busy).await {
+    let in_force = proxy.in_force.load_full();
+    let host = host_of(&request);
+    let log = in_force.log.as_ref();
+    let journal = Journal::begin(log, &client, &request, &host, &request_id);
+    let begun = Begun {
+        client: Rc::clone(&client),
+        proxy: Arc::clone(&proxy),
+        in_force,
+        host,
+        journal: journal.clone(),
+    };
+    let answer = match begun.run(request, &request_id, busy).await {
         Ok(response) => response,
         Err(refusal) => {
             proxy.stats.refuse(refusal.word);
-            page::page(refusal, &request_id)
+            let mut letters = refusal.letters.chars();
+            let letters = [letters.next(), letters.next()].map(|letter| letter.unwrap_or('-'));
+            let answer = page::page(refusal, &request_id);
+            let length = http_body::Body::size_hint(answer.body()).lower();
+            journal.end(Some(refusal.status.as_u16()), 0, length, letters);
+            answer
         }
     };
     Ok(finish_head(&client, answer, &request_id))
@@ -132,7 +157,7 @@ fn finish_head(
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.entry(REQUEST_ID).or_insert(value);
     }
-    if client.is_tls
+    if client.tls.is_some()
         && let Some(age) = client.listen.proxy.in_force.load().config.hsts
         && let Ok(value) = HeaderValue::try_from(format!("max-age={}", age.as_secs()))
     {
@@ -168,79 +193,96 @@ fn unix_seconds() -> u64 {
         .map_or(0, |time| time.as_secs())
 }
 
-async fn begin(
-    client: &Rc<Client>,
-    proxy: &Arc<Proxy>,
-    mut request: Request<Incoming>,
-    request_id: String,
-    busy: Busy,
-) -> Result<Response<Answer>, Refusal> {
-    let in_force = proxy.in_force.load_full();
-    let config = &in_force.config;
-    client
-        .worker
-        .limits
-        .request(&config.limits, client.source)?;
-    let host = host_of(&request);
-    check(&request, &host, client.is_http2)?;
-    let switch = upgrade::asked(&mut request);
-    if request.method() == Method::CONNECT && switch.is_none() {
-        return Err(page::NO_METHOD);
-    }
-    let length = http_body::Body::size_hint(request.body()).lower();
-    if config.limits.body.is_some_and(|limit| length > limit) {
-        return Err(page::TOO_LARGE);
-    }
-    let (mut parts, incoming) = request.into_parts();
-    let facts = RequestFacts::of(&parts.method, &parts.headers);
-    let balance = in_force.balance.load();
-    let asked = match &in_force.stickiness {
-        Some(stickiness) => {
-            stickiness.on_request(&mut parts.headers, unix_seconds(), |at| balance.keeps(at))
+/// A request before anything is known of it.
+struct Begun {
+    client: Rc<Client>,
+    proxy: Arc<Proxy>,
+    in_force: Arc<InForce>,
+    host: String,
+    journal: Journal,
+}
+
+impl Begun {
+    async fn run(
+        self,
+        mut request: Request<Incoming>,
+        request_id: &str,
+        busy: Busy,
+    ) -> Result<Response<Answer>, Refusal> {
+        let (client, in_force) = (&self.client, &self.in_force);
+        let config = &in_force.config;
+        client
+            .worker
+            .limits
+            .request(&config.limits, client.source)?;
+        check(&request, &self.host, client.is_http2)?;
+        let switch = upgrade::asked(&mut request);
+        if request.method() == Method::CONNECT && switch.is_none() {
+            return Err(page::NO_METHOD);
         }
-        None => Asked::NONE,
-    };
-    drop(balance);
-    let trusted = config
-        .trusted_proxies
-        .iter()
-        .any(|network| network.contains(client.source));
-    forwarded::prepare_request(
-        &mut parts.headers,
-        client.address,
-        trusted,
-        client.is_tls,
-        &host,
-        config.forwarded,
-    );
-    forwarded::remove_hop_by_hop(&mut parts.headers);
-    if let Ok(value) = HeaderValue::from_str(&host) {
-        parts.headers.insert(HOST, value);
+        let length = http_body::Body::size_hint(request.body()).lower();
+        if config.limits.body.is_some_and(|limit| length > limit) {
+            return Err(page::TOO_LARGE);
+        }
+        let (mut parts, incoming) = request.into_parts();
+        let facts = RequestFacts::of(&parts.method, &parts.headers);
+        let asked = self.asked(&mut parts.headers);
+        self.forward(&mut parts.headers, request_id);
+        let mut head = Head {
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+        };
+        if let Some(switch) = &switch {
+            switch.prepare(&mut head.method, &mut head.headers);
+        }
+        let (body, progress) =
+            RequestBody::new(incoming, config.limits.body, config.timeouts.client);
+        let exchange = Exchange {
+            client: self.client,
+            proxy: self.proxy,
+            in_force: self.in_force,
+            asked,
+            facts,
+            journal: self.journal,
+        };
+        exchange.run(head, body, progress, switch, busy).await
     }
-    if !trusted || !parts.headers.contains_key(REQUEST_ID) {
-        if let Ok(value) = HeaderValue::from_str(&request_id) {
-            parts.headers.insert(REQUEST_ID, value);
+
+    /// What the session cookie says, which is taken out.
+    fn asked(&self, headers: &mut HeaderMap) -> Asked {
+        let Some(stickiness) = &self.in_force.stickiness else {
+            return Asked::NONE;
+        };
+        let balance = self.in_force.balance.load();
+        let asked = stickiness.on_request(headers, unix_seconds(), |at| balance.keeps(at));
+        self.journal.asked(asked.letter());
+        asked
+    }
+
+    /// Fields that are for the server.
+    fn forward(&self, headers: &mut HeaderMap, request_id: &str) {
+        let (client, config) = (&self.client, &self.in_force.config);
+        let mut networks = config.trusted_proxies.iter();
+        let trusted = networks.any(|network| network.contains(client.source));
+        forwarded::remove_hop_by_hop(headers);
+        forwarded::prepare_request(
+            headers,
+            client.address,
+            trusted,
+            client.tls.is_some(),
+            &self.host,
+            config.forwarded,
+        );
+        if let Ok(value) = HeaderValue::from_str(&self.host) {
+            headers.insert(HOST, value);
+        }
+        if (!trusted || !headers.contains_key(REQUEST_ID))
+            && let Ok(value) = HeaderValue::from_str(request_id)
+        {
+            headers.insert(REQUEST_ID, value);
         }
     }
-    let mut head = Head {
-        method: parts.method,
-        uri: parts.uri,
-        headers: parts.headers,
-    };
-    if let Some(switch) = &switch {
-        switch.prepare(&mut head.method, &mut head.headers);
-    }
-    let (body, progress) = RequestBody::new(incoming, config.limits.body, config.timeouts.client);
-    let exchange = Exchange {
-        client: Rc::clone(client),
-        proxy: Arc::clone(proxy),
-        asked,
-        facts,
-        request_id,
-        started: Instant::now(),
-        in_force,
-    };
-    exchange.run(head, body, progress, switch, busy).await
 }
 
 /// What hyper lets through and a server might read in another way.
@@ -295,6 +337,7 @@ impl Exchange {
         loop {
             let (at, place) = self.place(&mut tried).await?;
             let server = Arc::clone(&self.in_force.servers[at]);
+            self.journal.placed(&server);
             let mut from_pool = false;
             let pooled = match server.config.send_proxy {
                 // It would carry another client's address.
@@ -320,6 +363,7 @@ impl Exchange {
                     }
                 },
             };
+            self.journal.connected();
             let taken = match body.take() {
                 Some(body) => body,
                 None => RequestBody::Empty,
@@ -333,6 +377,7 @@ impl Exchange {
                         sender,
                         request: progress,
                         client: Rc::clone(&self.client),
+                        journal: self.journal.clone(),
                         _place: place,
                         _busy: busy,
                     };
@@ -455,8 +500,10 @@ impl Exchange {
                 self.asked.redispatch();
             }
             server.stats.redispatches.add(1);
+            self.journal.retried(true);
             tried.push(at);
         } else {
+            self.journal.retried(false);
             sleep(self.in_force.config.timeouts.connect.min(PAUSE)).await;
         }
     }
@@ -556,16 +603,11 @@ impl Exchange {
         let headers = response.headers_mut();
         let upgraded = headers.get(UPGRADE).cloned();
         forwarded::remove_hop_by_hop(headers);
-        if let Some(stickiness) = &self.in_force.stickiness {
-            stickiness.on_response(
-                &self.asked,
-                at,
-                &self.facts,
-                status,
-                headers,
-                unix_seconds(),
-            );
-        }
+        let letter = self.in_force.stickiness.as_ref().map(|stickiness| {
+            let now = unix_seconds();
+            stickiness.on_response(&self.asked, at, &self.facts, status, headers, now)
+        });
+        self.journal.responded(status.as_u16(), letter);
         let timeouts = &self.in_force.config.timeouts;
         match taken {
             Some(taken) => {
@@ -592,7 +634,7 @@ const fn of_client(fault: Fault) -> Refusal {
     match fault {
         Fault::TooLarge => page::TOO_LARGE,
         Fault::Silent => page::CLIENT_SILENT,
-        Fault::Ended => page::CLIENT_GONE,
+        Fault::Ended | Fault::Gone => page::CLIENT_GONE,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Connections to servers that wait for the next request, on one thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -23,7 +23,6 @@ struct Idle {
 #[derive(Debug, Default)]
 pub struct Pool {
     idle: RefCell<HashMap<u64, Vec<Idle>>>,
-    count: Cell<usize>,
 }
 
 impl Pool {
@@ -75,11 +74,5 @@ impl Pool {
             list.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE);
             keeps(server) && !list.is_empty()
         });
-        self.count.set(idle.values().map(Vec::len).sum());
-    }
-
-    /// How many there were when last tidied.
-    pub fn len(&self) -> usize {
-        self.count.get()
     }
 }

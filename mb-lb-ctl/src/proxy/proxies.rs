@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::limits::Limits;
 use super::table::{Listen, Plan, Proxy};
 use super::worker::{self, Shared};
-use super::{Readings, Steering};
+use super::{Reading, Readings, Steering};
 
 /// The owner of all proxies. They go on when it is dropped, until the process ends.
 #[derive(Debug)]
@@ -99,10 +99,21 @@ impl Proxies {
         let known = self.known();
         let of = |proxy: &Arc<Proxy>| {
             let in_force = proxy.in_force.load();
-            let servers = in_force.servers.iter();
-            servers
-                .map(|server| (server.config.name.clone(), server.stats.counted()))
-                .collect()
+            let (stats, servers) = (&proxy.stats, in_force.servers.iter());
+            let (connections, closed) = (stats.connections.get(), stats.closed.get());
+            Reading {
+                open: connections.saturating_sub(closed),
+                connections,
+                requests: stats.requests.get(),
+                full: stats.handshakes_full.get(),
+                resumed: stats.handshakes_resumed.get(),
+                failed: stats.handshakes_failed.get(),
+                refused: stats.refused(),
+                unlogged: in_force.log.as_ref().map_or(0, |log| log.writer.dropped()),
+                servers: servers
+                    .map(|server| (server.config.name.clone(), server.stats.counted()))
+                    .collect(),
+            }
         };
         known
             .iter()

@@ -17,6 +17,7 @@ use super::exchange;
 use super::gate::{self, GateStream};
 pub use super::io::Busy;
 use super::io::{Activity, Prefixed, Reading, Watched, reset};
+use super::journal::Session;
 use super::local::Local;
 use super::page;
 use super::proxy_header::{self, Decoded};
@@ -41,7 +42,8 @@ pub struct Client {
     pub local: SocketAddr,
     /// Of the address, in canonical form.
     pub source: IpAddr,
-    pub is_tls: bool,
+    /// `None`: in clear.
+    pub tls: Option<Session>,
     pub is_http2: bool,
     pub listen: Listen,
     pub worker: Rc<Worker>,
@@ -130,10 +132,10 @@ async fn talk(
             (address, local) = (exchange::canonical(from), to);
         }
     }
-    let begin = |is_tls| Begun {
+    let begin = |session| Begun {
         address,
         local,
-        is_tls,
+        session,
         listen: listen.clone(),
         worker: Rc::clone(&worker),
         timeouts: config.timeouts,
@@ -164,7 +166,8 @@ async fn talk(
             _ => stats.handshakes_full.add(1),
         }
         let is_http2 = session.alpn_protocol() == Some(b"h2");
-        return begin(true).speak(stream, is_http2).await;
+        let known = Session::of(session);
+        return begin(Some(known)).speak(stream, is_http2).await;
     }
     let is_http2 = match config.http2 && listen.redirect_to.is_none() {
         true => {
@@ -177,7 +180,7 @@ async fn talk(
         }
         false => false,
     };
-    begin(false).speak(stream, is_http2).await
+    begin(None).speak(stream, is_http2).await
 }
 
 async fn read_proxy_header(
@@ -204,7 +207,7 @@ async fn is_preface(stream: &mut Prefixed<TcpStream>) -> io::Result<bool> {
 struct Begun {
     address: SocketAddr,
     local: SocketAddr,
-    is_tls: bool,
+    session: Option<Session>,
     listen: Listen,
     worker: Rc<Worker>,
     timeouts: ProxyTimeouts,
@@ -229,7 +232,7 @@ impl Begun {
             address: self.address,
             local: self.local,
             source: self.address.ip(),
-            is_tls: self.is_tls,
+            tls: self.session.clone(),
             is_http2: gate.is_none(),
             listen: self.listen.clone(),
             worker: Rc::clone(&self.worker),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::Target;
 use super::balance::Balance;
 use super::cookie::Stickiness;
+use super::journal::Log;
 use super::stats::{self, Queue};
 use crate::config;
 
@@ -41,6 +42,7 @@ pub struct Plan {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Of a service.
     pub relay: Option<Relay>,
+    pub log: Option<Log>,
 }
 
 impl Plan {
@@ -91,6 +93,7 @@ impl Plan {
                 no_server: service.no_server.clone(),
                 silence,
             }),
+            log: None,
         }
     }
 }
@@ -105,6 +108,7 @@ pub struct InForce {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Of a service in user mode.
     pub relay: Option<Relay>,
+    pub log: Option<Log>,
     /// The engine says new things of the servers.
     pub balance: ArcSwap<Balance>,
 }
@@ -124,7 +128,12 @@ pub struct Proxy {
 
 impl InForce {
     fn new(plan: Plan, before: Option<&Self>, targets: &[Target]) -> Self {
-        let Plan { config, tls, relay } = plan;
+        let Plan {
+            config,
+            tls,
+            relay,
+            log,
+        } = plan;
         let known = |server: &config::ProxyServer| {
             let before = before.into_iter().flat_map(|before| &before.servers);
             before
@@ -151,6 +160,7 @@ impl InForce {
             )),
             tls,
             relay,
+            log,
             config,
         }
     }

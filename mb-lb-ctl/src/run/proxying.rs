@@ -11,7 +11,8 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
 
 use crate::config::{self, Config};
-use crate::proxy::{Certificates, Info, Plan, Proxies, Readings, Resolver, Steering};
+use crate::proxy::log::Writer;
+use crate::proxy::{Certificates, Info, Log, Plan, Proxies, Readings, Resolver, Steering};
 use crate::proxy::{server_config, stamp};
 
 /// Clients that are served when the process is to end have so long.
@@ -23,6 +24,8 @@ pub struct Proxying {
     /// One for all, and for as long as the process lives: clients resume whatever was reloaded.
     ticketer: Arc<dyn ProducesTickets>,
     tls: BTreeMap<String, Tls>,
+    /// By file; `None` is standard output.
+    logs: BTreeMap<Option<PathBuf>, Arc<Writer>>,
     /// What is not in force, by what it is, and why.
     problems: BTreeMap<String, String>,
 }
@@ -45,6 +48,7 @@ impl Proxying {
             steering: Vec::new(),
             ticketer: Ticketer::new().context("no keys for TLS tickets")?,
             tls: BTreeMap::new(),
+            logs: BTreeMap::new(),
             problems: BTreeMap::new(),
         })
     }
@@ -83,6 +87,7 @@ impl Proxying {
                     config: proxy.clone(),
                     tls,
                     relay: None,
+                    log: self.log(proxy),
                 }),
                 Err(why) => {
                     spared.push(proxy.name.clone());
@@ -94,6 +99,35 @@ impl Proxying {
             .retain(|name, _| config.proxies.iter().any(|proxy| proxy.name == *name));
         self.proxies.configure(plans, &spared);
         self.proxies.steer(&self.steering);
+    }
+
+    /// Where the proxy's access log goes. A file is opened anew, for whoever has renamed it.
+    fn log(&mut self, proxy: &config::Proxy) -> Option<Log> {
+        let wanted = proxy.access_log.as_ref()?;
+        let writer = match self.logs.get(&wanted.file) {
+            Some(known) => {
+                known.reopen();
+                Arc::clone(known)
+            }
+            None => match Writer::start(wanted.file.clone()) {
+                Ok(new) => {
+                    let new = Arc::new(new);
+                    self.logs.insert(wanted.file.clone(), Arc::clone(&new));
+                    new
+                }
+                Err(error) => {
+                    let file = wanted.file.as_ref().map(|file| file.display().to_string());
+                    let what = format!("access log of proxy {}", proxy.name);
+                    let why = format!("{}: {error}", file.unwrap_or_default());
+                    self.problems.insert(what, why);
+                    return None;
+                }
+            },
+        };
+        Some(Log {
+            format: wanted.format,
+            writer,
+        })
     }
 
     fn tls(&mut self, proxy: &config::Proxy) -> Result<Option<Arc<ServerConfig>>, String> {

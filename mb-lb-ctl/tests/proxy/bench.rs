@@ -189,6 +189,7 @@ impl Bench {
             config: self.config.clone(),
             tls: None,
             relay: None,
+            log: None,
         };
         self.proxies.configure(vec![plan], &[]);
     }
@@ -232,7 +233,7 @@ impl Bench {
     }
 
     pub fn counted(&self, server: usize) -> Counted {
-        self.proxies.readings()["web"][&self.servers[server].name]
+        self.proxies.readings()["web"].servers[&self.servers[server].name]
     }
 }
 

@@ -126,8 +126,16 @@ fn connections_are_carried_both_ways_to_their_ends() {
     let begin = Instant::now();
     loop {
         let readings = relay.proxies.readings();
-        let sum: u64 = readings["smtp"].values().map(|server| server.closed).sum();
-        let active: u64 = readings["smtp"].values().map(|server| server.active).sum();
+        let sum: u64 = readings["smtp"]
+            .servers
+            .values()
+            .map(|server| server.closed)
+            .sum();
+        let active: u64 = readings["smtp"]
+            .servers
+            .values()
+            .map(|server| server.active)
+            .sum();
         // The one that found out whether anybody listens, too.
         if sum >= 10 && active == 0 {
             break;
