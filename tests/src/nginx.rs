@@ -44,10 +44,10 @@ impl Nginx {
              location / {{ return 200 \"{name}\\n\"; }}\n\
              location = /seen {{ return 200 \"$http_cookie|$http_x_forwarded_for|$http_x_forwarded_proto|$http_host\\n\"; }}\n\
              location = /health {{ default_type application/json; try_files /health.json =503; }}\n\
-             location = /own {{ add_header Set-Cookie \"SERVERID=own; path=/\"; return 200 \"{name}\\n\"; }}\n\
-             location = /etag {{ add_header ETag '\"a\"'; return 200 \"{name}\\n\"; }}\n\
-             location = /private {{ add_header Cache-Control private; return 200 \"{name}\\n\"; }}\n\
-             location = /age {{ add_header Cache-Control max-age=60; return 200 \"{name}\\n\"; }}\n\
+             location = /own {{ add_header X-Server {name}; add_header Set-Cookie \"SERVERID=own; path=/\"; return 200 \"{name}\\n\"; }}\n\
+             location = /etag {{ add_header X-Server {name}; add_header ETag '\"a\"'; return 200 \"{name}\\n\"; }}\n\
+             location = /private {{ add_header X-Server {name}; add_header Cache-Control private; return 200 \"{name}\\n\"; }}\n\
+             location = /age {{ add_header X-Server {name}; add_header Cache-Control max-age=60; return 200 \"{name}\\n\"; }}\n\
              location = /big {{ limit_rate 0; }}\n }}\n}}\n"
         );
         let path = dir.join("nginx.conf");

@@ -28,6 +28,8 @@ pub struct Balance {
     keeps: Vec<bool>,
     /// Whether its connections go on, by index.
     lives: Vec<bool>,
+    /// `max_connections` with slow start, by index.
+    most: Vec<Option<u32>>,
     usable: Vec<Usable>,
     total: u64,
     /// With `source`: slots that hold indices of `usable`.
@@ -77,6 +79,13 @@ impl Balance {
                     })
                 })
                 .collect(),
+            most: servers
+                .iter()
+                .map(|server| {
+                    let percent = of(server).map_or(100, |target| target.percent);
+                    server.max_connections.map(|most| share(most, percent))
+                })
+                .collect(),
             total: usable.iter().map(|usable| u64::from(usable.weight)).sum(),
             owed: Mutex::new(vec![0; usable.len()]),
             turn: AtomicUsize::new(0),
@@ -93,6 +102,11 @@ impl Balance {
     /// Whether its connections go on: not where it is down or in maintenance. Nothing is known of it: they do.
     pub fn lives(&self, server: usize) -> bool {
         self.lives.get(server).copied().unwrap_or(true)
+    }
+
+    /// Requests that it may have at a time; `None`: no cap.
+    pub fn most(&self, server: usize) -> Option<u32> {
+        self.most.get(server).copied().flatten()
     }
 
     /// Whether any server takes new users.
@@ -207,6 +221,12 @@ impl Balance {
             .find(|&server| may(server))
             .or_else(|| self.least(load, may))
     }
+}
+
+/// At least one, so that it comes to work at all.
+fn share(most: u32, percent: u8) -> u32 {
+    let share = u64::from(most) * u64::from(percent.min(100)) / 100;
+    u32::try_from(share).unwrap_or(most).max(1)
 }
 
 /// The same on both directors: by addresses, not by order.

@@ -43,9 +43,13 @@ impl Sender {
     }
 }
 
-/// Connects, with the client's address in front where the server wants it. What reads and writes the connection runs as a
+/// Connects to speak this version of HTTP, with the client's address in front where the server wants it. What reads and writes the connection runs as a
 /// task of this thread.
-pub async fn connect(server: &ProxyServer, proxy_header: Option<&[u8]>) -> Result<Sender, Error> {
+pub async fn connect(
+    server: &ProxyServer,
+    http: Upstream,
+    proxy_header: Option<&[u8]>,
+) -> Result<Sender, Error> {
     let mut stream = TcpStream::connect(server.address)
         .await
         .map_err(Error::Tcp)?;
@@ -54,15 +58,15 @@ pub async fn connect(server: &ProxyServer, proxy_header: Option<&[u8]>) -> Resul
         stream.write_all(header).await.map_err(Error::Tcp)?;
     }
     let Some(tls) = &server.tls else {
-        return speak(stream, server.http).await;
+        return speak(stream, http).await;
     };
     let setup = |error: upstream_tls::Error| Error::Tls(error.to_string());
     let config = upstream_tls::client_config(tls).map_err(setup)?;
     let name = upstream_tls::server_name(tls, server.address.ip()).map_err(setup)?;
-    let stream = handshake(config, name, stream, server.http)
+    let stream = handshake(config, name, stream, http)
         .await
         .map_err(|error| Error::Tls(explain(&error, server.address)))?;
-    speak(stream, server.http).await
+    speak(stream, http).await
 }
 
 async fn handshake(

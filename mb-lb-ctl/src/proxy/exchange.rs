@@ -29,12 +29,14 @@ use super::serve::{Busy, Client};
 use super::stats::Place;
 use super::table::{InForce, Proxy, Server};
 use super::{forwarded, proxy_header, upgrade};
-use crate::config::{ProxyHeader, Upstream};
+use crate::config::{self, ProxyHeader, Upstream};
 
 pub type Answer = ResponseBody<Finishing>;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const HSTS: HeaderName = HeaderName::from_static("strict-transport-security");
+/// Bytes of one that is believed.
+const MOST_OF_ID: usize = 128;
 /// Before the same server is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -100,14 +102,17 @@ pub async fn serve(
 ) -> Result<Response<Answer>, Infallible> {
     let proxy = Arc::clone(&client.listen.proxy);
     proxy.stats.requests.add(1);
-    let request_id = request_id();
-    if let Some(port) = client.listen.redirect_to {
-        return Ok(redirect(&client, &request, port, &request_id));
-    }
     let in_force = proxy.in_force.load_full();
+    let request_id = request_id(&client, &in_force.config, request.headers());
     let host = host_of(&request);
     let log = in_force.log.as_ref();
     let journal = Journal::begin(log, &client, &request, &host, &request_id);
+    if let Some(port) = client.listen.redirect_to {
+        let answer = redirect(&client, &request, &host, port, &request_id);
+        // Answered by us, with a redirection.
+        journal.end(Some(answer.status().as_u16()), 0, 0, ['L', 'R']);
+        return Ok(answer);
+    }
     let begun = Begun {
         client: Rc::clone(&client),
         proxy: Arc::clone(&proxy),
@@ -133,15 +138,15 @@ pub async fn serve(
 fn redirect(
     client: &Client,
     request: &Request<Incoming>,
+    host: &str,
     port: u16,
     request_id: &str,
 ) -> Response<Answer> {
-    let host = host_of(request);
     let path = request
         .uri()
         .path_and_query()
         .map_or("/", |path| path.as_str());
-    page::redirect(&host, path, port).unwrap_or_else(|| {
+    page::redirect(host, path, port).unwrap_or_else(|| {
         client.listen.proxy.stats.refuse(page::BAD_REQUEST.word);
         page::page(page::BAD_REQUEST, request_id)
     })
@@ -170,9 +175,21 @@ fn finish_head(
     answer
 }
 
-/// 64 random bits: enough to find one request among those of a day.
-fn request_id() -> String {
-    format!("{:016x}", fastrand::u64(..))
+/// The client's own where it is believed, so that a request has one name everywhere. Else 64 random bits: enough to find one
+/// among those of a day.
+fn request_id(client: &Client, config: &config::Proxy, headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    match given {
+        Some(id) if (1..=MOST_OF_ID).contains(&id.len()) && is_trusted(client, config) => {
+            id.to_owned()
+        }
+        _ => format!("{:016x}", fastrand::u64(..)),
+    }
+}
+
+fn is_trusted(client: &Client, config: &config::Proxy) -> bool {
+    let mut networks = config.trusted_proxies.iter();
+    networks.any(|network| network.contains(client.source))
 }
 
 fn host_of<B>(request: &Request<B>) -> String {
@@ -216,6 +233,10 @@ impl Begun {
             .limits
             .request(&config.limits, client.source)?;
         check(&request, &self.host, client.is_http2)?;
+        // The gate has counted those of HTTP/1.1.
+        if client.is_http2 && request.headers().len() > usize::from(config.limits.fields) {
+            return Err(page::FIELD_COUNT);
+        }
         let switch = upgrade::asked(&mut request);
         if request.method() == Method::CONNECT && switch.is_none() {
             return Err(page::NO_METHOD);
@@ -263,8 +284,7 @@ impl Begun {
     /// Fields that are for the server.
     fn forward(&self, headers: &mut HeaderMap, request_id: &str) {
         let (client, config) = (&self.client, &self.in_force.config);
-        let mut networks = config.trusted_proxies.iter();
-        let trusted = networks.any(|network| network.contains(client.source));
+        let trusted = is_trusted(client, config);
         forwarded::remove_hop_by_hop(headers);
         forwarded::prepare_request(
             headers,
@@ -277,9 +297,7 @@ impl Begun {
         if let Ok(value) = HeaderValue::from_str(&self.host) {
             headers.insert(HOST, value);
         }
-        if (!trusted || !headers.contains_key(REQUEST_ID))
-            && let Ok(value) = HeaderValue::from_str(request_id)
-        {
+        if let Ok(value) = HeaderValue::from_str(request_id) {
             headers.insert(REQUEST_ID, value);
         }
     }
@@ -339,17 +357,22 @@ impl Exchange {
             let server = Arc::clone(&self.in_force.servers[at]);
             self.journal.placed(&server);
             let mut from_pool = false;
-            let pooled = match server.config.send_proxy {
-                // It would carry another client's address.
-                Some(_) => None,
-                None => self.client.worker.pool.take(server.id),
+            let http = match switch {
+                Some(_) => Upstream::Http1,
+                None => server.config.http,
+            };
+            // With a PROXY header it would carry another client's address.
+            let is_pooled = server.config.send_proxy.is_none() && http == server.config.http;
+            let pooled = match is_pooled {
+                true => self.client.worker.pool.take(server.id),
+                false => None,
             };
             let sender = match pooled {
                 Some(sender) => {
                     from_pool = true;
                     sender
                 }
-                None => match self.connect(&server).await {
+                None => match self.connect(&server, http).await {
                     Ok(sender) => sender,
                     Err(()) => {
                         server.stats.connect_errors.add(1);
@@ -368,10 +391,10 @@ impl Exchange {
                 Some(body) => body,
                 None => RequestBody::Empty,
             };
-            let request = self.request(&head, &server, taken);
+            let request = self.request(&head, &server, http, taken);
             match self.send(request, sender, &progress).await {
                 Outcome::Response(response, sender) => {
-                    let sender = server.config.send_proxy.is_none().then_some(sender);
+                    let sender = is_pooled.then_some(sender);
                     let finishing = Finishing {
                         server: Arc::clone(&server),
                         sender,
@@ -419,18 +442,25 @@ impl Exchange {
     }
 
     /// A place at the server that the cookie names, or at the one that the scheduler picks.
-    async fn place(&self, tried: &mut Vec<usize>) -> Result<(usize, Place), Refusal> {
+    async fn place(&mut self, tried: &mut Vec<usize>) -> Result<(usize, Place), Refusal> {
         let config = &self.in_force.config;
         let servers = &self.in_force.servers;
         let queue = &self.proxy.queue;
         if let Some(at) = self.asked.server() {
             let stats = &servers[at].stats;
-            let most = servers[at].config.max_connections;
-            if let Some(place) = Place::take(stats, queue, most) {
+            let most = || {
+                let balance = self.in_force.balance.load();
+                balance.keeps(at).then(|| balance.most(at))
+            };
+            if let Some(place) = Place::take(stats, queue, most().flatten()) {
                 return Ok((at, place));
             }
-            let place = timeout(config.timeouts.queue, Place::wait(stats, queue, most)).await;
-            return place.map(|place| (at, place)).map_err(|_| page::QUEUE);
+            match timeout(config.timeouts.queue, Place::wait(stats, queue, most)).await {
+                Ok(Some(place)) => return Ok((at, place)),
+                // It went down, or into maintenance.
+                Ok(None) => self.asked.redispatch(),
+                Err(_) => return Err(page::QUEUE),
+            }
         }
         let pick = |tried: &[usize]| {
             let balance = self.in_force.balance.load();
@@ -438,15 +468,9 @@ impl Exchange {
                 self.client.source,
                 || fastrand::u64(..),
                 |at| servers[at].stats.load(),
-                |at| {
-                    !tried.contains(&at)
-                        && servers[at]
-                            .stats
-                            .has_room(servers[at].config.max_connections)
-                },
+                |at| !tried.contains(&at) && servers[at].stats.has_room(balance.most(at)),
             )?;
-            let most = servers[at].config.max_connections;
-            Place::take(&servers[at].stats, queue, most).map(|place| (at, place))
+            Place::take(&servers[at].stats, queue, balance.most(at)).map(|place| (at, place))
         };
         if let Some(found) = pick(tried) {
             return Ok(found);
@@ -473,12 +497,12 @@ impl Exchange {
         }
     }
 
-    async fn connect(&self, server: &Server) -> Result<Sender, ()> {
+    async fn connect(&self, server: &Server, http: Upstream) -> Result<Sender, ()> {
         let header = server.config.send_proxy.map(|version: ProxyHeader| {
             proxy_header::encode(version, self.client.address, self.client.local)
         });
         let limit = self.in_force.config.timeouts.connect;
-        let connecting = connect::connect(&server.config, header.as_deref());
+        let connecting = connect::connect(&server.config, http, header.as_deref());
         match timeout(limit, connecting).await {
             Ok(Ok(sender)) => Ok(sender),
             Ok(Err(error)) => {
@@ -508,12 +532,18 @@ impl Exchange {
         }
     }
 
-    fn request(&self, head: &Head, server: &Server, body: RequestBody) -> Request<RequestBody> {
+    fn request(
+        &self,
+        head: &Head,
+        server: &Server,
+        http: Upstream,
+        body: RequestBody,
+    ) -> Request<RequestBody> {
         let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
         *request.headers_mut() = head.headers.clone();
         let path = head.uri.path_and_query().cloned();
-        match server.config.http {
+        match http {
             Upstream::Http1 => {
                 *request.version_mut() = Version::HTTP_11;
                 *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::body::Patience;
+use super::gate::Handle;
 
 /// A stream some bytes of which were read already.
 #[derive(Debug)]
@@ -134,16 +135,22 @@ impl Activity {
 pub struct Busy {
     activity: Rc<Activity>,
     reading: Arc<Reading>,
+    /// HTTP/1.1 only.
+    gate: Option<Handle>,
 }
 
 impl Busy {
-    pub fn new(activity: &Rc<Activity>, reading: &Arc<Reading>) -> Self {
+    pub fn new(activity: &Rc<Activity>, reading: &Arc<Reading>, gate: Option<&Handle>) -> Self {
+        if let Some(gate) = gate {
+            gate.serving(true);
+        }
         activity.busy.set(activity.busy.get() + 1);
         reading.busy.store(true, Ordering::Relaxed);
         reading.begun.store(false, Ordering::Relaxed);
         Self {
             activity: Rc::clone(activity),
             reading: Arc::clone(reading),
+            gate: gate.cloned(),
         }
     }
 }
@@ -155,6 +162,9 @@ impl Drop for Busy {
         if busy == 0 {
             self.activity.idle_since.set(Instant::now());
             self.reading.busy.store(false, Ordering::Relaxed);
+            if let Some(gate) = &self.gate {
+                gate.serving(false);
+            }
         }
     }
 }

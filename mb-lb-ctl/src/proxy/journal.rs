@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+use super::gate::Handle;
 use super::log::{
     Connections, Queue, Record, RequestLine, Times, Tls, Writer, write_httplog, write_json,
 };
@@ -20,6 +21,17 @@ use crate::config::LogFormat;
 pub struct Log {
     pub format: LogFormat,
     pub writer: Arc<Writer>,
+}
+
+impl Log {
+    fn line(&self, record: &Record<'_>) -> String {
+        let mut line = String::with_capacity(256);
+        match self.format {
+            LogFormat::Json => write_json(record, &mut line),
+            LogFormat::Httplog => write_httplog(record, &mut line),
+        }
+        line
+    }
 }
 
 /// Notes of one request, where there is a log.
@@ -36,13 +48,30 @@ struct Notes {
     version: &'static str,
     host: String,
     request_id: String,
-    address: SocketAddr,
     server: Option<Arc<Server>>,
     times: Times,
     retries: u32,
     redispatched: bool,
     cookie: [char; 2],
     status: Option<u16>,
+    /// Its line is written.
+    is_written: bool,
+}
+
+impl Drop for Notes {
+    /// The client has gone before there was a response.
+    fn drop(&mut self) {
+        if self.is_written {
+            return;
+        }
+        let phase = match (self.times.queue, self.times.connect) {
+            (None, _) => 'Q',
+            (Some(_), None) => 'C',
+            (Some(_), Some(_)) => 'H',
+        };
+        let line = self.line(None, 0, 0, ['C', phase], self.started.elapsed());
+        self.log.writer.write(line);
+    }
 }
 
 impl Journal {
@@ -57,15 +86,16 @@ impl Journal {
         let Some(log) = log else {
             return Self(None);
         };
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let path = request.uri().path_and_query();
+        let began = client.gate.as_ref().and_then(Handle::request_began);
+        // With HTTP/2 heads come in one piece, as a rule.
+        let reading = began.map_or(Duration::ZERO, |began| began.elapsed());
+        let reading_ms = u64::try_from(reading.as_millis()).unwrap_or(u64::MAX);
         Self(Some(Rc::new(RefCell::new(Notes {
             log: log.clone(),
             client: Rc::clone(client),
             started: Instant::now(),
-            start_ms: since.map_or(0, |time| {
-                u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-            }),
+            start_ms: now_ms().saturating_sub(reading_ms),
             method: request.method().as_str().to_owned(),
             target: path.map_or_else(|| "*".to_owned(), ToString::to_string),
             version: match request.version() {
@@ -75,17 +105,16 @@ impl Journal {
             },
             host: host.to_owned(),
             request_id: request_id.to_owned(),
-            address: client.address,
             server: None,
             times: Times {
-                // The head is read before anybody is asked.
-                request: Some(Duration::ZERO),
+                request: Some(reading),
                 ..Times::default()
             },
             retries: 0,
             redispatched: false,
             cookie: ['-', '-'],
             status: None,
+            is_written: false,
         }))))
     }
 
@@ -142,7 +171,24 @@ impl Journal {
         self.note(|notes, passed| {
             let line = notes.line(status, bytes_in, bytes_out, letters, passed);
             notes.log.writer.write(line);
+            notes.is_written = true;
         });
+    }
+
+    /// The line of what is no request. `status`: what was answered, if anything.
+    pub fn refused(client: &Rc<Client>, status: Option<u16>, termination: [char; 2]) {
+        let in_force = client.listen.proxy.in_force.load();
+        let Some(log) = &in_force.log else {
+            return;
+        };
+        let record = Record {
+            start_ms: now_ms(),
+            times: Times::default(),
+            termination,
+            status,
+            ..of(client)
+        };
+        log.writer.write(log.line(&record));
     }
 }
 
@@ -155,22 +201,15 @@ impl Notes {
         termination: [char; 2],
         total: Duration,
     ) -> String {
-        let few = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-        let proxy = &self.client.listen.proxy;
-        let open = proxy
-            .stats
-            .connections
-            .get()
-            .saturating_sub(proxy.stats.closed.get());
         let server = self.server.as_ref();
+        let load = server.map_or(0, |server| few(server.stats.load()));
+        let common = of(&self.client);
         let record = Record {
             start_ms: self.start_ms,
             times: Times {
-                total,
+                total: total + self.times.request.unwrap_or_default(),
                 ..self.times
             },
-            client: self.address,
-            proxy: &proxy.name,
             server: server.map(|server| server.config.name.as_str()),
             termination,
             cookie: self.cookie,
@@ -178,14 +217,12 @@ impl Notes {
             bytes_out,
             bytes_in,
             connections: Connections {
-                all: few(open),
-                proxy: few(open),
-                servers: server.map_or(0, |server| few(server.stats.load())),
-                server: server.map_or(0, |server| few(server.stats.load())),
+                servers: load,
+                server: load,
                 retries: self.retries,
                 redispatched: self.redispatched,
+                ..common.connections
             },
-            queue: Queue::default(),
             request: Some(RequestLine {
                 method: &self.method,
                 target: &self.target,
@@ -193,20 +230,55 @@ impl Notes {
             }),
             host: Some(&self.host),
             request_id: Some(&self.request_id),
-            tls: self.client.tls.as_ref().map(|tls| Tls {
-                version: tls.version,
-                cipher: &tls.cipher,
-                sni: tls.name.as_deref(),
-                resumed: tls.is_resumed,
-            }),
+            ..common
         };
-        let mut line = String::with_capacity(256);
-        match self.log.format {
-            LogFormat::Json => write_json(&record, &mut line),
-            LogFormat::Httplog => write_httplog(&record, &mut line),
-        }
-        line
+        self.log.line(&record)
     }
+}
+
+/// What is true of all that comes from this client.
+fn of(client: &Client) -> Record<'_> {
+    let proxy = &client.listen.proxy;
+    let open = proxy.stats.connections.get();
+    let open = few(open.saturating_sub(proxy.stats.closed.get()));
+    Record {
+        start_ms: 0,
+        times: Times::default(),
+        client: client.address,
+        proxy: &proxy.name,
+        server: None,
+        termination: ['-', '-'],
+        cookie: ['-', '-'],
+        status: None,
+        bytes_out: 0,
+        bytes_in: 0,
+        connections: Connections {
+            all: open,
+            proxy: open,
+            ..Connections::default()
+        },
+        queue: Queue::default(),
+        request: None,
+        host: None,
+        request_id: None,
+        tls: client.tls.as_ref().map(|tls| Tls {
+            version: tls.version,
+            cipher: &tls.cipher,
+            sni: tls.name.as_deref(),
+            resumed: tls.is_resumed,
+        }),
+    }
+}
+
+fn few(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |time| {
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// What was agreed on with a client.

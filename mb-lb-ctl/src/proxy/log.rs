@@ -32,9 +32,9 @@ pub struct Record<'a> {
     pub cookie: [char; 2],
     /// `None`: it ended without a response.
     pub status: Option<u16>,
-    /// To the client, header and body.
+    /// To the client: the body.
     pub bytes_out: u64,
-    /// From the client, header and body.
+    /// From the client: the body.
     pub bytes_in: u64,
     pub connections: Connections,
     pub queue: Queue,

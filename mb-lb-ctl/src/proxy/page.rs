@@ -40,6 +40,7 @@ refusals! {
     CLIENT_GONE = BAD_REQUEST, "client_aborted", "CD", "The request ended before its body did.";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "body_too_large", "PR", "The body of the request is larger than it may be.";
     BAD_REQUEST = BAD_REQUEST, "bad_request", "PR", "Your browser sent an invalid request.";
+    FIELD_COUNT = REQUEST_HEADER_FIELDS_TOO_LARGE, "field_count", "PR", "Your browser sent too many fields.";
     TOO_MANY = TOO_MANY_REQUESTS, "too_many_requests", "PR", "Too many requests. Try again later.";
     NO_METHOD = METHOD_NOT_ALLOWED, "method", "PR", "This method is not allowed here.";
 }

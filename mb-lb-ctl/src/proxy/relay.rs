@@ -84,17 +84,15 @@ async fn reach(
     let servers = &in_force.servers;
     let mut tried = Vec::new();
     for _ in 0..=usize::from(in_force.config.retries) {
-        let at = in_force.balance.load().choose(
+        let balance = in_force.balance.load_full();
+        let at = balance.choose(
             peer.ip(),
             || fastrand::u64(..),
             |at| servers[at].stats.load(),
-            |at| {
-                let server = &servers[at];
-                !tried.contains(&at) && server.stats.has_room(server.config.max_connections)
-            },
+            |at| !tried.contains(&at) && servers[at].stats.has_room(balance.most(at)),
         )?;
         let server = &servers[at];
-        let most = server.config.max_connections;
+        let most = balance.most(at);
         let Some(place) = Place::take(&server.stats, &listen.proxy.queue, most) else {
             continue;
         };

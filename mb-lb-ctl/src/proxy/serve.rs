@@ -17,7 +17,7 @@ use super::exchange;
 use super::gate::{self, GateStream};
 pub use super::io::Busy;
 use super::io::{Activity, Prefixed, Reading, Watched, reset};
-use super::journal::Session;
+use super::journal::{Journal, Session};
 use super::local::Local;
 use super::page;
 use super::proxy_header::{self, Decoded};
@@ -256,8 +256,9 @@ impl Begun {
         let client = self.client(Some(gate.clone()));
         let service = service_fn({
             let (activity, reading) = (Rc::clone(&activity), Arc::clone(&reading));
+            let client = Rc::clone(&client);
             move |request| {
-                let busy = Busy::new(&activity, &reading);
+                let busy = Busy::new(&activity, &reading, client.gate.as_ref());
                 exchange::serve(Rc::clone(&client), request, busy)
             }
         });
@@ -282,13 +283,25 @@ impl Begun {
                         is_ending = true;
                         connection.as_mut().graceful_shutdown();
                     }
-                    Verdict::Slow => return Err("request_timeout"),
+                    // It waits for the client to take the refusal.
+                    Verdict::Slow if gate.violation().is_some() => break Ok(()),
+                    Verdict::Slow => {
+                        Journal::refused(&client, None, ['c', 'R']);
+                        return Err("request_timeout");
+                    }
                     Verdict::Over => return Ok(()),
                 }
             }
         };
         match gate.violation() {
-            Some(violation) => Err(violation.fault.word()),
+            Some(violation) => {
+                // What had a head has a line.
+                if violation.place != gate::Place::Body {
+                    let status = violation.fault.status().as_u16();
+                    Journal::refused(&client, Some(status), ['P', 'R']);
+                }
+                Err(violation.fault.word())
+            }
             // Which side broke off does not matter any more.
             None => {
                 let _ended = ended;
@@ -306,7 +319,7 @@ impl Begun {
         let service = service_fn({
             let (activity, reading) = (Rc::clone(&activity), Arc::clone(&reading));
             move |request| {
-                let busy = Busy::new(&activity, &reading);
+                let busy = Busy::new(&activity, &reading, None);
                 exchange::serve(Rc::clone(&client), request, busy)
             }
         });

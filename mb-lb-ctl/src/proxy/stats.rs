@@ -48,6 +48,11 @@ impl Server {
         most.is_none_or(|most| self.active.load(Ordering::Relaxed) < u64::from(most))
     }
 
+    /// What the engine says of it has changed: whoever waits looks again.
+    pub fn look_again(&self) {
+        self.freed.notify_waiters();
+    }
+
     pub fn count_status(&self, status: u16) {
         let class = usize::from(status / 100).wrapping_sub(1);
         if let Some(counter) = self.statuses.get(class) {
@@ -96,14 +101,19 @@ impl Place {
         })
     }
 
-    /// Waits for a place at this very server.
-    pub async fn wait(server: &Arc<Server>, queue: &Arc<Queue>, most: Option<u32>) -> Self {
+    /// Waits for a place at this very server. `most` says how many may be there, or `None` where there is no use in waiting
+    /// any more.
+    pub async fn wait(
+        server: &Arc<Server>,
+        queue: &Arc<Queue>,
+        most: impl Fn() -> Option<Option<u32>>,
+    ) -> Option<Self> {
         let _queued = Queued::new(server);
         loop {
             // Before it is looked at, so that nothing that is freed meanwhile is missed.
             let freed = server.freed.notified();
-            if let Some(place) = Self::take(server, queue, most) {
-                return place;
+            if let Some(place) = Self::take(server, queue, most()?) {
+                return Some(place);
             }
             freed.await;
         }
@@ -206,7 +216,7 @@ mod tests {
         assert!(!server.has_room(Some(1)));
         let bound = {
             let (server, queue) = (Arc::clone(&server), Arc::clone(&queue));
-            tokio::spawn(async move { Place::wait(&server, &queue, Some(1)).await })
+            tokio::spawn(async move { Place::wait(&server, &queue, || Some(Some(1))).await })
         };
         let any = {
             let (server, queue) = (Arc::clone(&server), Arc::clone(&queue));
@@ -218,7 +228,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(server.load(), 2);
         drop(one);
-        let bound = bound.await.expect("a place");
+        let bound = bound.await.expect("it runs").expect("a place");
         assert!(!any.is_finished());
         drop(bound);
         let last = any.await.expect("a place");
@@ -229,10 +239,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_waits_for_a_server_that_fails_is_told() {
+        let (server, queue) = (Arc::new(Server::default()), Arc::new(Queue::default()));
+        let _one = Place::take(&server, &queue, Some(1)).expect("room");
+        let is_up = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let waiting = {
+            let (server, queue, is_up) = (server.clone(), queue.clone(), is_up.clone());
+            tokio::spawn(async move {
+                let most = || is_up.load(Ordering::Relaxed).then_some(Some(1));
+                Place::wait(&server, &queue, most).await.is_some()
+            })
+        };
+        tokio::task::yield_now().await;
+        server.look_again();
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        is_up.store(false, Ordering::Relaxed);
+        server.look_again();
+        assert!(!waiting.await.expect("it runs"));
+        assert_eq!(server.load(), 1);
+    }
+
+    #[tokio::test]
     async fn who_gives_up_waiting_leaves_no_trace() {
         let (server, queue) = (Arc::new(Server::default()), Arc::new(Queue::default()));
         let one = Place::take(&server, &queue, Some(1)).expect("room");
-        let waiting = Place::wait(&server, &queue, Some(1));
+        let waiting = Place::wait(&server, &queue, || Some(Some(1)));
         let gave_up = tokio::time::timeout(std::time::Duration::ZERO, waiting).await;
         assert!(gave_up.is_err());
         assert_eq!(server.load(), 1);

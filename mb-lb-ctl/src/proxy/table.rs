@@ -198,6 +198,9 @@ impl Proxy {
     }
 
     fn look_again(&self) {
+        for server in &self.in_force.load().servers {
+            server.stats.look_again();
+        }
         self.queue.look_again();
         self.turn.send_modify(|turn| *turn += 1);
     }

@@ -36,8 +36,9 @@ pub fn server_config(
     config.ticketer = ticketer;
     config.send_tls13_tickets = TICKETS;
     config.alpn_protocols = match proxy.http2 {
-        true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        false => vec![b"http/1.1".to_vec()],
+        true => vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()],
+        // Without the last one, clients that know nothing else would be turned away.
+        false => vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()],
     };
     Ok(Arc::new(config))
 }

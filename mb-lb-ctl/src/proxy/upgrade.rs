@@ -1,5 +1,5 @@
 //! WebSocket (RFC 6455) over HTTP/1.1, and over HTTP/2 by extended CONNECT (RFC 8441). With the server it is always
-//! HTTP/1.1. Nothing but its 101 makes a tunnel of a connection.
+//! HTTP/1.1, on a connection of its own where requests go over HTTP/2. Nothing but its 101 makes a tunnel of a connection.
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::response::Parts;

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mb_lb_ctl::config;
-use mb_lb_ctl::proxy::{Counted, Plan, Proxies, Steering, Target};
+use mb_lb_ctl::proxy::log::Writer;
+use mb_lb_ctl::proxy::{Counted, Log, Plan, Proxies, Steering, Target};
 use mb_lb_ctl::snapshot::{AdminState, HealthState};
 
 /// A guard against hanging, not a condition.
@@ -139,6 +140,7 @@ pub struct Bench {
     pub at: SocketAddr,
     config: config::Proxy,
     targets: Vec<Target>,
+    log: Option<Log>,
 }
 
 impl Bench {
@@ -171,7 +173,12 @@ impl Bench {
                 percent: 100,
             })
             .collect();
+        let log = config.access_log.as_ref().map(|log| Log {
+            format: log.format,
+            writer: Arc::new(Writer::start(log.file.clone()).expect("a log")),
+        });
         let bench = Self {
+            log,
             proxies: Proxies::start(2).expect("threads"),
             servers,
             at,
@@ -189,7 +196,7 @@ impl Bench {
             config: self.config.clone(),
             tls: None,
             relay: None,
-            log: None,
+            log: self.log.clone(),
         };
         self.proxies.configure(vec![plan], &[]);
     }
@@ -232,6 +239,16 @@ impl Bench {
         self.connect().get(path, fields)
     }
 
+    /// Requests that came to servers, since it was last asked.
+    pub fn seen(&self) -> Vec<String> {
+        self.servers.iter().flat_map(Server::seen).collect()
+    }
+
+    pub fn refused(&self, word: &str) -> u64 {
+        let readings = self.proxies.readings();
+        readings["web"].refused.get(word).copied().unwrap_or(0)
+    }
+
     pub fn counted(&self, server: usize) -> Counted {
         self.proxies.readings()["web"].servers[&self.servers[server].name]
     }
@@ -262,6 +279,13 @@ impl Response {
 impl Connection {
     pub fn send(&mut self, bytes: &[u8]) {
         self.reader.get_mut().write_all(bytes).expect("it is taken");
+    }
+
+    /// As much as the other side takes.
+    pub fn try_send(&mut self, bytes: &[u8]) {
+        let stream = self.reader.get_mut();
+        stream.set_write_timeout(Some(SOON)).expect("a time");
+        let _sent = stream.write_all(bytes);
     }
 
     pub fn get(&mut self, path: &str, fields: &str) -> Response {

@@ -2,7 +2,10 @@
 
 mod bench;
 mod faults;
+mod http2;
+mod logs;
 mod path;
+mod refused;
 mod relay;
 
-pub use bench::{Bench, Reply, SOON};
+pub use bench::{Bench, Connection, Reply, SOON};

@@ -1,8 +1,8 @@
 //! The gate on a connection: what hyper reads is what the gate lets through.
 //!
-//! The server side of hyper 1.12 must be built with `half_close(true)`: then it does not read while a response is under
-//! way, and an end of the input does not cut that response off. One read never holds bytes of two requests. So when hyper
-//! asks for more after a request, the response to that one is complete, and a refusal can follow it.
+//! One read never holds bytes of two requests. hyper reads while a response is under way, to find out whether the client is
+//! still there, and takes an end of the input for a reason to break off. So the end that stands for a refusal is held back
+//! until [`Handle::serving`] says that the response is complete.
 //!
 //! Where a head is refused, hyper sees the end of the input, writes nothing, and shuts down; that is when the refusal is
 //! written. Where a body is refused, hyper tells the exchange that the body is broken, which may answer itself with
@@ -11,8 +11,8 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -78,9 +78,23 @@ struct Shared {
     start: Instant,
     head_under_way: AtomicU64,
     last_head: AtomicU64,
+    is_serving: AtomicBool,
+    /// Waits for the end of the response that is under way.
+    reader: Mutex<Option<Waker>>,
 }
 
 impl Handle {
+    /// A response is under way, or is complete.
+    pub fn serving(&self, is_serving: bool) {
+        self.0.is_serving.store(is_serving, Ordering::Release);
+        if !is_serving
+            && self.violation().is_some()
+            && let Some(reader) = self.0.reader().take()
+        {
+            reader.wake();
+        }
+    }
+
     /// The server has answered 101, and its response will be given to hyper next: all that follows the request passes
     /// unseen.
     pub fn make_transparent(&self) {
@@ -107,6 +121,11 @@ impl Shared {
     fn time(&self, field: &AtomicU64) -> Option<Instant> {
         let nanos = field.load(Ordering::Acquire).checked_sub(1)?;
         Some(self.start + Duration::from_nanos(nanos))
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Option<Waker>> {
+        // A waker is whole at any time.
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self) {
@@ -138,6 +157,8 @@ impl<S> GateStream<S> {
                 start: Instant::now(),
                 head_under_way: AtomicU64::new(0),
                 last_head: AtomicU64::new(0),
+                is_serving: AtomicBool::new(false),
+                reader: Mutex::new(None),
             }),
         }
     }
@@ -302,11 +323,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for GateStream<S> {
             if this.allowed > 0 {
                 this.give(buf);
             }
-            let is_done = buf.filled().len() > before
-                || this.is_at_end
-                || this.shared.violation.get().is_some();
+            let is_done = buf.filled().len() > before || this.is_at_end;
             if is_done {
                 return Poll::Ready(Ok(()));
+            }
+            if let Some(violation) = this.shared.violation.get() {
+                // Whoever reads the body must hear of it.
+                if violation.place == Place::Body {
+                    return Poll::Ready(Ok(()));
+                }
+                *this.shared.reader() = Some(cx.waker().clone());
+                // Looked at last, so that an end meanwhile is not missed.
+                return match this.shared.is_serving.load(Ordering::Acquire) {
+                    true => Poll::Pending,
+                    false => Poll::Ready(Ok(())),
+                };
             }
             if this.is_unseen {
                 this.ask_held();

@@ -15,7 +15,7 @@ fn requests() {
         &[b"GET HTTP://a?x HTTP/1.1\r\nHost: a:80\r\n\r\n"],
         &[b"GET https://a:443 HTTP/1.1\r\nHost: a\r\n\r\n"],
         &[b"GET http://a/x HTTP/1.0\r\n\r\n"],
-        &[b"GET /%zz?a={\"b\":[1|2]} HTTP/1.1\r\nHost: a\r\nX: \xe4 \t\r\n\r\n"],
+        &[b"GET /%zz?a={'b':[1|2]} HTTP/1.1\r\nHost: a\r\nX: \xe4 \t\r\n\r\n"],
         &[b"BREW! / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\t \r\n\r\n"],
         &[b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"],
         &[b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:  100 \r\n\r\n0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"],
