@@ -628,7 +628,7 @@ impl Exchange {
         server.stats.count_status(response.status().as_u16());
         let status = response.status();
         let taken = (status == StatusCode::SWITCHING_PROTOCOLS)
-            .then(|| switch.map(|switch| switch.take(&mut response)))
+            .then(|| switch?.take(&mut response))
             .flatten();
         let headers = response.headers_mut();
         let upgraded = headers.get(UPGRADE).cloned();

@@ -1,7 +1,6 @@
 //! What is noted of a request for the access log, from its beginning to its end.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

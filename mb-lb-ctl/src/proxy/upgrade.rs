@@ -9,11 +9,15 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
 
 use super::body::Finish as _;
 use super::exchange::Finishing;
 use super::tunnel;
 
+/// For the end of a connection that was not switched.
+const END: Duration = Duration::from_secs(5);
 const WEBSOCKET: &str = "websocket";
 const KEY: HeaderName = http::header::SEC_WEBSOCKET_KEY;
 const VERSION: HeaderName = http::header::SEC_WEBSOCKET_VERSION;
@@ -21,8 +25,25 @@ const ACCEPT: HeaderName = http::header::SEC_WEBSOCKET_ACCEPT;
 
 /// A client that wants to switch.
 pub struct Asked {
-    client: OnUpgrade,
+    /// `None`: it was taken.
+    client: Option<OnUpgrade>,
     is_http2: bool,
+}
+
+impl Drop for Asked {
+    /// The server has not switched. hyper remembers the wish all the same, and gives the connection away where it would
+    /// end it: then it is ended here, as others are.
+    fn drop(&mut self) {
+        let Some(client) = self.client.take().filter(|_| !self.is_http2) else {
+            return;
+        };
+        tokio::task::spawn_local(async move {
+            if let Ok(upgraded) = client.await {
+                // Who does not take the end in time does not get it.
+                let _ended = timeout(END, TokioIo::new(upgraded).shutdown()).await;
+            }
+        });
+    }
 }
 
 /// What the request asks for; other protocols than WebSocket are not switched to, HTTP/2 in clear among them.
@@ -41,7 +62,7 @@ pub fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
         }
     };
     wants.then(|| Asked {
-        client: hyper::upgrade::on(request),
+        client: Some(hyper::upgrade::on(request)),
         is_http2,
     })
 }
@@ -69,13 +90,13 @@ impl Asked {
         }
     }
 
-    /// The server has switched.
-    pub fn take(self, response: &mut Response<Incoming>) -> Taken {
-        Taken {
-            client: self.client,
+    /// The server has switched. `None`: it was taken before.
+    pub fn take(mut self, response: &mut Response<Incoming>) -> Option<Taken> {
+        Some(Taken {
+            client: self.client.take()?,
             server: hyper::upgrade::on(response),
             is_http2: self.is_http2,
-        }
+        })
     }
 }
 

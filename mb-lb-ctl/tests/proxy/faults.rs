@@ -1,5 +1,7 @@
 //! Servers that fail, and clients that do.
 
+use mb_lb_ctl::snapshot::HealthState;
+
 use crate::{Bench, Reply};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: mail.example.com\r\n\r\n";
@@ -140,4 +142,52 @@ fn a_full_server_makes_wait_and_not_for_ever() {
     waiting.send(GET.as_bytes());
     drop(busy);
     assert_eq!(waiting.receive().status, 200);
+}
+
+#[test]
+fn slow_start_gives_out_places_little_by_little() {
+    let keys = "timeouts = { queue = \"200ms\", connect = \"200ms\" }";
+    let mut bench = Bench::new(keys, ", max_connections = 4");
+    for at in 0..3 {
+        bench.set(at, |target| target.percent = 25);
+        for _ in 0..2 {
+            bench.servers[at].will(Reply::Silence);
+        }
+    }
+    let mut busy: Vec<_> = (0..3).map(|_| bench.connect()).collect();
+    for client in &mut busy {
+        client.send(GET.as_bytes());
+    }
+    while (0..3).any(|at| bench.counted(at).active == 0) {
+        std::thread::yield_now();
+    }
+    assert_eq!(bench.get("/", "").status, 503);
+    bench.set(1, |target| target.percent = 50);
+    let mut more = bench.connect();
+    more.send(GET.as_bytes());
+    while bench.counted(1).active < 2 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn who_waits_for_a_server_that_fails_gets_another() {
+    let mut bench = Bench::new("cookie = \"SERVERID\"", ", max_connections = 1");
+    bench.servers[0].will(Reply::Silence);
+    let with = "GET / HTTP/1.1\r\nHost: h\r\nCookie: SERVERID=mb1\r\n\r\n";
+    let mut first = bench.connect();
+    first.send(with.as_bytes());
+    while bench.counted(0).active == 0 {
+        std::thread::yield_now();
+    }
+    let mut second = bench.connect();
+    second.send(with.as_bytes());
+    while bench.counted(0).queued == 0 {
+        std::thread::yield_now();
+    }
+    bench.set(0, |target| target.health = HealthState::Down);
+    let response = second.receive();
+    assert_eq!(response.status, 200);
+    assert_ne!(response.body, "mb1");
+    assert!(response.field("set-cookie").is_some(), "{response:?}");
 }

@@ -66,7 +66,8 @@ fn status(block: &[u8]) -> u16 {
         // A change of the dynamic table's size comes before it.
         [size, rest @ ..] if size & 0xe0 == 0x20 => status(rest),
         [index @ 0x88..=0x8e, ..] => known[usize::from(index - 0x88)],
-        // 431: `4` is 011010, `3` is 011001, `1` is 00001.
+        // `4` is 011010, `0` is 00000, `5` is 011011, `3` is 011001, `1` is 00001.
+        [0x48, 0x83, 0x68, 0x0d, 0xff, ..] => 405,
         [0x48, 0x83, 0x69, 0x90, 0xff, ..] => 431,
         _ => panic!("{block:02x?}"),
     }

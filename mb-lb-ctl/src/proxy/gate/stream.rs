@@ -68,9 +68,10 @@ enum Closing {
 }
 
 /// For the connection's owner.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Handle(Arc<Shared>);
 
+#[derive(Debug)]
 struct Shared {
     is_transparent: AtomicBool,
     violation: OnceLock<Violation>,
