@@ -15,12 +15,14 @@ mod hash;
 mod mask;
 mod model;
 mod peer;
+mod proxy;
 mod render;
 pub mod schema;
 mod service;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod values;
 mod vrrp;
 
@@ -32,7 +34,7 @@ pub use render::render;
 use toml::de::DeValue;
 
 use diagnostic::{Finding, Reporter};
-use fields::Fields;
+use fields::{Field, Fields};
 
 /// What became of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,24 +67,32 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
     let admin = director::admin(root.get("admin").as_ref(), &mut reporter);
     let section = root.get("service");
     let drafts = service::services(section.as_ref(), &director.name, &mut reporter);
+    let proxy_section = root.get("proxy");
+    let proxies = proxy::proxies(proxy_section.as_ref(), &director.name, &mut reporter);
     let vrrps = vrrp::vrrps(root.get("vrrp").as_ref(), &mut reporter);
     let config_syncs = config_sync::config_syncs(root.get("config_sync").as_ref(), &mut reporter);
     let peer = peer::peer(root.get("peer").as_ref(), &mut reporter);
-    crosscheck::crosscheck(&drafts, &vrrps, peer.as_ref(), &mut reporter);
-    let no_service = section.as_ref().is_none_or(|section| match section.value {
-        DeValue::Table(table) => table.is_empty(),
-        _ => false,
-    });
+    crosscheck::crosscheck(&drafts, &proxies, &vrrps, peer.as_ref(), &mut reporter);
+    let is_empty = |section: Option<&Field<'_>>| {
+        section.is_none_or(|section| match section.value {
+            DeValue::Table(table) => table.is_empty(),
+            _ => false,
+        })
+    };
+    let no_service = is_empty(section.as_ref()) && is_empty(proxy_section.as_ref());
     // Under a name that is nearly right there may be some.
     let misnamed = table.iter().any(|(key, _)| {
         let key = key.get_ref().as_ref();
-        section.is_none() && key != "service" && schema::ROOT.nearest(key) == Some("service")
+        let near = schema::ROOT.nearest(key);
+        let unknown = !schema::ROOT.keys.contains(&key);
+        section.is_none() && unknown && matches!(near, Some("service" | "proxy"))
     });
     // A file that was cut off while it was written must not take every service away.
     if no_service && !misnamed {
         let span = section.map_or(0..0, |section| section.key_span);
         let finding = Finding::new(Code::NoService, span, "there is no service");
-        reporter.push(finding.help("add [service.NAME] with `listen` and `servers`"));
+        reporter
+            .push(finding.help("add [service.NAME] or [proxy.NAME] with `listen` and `servers`"));
     }
     reporter.retain(|finding| !damage.explains(finding));
 
@@ -90,6 +100,7 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
         director,
         admin,
         services: drafts.into_iter().map(|draft| draft.service).collect(),
+        proxies: proxies.into_iter().map(|draft| draft.proxy).collect(),
         vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
         peer: peer.and_then(peer::Draft::peer),
         config_syncs,

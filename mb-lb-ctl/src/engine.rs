@@ -11,6 +11,7 @@ mod indices;
 mod paths;
 mod peering;
 mod preview;
+mod relayed;
 mod routers;
 mod server;
 mod syncs;
@@ -68,6 +69,12 @@ pub enum Event {
     Change { id: u64, change: Change, by: String },
     /// What the data plane counts, once a second.
     Counted(Box<crate::dataplane::Report>),
+    /// What proxies and services in user mode count, once a second.
+    Relayed(crate::proxy::Readings),
+    /// Certificates of proxies, by name of the proxy, where they are others than before.
+    Certificates(std::collections::BTreeMap<String, Vec<crate::proxy::Info>>),
+    /// What proxies and services in user mode cannot do, by what it is, and why.
+    Unserved(std::collections::BTreeMap<String, String>),
     /// What became of the last plan: `None` is well.
     Applied(Option<String>),
     /// Interfaces that XDP is attached to, with their MAC addresses, and what could not be attached.
@@ -247,6 +254,8 @@ pub struct HookCall {
 pub enum Action {
     /// Make the kernel so.
     Apply(Box<crate::plan::Desired>),
+    /// What proxies and services in user mode are to think of their servers.
+    Steer(Vec<crate::proxy::Steering>),
     /// Run exactly these checks from now on (the prober keeps those that did not change).
     Checks(Vec<CheckTask>),
     /// Follow exactly these neighbours.
@@ -287,7 +296,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckTask {
     pub server: ServerRef,
-    pub address: IpAddr,
+    /// Where it goes.
+    pub address: SocketAddr,
     pub check: crate::config::Check,
     /// Present distance between two runs (interval, fast_interval or down_interval).
     pub interval: Duration,

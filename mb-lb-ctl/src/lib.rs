@@ -22,4 +22,6 @@ pub mod dataplane;
 pub mod net;
 pub mod peer;
 pub mod prober;
+pub mod proxy;
 pub mod run;
+pub mod upstream_tls;

@@ -19,10 +19,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::{Check, CheckKind};
+use crate::config::{Check, CheckKind, HttpCheck};
 use crate::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef};
 
 mod finding;
+pub mod http;
 mod line;
 mod reply;
 mod smtp;
@@ -111,14 +112,16 @@ impl Prober {
 struct Probe {
     address: SocketAddr,
     kind: CheckKind,
+    pattern: Option<http::Pattern>,
     timeout: Duration,
 }
 
 impl Probe {
-    fn new(address: std::net::IpAddr, check: &Check) -> Self {
+    fn new(address: SocketAddr, check: &Check) -> Self {
         Self {
-            address: SocketAddr::new(address, check.port),
+            address,
             kind: check.kind.clone(),
+            pattern: http::Pattern::of(&check.kind),
             timeout: check.timeout,
         }
     }
@@ -131,18 +134,33 @@ impl Probe {
             deadline: started + self.timeout,
             timeout: self.timeout,
         };
-        let (finding, line) = match line::Line::open(self.address, limit).await {
+        let (finding, line) = match self.open(limit).await {
             Err(finding) => (finding, None),
             Ok(mut line) => {
                 let finding = match &self.kind {
                     CheckKind::Tcp => tcp::check(),
                     CheckKind::Smtp { helo } => smtp::check(&mut line, helo).await,
+                    CheckKind::Http(http) => {
+                        http::check(&mut line, http, self.pattern.as_ref(), self.address).await
+                    }
                 };
                 (finding, Some(line))
             }
         };
         let result = finding.into_result(started.elapsed());
         (result, line)
+    }
+}
+
+impl Probe {
+    async fn open(&self, limit: line::Limit) -> Result<line::Line, Finding> {
+        let line = line::Line::open(self.address, limit).await?;
+        match &self.kind {
+            CheckKind::Http(HttpCheck { tls: Some(tls), .. }) => {
+                line.secure(tls, self.address.ip()).await
+            }
+            _ => Ok(line),
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod notify;
 mod owed;
 mod peer_config;
 mod peering;
+mod proxying;
 mod resume;
 mod routers;
 mod scripts;
@@ -64,6 +65,7 @@ use notify::Manager;
 use owed::Owed;
 use peer_config::Asked;
 use peering::{KeyState, PeerLink};
+use proxying::Proxying;
 use routers::Routers;
 use scripts::Scripts;
 use worker::{Job, Worker};
@@ -236,6 +238,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         scripts: Scripts::new(events.clone()),
         hooks: Hooks::spawn(),
         peering,
+        proxying: Proxying::start()?,
         asked: Asked::default(),
         boot: boot(),
         leaving: None,
@@ -361,6 +364,7 @@ struct Director {
     scripts: Scripts,
     hooks: Hooks,
     peering: PeerLink,
+    proxying: Proxying,
     asked: Asked,
     boot: u64,
     /// The addresses are being handed over, and then the process ends.
@@ -424,6 +428,10 @@ impl Director {
                     self.routers.alive();
                     self.asked.give_up(peer_config::LATE, false);
                     self.worker.send(Job::Tick);
+                    self.proxying.look();
+                    self.turn(Event::Certificates(self.proxying.certificates()));
+                    self.turn(Event::Relayed(self.proxying.readings()));
+                    self.turn(Event::Unserved(self.proxying.problems()));
                 }
                 () = sleep_until(deadline) => self.turn(Event::Deadline),
                 () = next_tick(&mut watchdog) => self.manager.alive(),
@@ -436,6 +444,7 @@ impl Director {
         }
         self.manager.stopping();
         self.hooks.finish().await;
+        self.proxying.drain().await;
         if stays {
             // The last thing, because the word is good for a moment only. Adverts went on until now.
             leave_word(&self.routers, &self.options.state_dir).await;
@@ -519,9 +528,11 @@ impl Director {
                     self.worker.send(Job::Apply(desired));
                 }
                 Action::Attach(config) => {
+                    self.proxying.configure(&config);
                     let number = self.owed.attach_sent();
                     self.worker.attach(number, *config);
                 }
+                Action::Steer(steering) => self.proxying.steer(steering),
                 Action::Checks(tasks) => self.prober.set(tasks),
                 Action::ConfigSync(order) => self.syncs.obey(order),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
@@ -590,7 +601,9 @@ impl Director {
         };
         match read() {
             Ok((config, warnings)) => {
-                if let Err(why) = routers::check(&config.vrrps) {
+                if let Err(why) =
+                    routers::check(&config.vrrps).and_then(|()| Proxying::check(&config))
+                {
                     self.turn(Event::ReloadFailed(why.clone()));
                     return Err(why);
                 }

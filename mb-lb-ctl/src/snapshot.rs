@@ -234,6 +234,47 @@ pub struct ServiceView {
     /// Number of times no server was usable.
     pub downs: u64,
     pub servers: Vec<ServerView>,
+    /// 4: a service; 7: a proxy.
+    #[serde(default = "layer_4")]
+    pub layer: u8,
+    /// With proxies and services in user mode only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientsView>,
+    /// Of a proxy with TLS, in the order of the files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateView>,
+}
+
+/// Clients of a proxy, or of a service in user mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientsView {
+    /// Connections that are open, and all of them.
+    pub open: u64,
+    pub connections: u64,
+    pub requests: u64,
+    /// TLS handshakes: full, resumed, failed.
+    pub handshakes: [u64; 3],
+    /// Connections and requests that were refused, by a stable word.
+    pub refused: BTreeMap<String, u64>,
+    /// Lines of the access log that were dropped.
+    pub unlogged: u64,
+}
+
+/// A certificate of a proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateView {
+    pub file: String,
+    pub names: Vec<String>,
+    pub issuer: String,
+    /// Unix seconds.
+    pub not_before: i64,
+    pub not_after: i64,
+    /// SHA-256, in hex digits.
+    pub fingerprint: String,
+}
+
+const fn layer_4() -> u8 {
+    4
 }
 
 /// What the operator wants.
@@ -319,6 +360,22 @@ pub struct ServerView {
     pub rate_max: u64,
     /// Seconds since a flow was last opened.
     pub last_flow: Option<u64>,
+    /// With proxies and services in user mode only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relayed: Option<RelayedView>,
+}
+
+/// What only a process can count of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayedView {
+    /// Connections that could not be made.
+    pub connect_errors: u64,
+    /// Responses that ended too early or were none.
+    pub response_errors: u64,
+    pub retries: u64,
+    pub redispatches: u64,
+    /// Responses 1xx to 5xx.
+    pub statuses: [u64; 5],
 }
 
 /// A server that is in the file no more.

@@ -82,10 +82,10 @@ fn task(address: IpAddr, kind: CheckKind, timeout: Duration) -> CheckTask {
             service: "smtp".into(),
             server: "mb1".into(),
         },
-        address,
+        address: (address, PORT).into(),
         check: Check {
             kind,
-            port: PORT,
+            port: Some(PORT),
             interval,
             fast_interval: interval,
             down_interval: interval,

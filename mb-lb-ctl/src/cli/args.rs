@@ -110,12 +110,12 @@ pub enum Command {
     Drain(Drain),
     /// Take a server out: no new flows, no checks; its flows are treated as on_down says
     #[command(
-        after_help = "Examples:\n  mb-lb-ctl maint smtp_backend/mb2 --reason \"disk is failing\"\n  mb-lb-ctl drain smtp_backend/mb2 --wait 5m && mb-lb-ctl maint smtp_backend/mb2"
+        after_help = "Examples:\n  mb-lb-ctl maint smtp_backend/mb2 --reason \"disk is failing\"\n  mb-lb-ctl drain smtp_backend/mb2 --wait 5m && mb-lb-ctl maint smtp_backend/mb2\n  mb-lb-ctl maint mb2 --all --reason \"new disk\""
     )]
     Maint(Maint),
     /// Undo drain or maint
     #[command(
-        after_help = "Examples:\n  mb-lb-ctl ready smtp_backend/mb2\n  mb-lb-ctl ready smtp_backend/mb2 --wait 30s    # until it takes new flows"
+        after_help = "Examples:\n  mb-lb-ctl ready smtp_backend/mb2\n  mb-lb-ctl ready smtp_backend/mb2 --wait 30s    # until it takes new flows\n  mb-lb-ctl ready mb2 --all"
     )]
     Ready(Ready),
     /// Set a server's weight; it holds across restarts until it is set again
@@ -230,6 +230,9 @@ pub struct Describe {
 pub struct Drain {
     #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
     pub server: ServerRef,
+    /// Every server of this name, whatever its service or proxy: SERVER is enough then
+    #[arg(long)]
+    pub all: bool,
     /// Wait until no flow is left, at most so long: 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub wait: Option<Duration>,
@@ -247,6 +250,9 @@ pub struct Drain {
 pub struct Maint {
     #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
     pub server: ServerRef,
+    /// Every server of this name, whatever its service or proxy: SERVER is enough then
+    #[arg(long)]
+    pub all: bool,
     /// Wait until its flows have ended or were reset, as on_down says, at most so long: 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub wait: Option<Duration>,
@@ -264,6 +270,9 @@ pub struct Maint {
 pub struct Ready {
     #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
     pub server: ServerRef,
+    /// Every server of this name, whatever its service or proxy: SERVER is enough then
+    #[arg(long)]
+    pub all: bool,
     /// Wait until it takes new flows, at most so long: 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub wait: Option<Duration>,

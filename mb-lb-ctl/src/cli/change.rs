@@ -13,14 +13,78 @@ use crate::command::native::state_word;
 use crate::engine::{ServerRef, Weight};
 use crate::snapshot::{AdminState, ServerView, ServiceView, Snapshot};
 
+/// `target`: a server, or with `true` all servers of its name.
 pub fn admin(
     global: &Global,
-    target: &ServerRef,
+    (target, all): (&ServerRef, bool),
     state: AdminState,
     reason: &str,
     limit: Option<Duration>,
 ) -> Result<Exit, Failure> {
     let client = Client::changing(global);
+    if !all {
+        return admin_one(&client, target, state, reason, limit);
+    }
+    let targets = of_name(&client.snapshot()?, target)?;
+    for target in &targets {
+        admin_one(&client, target, state, reason, None)?;
+    }
+    let Some(limit) = limit else {
+        return Ok(Exit::Ok);
+    };
+    // One after the other, and all within the time.
+    let begin = std::time::Instant::now();
+    let snapshot = client.snapshot()?;
+    for target in &targets {
+        let (service, _) = find(&snapshot, target)?;
+        let left = limit.saturating_sub(begin.elapsed());
+        let exit = wait(&client, target, goal(service, state), left)?;
+        if exit != Exit::Ok {
+            return Ok(exit);
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Every server of this name.
+fn of_name(snapshot: &Snapshot, target: &ServerRef) -> Result<Vec<ServerRef>, Failure> {
+    if !target.service.is_empty() {
+        let text = format!("--all goes with a server's own name: {}", target.server);
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let services = snapshot.services.iter();
+    let of = |service: &ServiceView| service.servers.iter().any(|s| s.name == target.server);
+    let found: Vec<_> = services
+        .filter(|service| of(service))
+        .map(|service| ServerRef {
+            service: service.name.clone(),
+            server: target.server.clone(),
+        })
+        .collect();
+    if found.is_empty() {
+        let text = format!("no service and no proxy has a server {}", target.server);
+        return Err(Failure::new(Exit::NotFound, text).next("mb-lb-ctl list servers"));
+    }
+    Ok(found)
+}
+
+/// What is waited for.
+fn goal(service: &ServiceView, state: AdminState) -> Goal {
+    match state {
+        AdminState::Ready => Goal::Usable,
+        AdminState::Drain => Goal::Drained,
+        AdminState::Maint if service.on_down == "reset" => Goal::Reset,
+        AdminState::Maint => Goal::Kept,
+    }
+}
+
+fn admin_one(
+    client: &Client,
+    target: &ServerRef,
+    state: AdminState,
+    reason: &str,
+    limit: Option<Duration>,
+) -> Result<Exit, Failure> {
     let snapshot = client.snapshot_with(target)?;
     let (service, server) = find(&snapshot, target)?;
     let name = name(target);
@@ -41,15 +105,7 @@ pub fn admin(
     }
     match limit {
         None => Ok(Exit::Ok),
-        Some(limit) => {
-            let goal = match state {
-                AdminState::Ready => Goal::Usable,
-                AdminState::Drain => Goal::Drained,
-                AdminState::Maint if service.on_down == "reset" => Goal::Reset,
-                AdminState::Maint => Goal::Kept,
-            };
-            wait(&client, target, goal, limit)
-        }
+        Some(limit) => wait(client, target, goal(service, state), limit),
     }
 }
 

@@ -18,13 +18,18 @@ enum Whose {
     Director,
     /// One end of the link between directors.
     End,
+    /// Where a proxy listens: a process, so loopback will do.
+    Proxy,
+    /// A server behind a proxy, which is connected to as by any other client.
+    Upstream,
 }
 
 impl Whose {
     /// What to write instead of an address that cannot be meant.
     const fn meant(self) -> &'static str {
         match self {
-            Self::Listen | Self::Virtual => "write the VIP that clients connect to",
+            Self::Listen | Self::Virtual | Self::Proxy => "write the VIP that clients connect to",
+            Self::Upstream => "write the server's own address",
             Self::Server => {
                 "write the server's address on the segment that it shares with the director"
             }
@@ -124,8 +129,20 @@ fn bad_listen(text: &str) -> Fault {
 
 /// Address of a server.
 pub(super) fn server_address(text: &str) -> Result<IpAddr, Fault> {
+    let port = "; with forward = \"dsr\" a server is reached at the port of `listen`";
+    server(text, Whose::Server, port)
+}
+
+/// Address of a server that the director connects to.
+pub(super) fn relayed(text: &str) -> Result<IpAddr, Fault> {
+    let port = "; the port has a key of its own: { address = \"ADDRESS\", port = PORT }";
+    server(text, Whose::Upstream, port)
+}
+
+/// `port` is said where one stands behind the address.
+fn server(text: &str, whose: Whose, port: &str) -> Result<IpAddr, Fault> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return usable(address, Whose::Server).map(|()| address);
+        return usable(address, whose).map(|()| address);
     }
     if let Some(fault) = prefix(text, None) {
         return Err(fault);
@@ -133,7 +150,6 @@ pub(super) fn server_address(text: &str) -> Result<IpAddr, Fault> {
     if text.contains('%') {
         return Err(scoped(text));
     }
-    let port = "; with forward = \"dsr\" a server is reached at the port of `listen`";
     let shape = "write an address such as \"192.168.1.101\" or \"2001:db8::101\"";
     Err(bad_address(text, port).unwrap_or_else(|fault| fault.help(shape)))
 }
@@ -152,6 +168,56 @@ pub(super) fn director_address(text: &str) -> Result<IpAddr, Fault> {
 
 /// One end of the link between two directors: address and port.
 pub(super) fn director_end(text: &str) -> Result<SocketAddr, Fault> {
+    end(text, &DIRECTOR_END)
+}
+
+/// Where a proxy listens.
+pub(super) fn proxy_listen(text: &str) -> Result<SocketAddr, Fault> {
+    end(text, &PROXY_LISTEN)
+}
+
+/// Where a proxy answers HTTP in clear by sending clients elsewhere.
+pub(super) fn redirect_listen(text: &str) -> Result<SocketAddr, Fault> {
+    end(text, &REDIRECT_LISTEN)
+}
+
+/// Where a server of a proxy listens.
+pub(super) fn upstream(text: &str) -> Result<SocketAddr, Fault> {
+    end(text, &UPSTREAM)
+}
+
+/// An address with its port, and what one looks like.
+struct End {
+    whose: Whose,
+    port: u16,
+    v4: &'static str,
+    v6: &'static str,
+}
+
+const DIRECTOR_END: End = End {
+    whose: Whose::End,
+    port: 8405,
+    v4: "192.168.1.10",
+    v6: "2001:db8::10",
+};
+const PROXY_LISTEN: End = End {
+    whose: Whose::Proxy,
+    port: 443,
+    v4: "192.168.1.100",
+    v6: "2001:db8::100",
+};
+const REDIRECT_LISTEN: End = End {
+    port: 80,
+    ..PROXY_LISTEN
+};
+const UPSTREAM: End = End {
+    whose: Whose::Upstream,
+    port: 80,
+    v4: "192.168.1.101",
+    v6: "2001:db8::101",
+};
+
+fn end(text: &str, kind: &End) -> Result<SocketAddr, Fault> {
     match text.parse::<SocketAddr>() {
         Ok(SocketAddr::V6(v6)) if v6.scope_id() != 0 => Err(scoped(text)),
         Ok(end) if end.port() == 0 => Err(Fault::new(
@@ -159,31 +225,33 @@ pub(super) fn director_end(text: &str) -> Result<SocketAddr, Fault> {
             format!("has port 0: {}", quote(text)),
         )
         .help("ports are 1 to 65535")),
-        Ok(end) => usable(end.ip(), Whose::End).map(|()| end),
-        Err(_) => Err(bad_end(text)),
+        Ok(end) => usable(end.ip(), kind.whose).map(|()| end),
+        Err(_) => Err(bad_end(text, kind)),
     }
 }
 
-fn bad_end(text: &str) -> Fault {
+fn bad_end(text: &str, kind: &End) -> Fault {
     let fault = |phrase: &str| {
         let phrase = format!("{phrase}: {}", quote(text));
         Fault::new(Code::BadAddress, phrase)
     };
-    let shape =
-        "write address and port: \"192.168.1.10:8405\", or \"[2001:db8::10]:8405\" for IPv6";
+    let End { port, v4, v6, .. } = kind;
+    let shape = format!("write address and port: \"{v4}:{port}\", or \"[{v6}]:{port}\" for IPv6");
     if let Some((_, rest)) = text.split_once("://") {
         let help = rest
+            .trim_end_matches('/')
             .parse::<SocketAddr>()
-            .map_or_else(|_| shape.to_owned(), |end| format!("write \"{end}\""));
+            .map_or_else(|_| shape.clone(), |end| format!("write \"{end}\""));
         return fault("has a scheme").help(help);
     }
-    if let Some(fault) = prefix(text, Some(":8405")) {
+    if let Some(fault) = prefix(text, Some(&format!(":{port}"))) {
         return fault;
     }
+    let usual = *port;
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
-        let whole = SocketAddr::new(address, 8405);
+        let whole = SocketAddr::new(address, usual);
         if let (Ok(host), Ok(1..), true) = (
             host.parse::<Ipv6Addr>(),
             port.parse::<u16>(),
@@ -201,7 +269,7 @@ fn bad_end(text: &str) -> Fault {
         return fault("has a port that is none").help("ports are 1 to 65535");
     }
     if !text.is_empty() && (host.is_empty() || host == "*") {
-        return fault("has no address").help(Whose::End.meant());
+        return fault("has no address").help(kind.whose.meant());
     }
     unresolved(host)
         .unwrap_or_else(|| fault("is not an address and port"))
@@ -353,11 +421,12 @@ fn usable(address: IpAddr, whose: Whose) -> Result<(), Fault> {
         Err(Fault::new(Code::BadAddress, phrase).help(help))
     };
     let one = whose.meant();
-    let anywhere = matches!(whose, Whose::Listen | Whose::Server | Whose::End);
+    let anywhere = !matches!(whose, Whose::Virtual | Whose::Director);
+    let local = matches!(whose, Whose::Proxy | Whose::Upstream);
     match address {
         _ if address.is_unspecified() => fault("the unspecified address", one),
         _ if address.is_multicast() => fault("a multicast address", one),
-        _ if address.is_loopback() => fault("a loopback address", one),
+        _ if address.is_loopback() && !local => fault("a loopback address", one),
         IpAddr::V4(v4) if v4.is_broadcast() => fault("the broadcast address", one),
         IpAddr::V6(v6) if v6.is_unicast_link_local() && anywhere => fault(
             "a link-local address",

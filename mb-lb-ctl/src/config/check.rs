@@ -1,4 +1,4 @@
-//! `check = { ... }` of a service.
+//! `check = { ... }` of a service or a proxy.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,27 +7,45 @@ use super::diagnostic::{Code, Reporter};
 use super::fields::{Field, Fields, Words};
 use super::{Check, CheckKind, schema, values};
 
+mod http;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
     Tcp,
     Smtp,
+    Http,
     None,
+}
+
+impl Type {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Smtp => "smtp",
+            Self::Http => "http",
+            Self::None => "none",
+        }
+    }
 }
 
 const TYPES: Words<Type> = Words {
     known: &[
         ("tcp", Type::Tcp),
         ("smtp", Type::Smtp),
+        ("http", Type::Http),
         ("none", Type::None),
     ],
-    later: &[
-        "http", "https", "mysql", "redis", "nfs", "gluster", "mount", "exec", "agent",
-    ],
+    later: &["mysql", "redis", "nfs", "gluster", "mount", "exec", "agent"],
     foreign: &[
         ("tcp_check", "tcp"),
         ("tcp-check", "tcp"),
         ("smtpchk", "smtp"),
         ("smtp_check", "smtp"),
+        ("https", "http"),
+        ("httpchk", "http"),
+        ("http-check", "http"),
+        ("http_get", "http"),
+        ("ssl_get", "http"),
         ("off", "none"),
     ],
 };
@@ -39,7 +57,7 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::
 const SLOW: Duration = Duration::from_secs(30);
 
 /// What is checked where the file says nothing.
-pub(super) fn default_check(port: u16) -> Check {
+pub(super) fn default_check(port: Option<u16>) -> Check {
     let interval = Duration::from_secs(2);
     Check {
         kind: CheckKind::Tcp,
@@ -53,53 +71,62 @@ pub(super) fn default_check(port: u16) -> Check {
     }
 }
 
-/// `port` is that of the service's first `listen`, `helo` the director's name.
+/// `port` is the default, `helo` the director's name.
 pub(super) fn check(
     field: &Field<'_>,
-    port: u16,
+    port: Option<u16>,
     helo: &str,
     reporter: &mut Reporter<'_>,
 ) -> Option<Check> {
     let mut check = default_check(port);
     let table = field.table("a table such as { type = \"tcp\" }", reporter)?;
     let fields = Fields::open(&schema::CHECK, field.path.clone(), table, reporter);
-    let given = fields.get("type");
-    let kind = match &given {
+    let kind = match &fields.get("type") {
         Some(field) => field.word(&TYPES, reporter),
         None => Some(Type::Tcp),
     };
     if kind == Some(Type::None) {
         for field in schema::CHECK.keys.iter().filter_map(|key| fields.get(key)) {
             if !field.path.ends_with(".type") {
-                let phrase = "has no effect with type = \"none\"";
-                let mut finding = field.finding(Code::NoEffect, phrase);
-                finding.span = field.key_span;
-                reporter.push(finding.help("remove it, or choose another type"));
+                let help = "remove it, or choose another type";
+                field.no_effect("with type = \"none\"", help, reporter);
             }
         }
         return None;
     }
-    if let Some(field) = fields.get("helo") {
-        if kind == Some(Type::Tcp) {
-            let mut finding = field.finding(Code::NoEffect, "has no effect with type = \"tcp\"");
-            finding.span = field.key_span.clone();
-            reporter.push(finding.help("only a check of type = \"smtp\" says EHLO"));
-        }
-        let parse = |text: &str| values::helo(text).map(|()| text.to_owned());
-        let helo = field
-            .parsed("a domain", parse, reporter)
-            .unwrap_or_default();
-        check.kind = CheckKind::Smtp { helo };
-    } else if kind == Some(Type::Smtp) {
-        check.kind = CheckKind::Smtp {
-            helo: helo.to_owned(),
+    let says = "only a check of type = \"smtp\" says EHLO";
+    let asks = "only a check of type = \"http\" makes a request";
+    for (owner, keys, help) in [
+        (Type::Smtp, &["helo"][..], says),
+        (Type::Http, http::KEYS, asks),
+    ] {
+        let Some(other) = kind.filter(|kind| *kind != owner) else {
+            continue;
         };
+        for field in keys.iter().filter_map(|key| fields.get(key)) {
+            let beside = format!("with type = \"{}\"", other.name());
+            field.no_effect(&beside, help, reporter);
+        }
     }
+    check.kind = match kind {
+        Some(Type::Smtp) => CheckKind::Smtp {
+            helo: match fields.get("helo") {
+                Some(field) => {
+                    let parse = |text: &str| values::helo(text).map(|()| text.to_owned());
+                    let helo = field.parsed("a domain", parse, reporter);
+                    helo.unwrap_or_default()
+                }
+                None => helo.to_owned(),
+            },
+        },
+        Some(Type::Http) => CheckKind::Http(http::http(&fields, reporter)),
+        Some(Type::Tcp | Type::None) | None => CheckKind::Tcp,
+    };
     if let Some(port) = fields
         .get("port")
         .and_then(|f| f.integer(1..=65535, reporter))
     {
-        check.port = port;
+        check.port = Some(port);
     }
     let interval = fields.get("interval");
     if let Some(value) = interval

@@ -55,7 +55,7 @@ codes! {
     BadPath = "E015", Error, "not a path that can be used here";
     BadMode = "E016", Error, "not a file mode";
     NoEffect = "E017", Error, "a key that has no effect beside another one";
-    DuplicateListen = "E018", Error, "two services listen on one address and port";
+    DuplicateListen = "E018", Error, "one address and port is listened on twice";
     DuplicateInterface = "E019", Error, "an interface is listed twice";
     ServerIsVip = "E020", Error, "a server has the address of the service";
     TooMany = "E021", Error, "more than there is room for";
@@ -70,6 +70,9 @@ codes! {
     UnknownService = "E030", Error, "a service that does not exist";
     TooFewServers = "E031", Error, "more servers are to be up than there are";
     BadKey = "E032", Error, "not a key of the link between directors";
+    BadSize = "E033", Error, "not a size";
+    BadRegex = "E034", Error, "not a regular expression";
+    DuplicateName = "E035", Error, "a service and a proxy have one name";
     AllWeightsZero = "W101", Warning, "no server takes new flows";
     OnlyBackups = "W102", Warning, "all servers are backups";
     SingleServer = "W103", Warning, "one server only";
@@ -83,6 +86,9 @@ codes! {
     WeightWithoutPreempt = "W111", Warning, "weights that cannot move the addresses, for nobody preempts";
     WeightOfOwner = "W112", Warning, "weights at priority 255, which nothing changes";
     NoShell = "W113", Warning, "a command with words that only a shell would understand";
+    ClearText = "W114", Warning, "HTTP in clear where TLS is expected";
+    RefusedCookie = "W115", Warning, "a cookie that browsers do not take";
+    DuplicateCookie = "W116", Warning, "two servers of a proxy have one cookie";
 }
 
 impl Serialize for Code {

@@ -277,6 +277,24 @@ impl<'t> Field<'t> {
         None
     }
 
+    /// The value as the one element of a list.
+    pub fn alone(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            key_span: self.key_span.clone(),
+            value: self.value,
+            span: self.span.clone(),
+        }
+    }
+
+    /// Says that the key does nothing beside another one.
+    pub fn no_effect(&self, beside: &str, help: &str, reporter: &mut Reporter<'_>) {
+        let phrase = format!("has no effect {beside}");
+        let mut finding = self.finding(Code::NoEffect, &phrase);
+        finding.span = self.key_span.clone();
+        reporter.push(finding.help(help));
+    }
+
     /// The elements of a list, or the value itself where a list of one may be written without brackets.
     /// `empty` says what to do about a list without any.
     pub fn elements(
@@ -300,7 +318,7 @@ impl<'t> Field<'t> {
                 .iter()
                 .map(|value| element(value.get_ref(), value.span()))
                 .collect(),
-            DeValue::String(_) => vec![element(self.value, self.span.clone())],
+            DeValue::String(_) => vec![self.alone()],
             _ => {
                 reporter.push(self.wrong_type(expected));
                 Vec::new()

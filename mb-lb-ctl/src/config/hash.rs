@@ -28,8 +28,10 @@ impl Config {
             vrrp.track_interfaces.clear();
         }
         // What they say in EHLO is the director's name, unless the file has something else.
-        for service in &mut shared.services {
-            if let Some(check) = &mut service.check
+        let services = shared.services.iter_mut().map(|service| &mut service.check);
+        let proxies = shared.proxies.iter_mut().map(|proxy| &mut proxy.check);
+        for check in services.chain(proxies) {
+            if let Some(check) = check
                 && let CheckKind::Smtp { helo } = &mut check.kind
                 && *helo == self.director.name
             {
@@ -40,8 +42,8 @@ impl Config {
     }
 
     /// 12 hex digits (48 bits of SHA-256) that are equal where the configuration means the same: comments,
-    /// formatting, defaults written out, and the order of services, servers, `listen`, interfaces, VRRP instances, their
-    /// peers and what they track, and targets do not matter. Passwords take part by a digest of the bytes that count.
+    /// formatting, defaults written out, and the order of services, proxies, servers, `listen`, networks, interfaces, VRRP
+    /// instances, their peers and what they track, and targets do not matter. Passwords take part by a digest of the bytes that count.
     pub fn hash(&self) -> String {
         let mut canonical = self.clone();
         canonical.director.interfaces.sort();
@@ -49,6 +51,14 @@ impl Config {
         for service in &mut canonical.services {
             service.listen.sort();
             service.servers.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        canonical.proxies.sort_by(|a, b| a.name.cmp(&b.name));
+        for proxy in &mut canonical.proxies {
+            proxy.listen.sort();
+            proxy.redirect_http.sort();
+            proxy.trusted_proxies.sort();
+            proxy.accept_proxy.sort();
+            proxy.servers.sort_by(|a, b| a.name.cmp(&b.name));
         }
         canonical.vrrps.sort_by(|a, b| a.name.cmp(&b.name));
         for vrrp in &mut canonical.vrrps {
@@ -74,6 +84,13 @@ impl Config {
             }
         }
         if let Some(Secret::Text(key)) = canonical.peer.as_ref().map(|peer| &peer.key) {
+            hasher.update(Sha256::digest(key));
+        }
+        let cookies = canonical
+            .proxies
+            .iter()
+            .filter_map(|proxy| proxy.cookie.as_ref());
+        for key in cookies.filter_map(|cookie| cookie.dynamic_key.as_deref()) {
             hasher.update(Sha256::digest(key));
         }
         let digest = hasher.finalize();

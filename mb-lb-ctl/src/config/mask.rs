@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::schema;
 
 /// Keys whose values are passwords, and what is near them.
-const SECRET: [&str; 3] = ["auth_pass", "password", "key"];
+const SECRET: [&str; 4] = ["auth_pass", "password", "key", "dynamic_key"];
 /// What others call them. `socket` is near to one, so only these words themselves.
-const FOREIGN: [&str; 2] = ["psk", "secret"];
+const FOREIGN: [&str; 3] = ["psk", "secret", "dynamic_cookie_key"];
 
 /// The text with asterisks in place of passwords, byte for byte, so that every place stays where it was. It need not
 /// be TOML, and the keys need not be spelled right.
@@ -143,6 +143,11 @@ mod tests {
             ("password = \"secret\"", "password = \"******\""),
             ("key = \"secret\"", "key = \"******\""),
             ("peer.key = \"secret\"", "peer.key = \"******\""),
+            (
+                "cookie = { name = \"S\", dynamic_key = \"secret\" }",
+                "cookie = { name = \"S\", dynamic_key = \"******\" }",
+            ),
+            ("dynamic-cookie-key secret", "dynamic-cookie-key ******"),
             ("psk = \"secret\"", "psk = \"******\""),
             ("auth_pass =", "auth_pass ="),
             ("auth_pass", "auth_pass"),

@@ -8,10 +8,12 @@ use serde::Serialize;
 
 mod config_sync;
 mod peer;
+mod proxy;
 mod vrrp;
 
 pub use config_sync::*;
 pub use peer::*;
+pub use proxy::*;
 pub use vrrp::*;
 
 /// The whole file.
@@ -23,6 +25,9 @@ pub struct Config {
     pub services: Vec<Service>,
     /// In the order of the file. Left out where empty, so that the hash of a file without any stays what it was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<Proxy>,
+    /// In the order of the file. Left out where empty, so that the hash of a file without any stays what it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vrrps: Vec<Vrrp>,
     /// Left out where there is none, for the same reason.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,6 +35,25 @@ pub struct Config {
     /// In the order of the file. Left out where empty, as `vrrps` is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub config_syncs: Vec<ConfigSync>,
+}
+
+impl Config {
+    /// All that have servers with states: services, and proxies as such.
+    pub fn balanced(&self) -> Vec<Service> {
+        let proxies = self.proxies.iter().map(Proxy::as_service);
+        self.services.iter().cloned().chain(proxies).collect()
+    }
+
+    /// Addresses that clients connect to, some of them several times. Not those on loopback, which never move.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let services = self.services.iter().flat_map(|service| &service.listen);
+        let proxies = self.proxies.iter();
+        let proxies = proxies.flat_map(|proxy| proxy.listen.iter().chain(&proxy.redirect_http));
+        services
+            .chain(proxies)
+            .map(SocketAddr::ip)
+            .filter(|address| !address.is_loopback())
+    }
 }
 
 /// `[director]`
@@ -106,11 +130,40 @@ pub struct Service {
     pub servers: Vec<Server>,
 }
 
+impl Service {
+    /// The server's address, with the port that it is reached at: for clients of the first `listen`, where it has none of
+    /// its own.
+    pub fn address_of(&self, server: &Server) -> SocketAddr {
+        // A service has at least one `listen`.
+        let port = self.listen.first().map_or(0, SocketAddr::port);
+        SocketAddr::new(server.address, server.port.unwrap_or(port))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Forward {
     /// Direct server return: the frame goes to the server's MAC address, the server answers the client itself.
     Dsr,
+    /// In user mode: the director takes the connection, opens one to the server, and copies both ways.
+    Proxy,
+}
+
+impl Forward {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dsr => "dsr",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// The XDP program does it; otherwise a process, to which the kernel's tables, next hops and interfaces are nothing.
+    pub const fn is_in_kernel(self) -> bool {
+        match self {
+            Self::Dsr => true,
+            Self::Proxy => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -144,8 +197,8 @@ pub enum OnDown {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     pub kind: CheckKind,
-    /// Default: the port of the service's first `listen`.
-    pub port: u16,
+    /// Default: for a service in the kernel the port of its first `listen`, else `None`: that of the server.
+    pub port: Option<u16>,
     /// Between two checks of a server that is up and stable. Default 2s.
     pub interval: Duration,
     /// While the state is in question (a result differs from the state). Default: `interval`.
@@ -160,6 +213,13 @@ pub struct Check {
     pub fall: u8,
 }
 
+impl Check {
+    /// Where the check of a server goes that is reached at `server`.
+    pub fn address(&self, server: SocketAddr) -> SocketAddr {
+        SocketAddr::new(server.ip(), self.port.unwrap_or(server.port()))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckKind {
@@ -170,6 +230,34 @@ pub enum CheckKind {
         /// Argument of EHLO. Default: the director's name.
         helo: String,
     },
+    /// One request, and what has to come back (RFC 9110).
+    Http(HttpCheck),
+}
+
+/// A check of type `http`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HttpCheck {
+    /// Default GET.
+    pub method: String,
+    /// Begins with `/`. Default `/`.
+    pub path: String,
+    /// `Host` field. Default: the server's address.
+    pub host: Option<String>,
+    /// First and last of each range, 100 to 599. Default 200 to 399, as HAProxy.
+    pub expect: Vec<(u16, u16)>,
+    pub body: Option<BodyMatch>,
+    /// `None`: in clear.
+    pub tls: Option<ServerTls>,
+}
+
+/// What the first 64 kB of a body have to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyMatch {
+    /// `body = "text"`
+    Text(String),
+    /// `body_regex = "..."`, in the syntax of the crate `regex`.
+    Regex(String),
 }
 
 /// One row of `[service.NAME.servers]`.
@@ -184,4 +272,11 @@ pub struct Server {
     pub max_connections: Option<u32>,
     /// Used only while no other server of the service can be.
     pub backup: bool,
+    /// With [`Forward::Proxy`] only. `None`: the port that the client connected to. Left out where there is none, so that
+    /// the hash of a file without any stays what it was; `send_proxy` as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// With [`Forward::Proxy`] only: a PROXY header that tells the server the client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_proxy: Option<ProxyHeader>,
 }

@@ -58,7 +58,7 @@ pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 }
 
 /// Every section, for looking up where a misplaced key belongs.
-pub static ALL: [&Section; 14] = [
+pub static ALL: [&Section; 21] = [
     &ROOT,
     &DIRECTOR,
     &FLOW_TIMEOUTS,
@@ -66,6 +66,13 @@ pub static ALL: [&Section; 14] = [
     &SERVICE,
     &CHECK,
     &SERVER,
+    &PROXY,
+    &COOKIE,
+    &TIMEOUTS,
+    &LIMITS,
+    &ACCESS_LOG,
+    &PROXY_SERVER,
+    &SERVER_TLS,
     &VRRP,
     &TRACK_INTERFACE,
     &TRACK_SERVICE,
@@ -75,17 +82,22 @@ pub static ALL: [&Section; 14] = [
     &SYNC_TARGET,
 ];
 
+mod proxy;
+
+pub use proxy::{ACCESS_LOG, COOKIE, LIMITS, PROXY, PROXY_SERVER, SERVER_TLS, TIMEOUTS};
+
 pub static ROOT: Section = Section {
     title: "the file's top level",
     keys: &[
         "director",
         "admin",
         "service",
+        "proxy",
         "vrrp",
         "peer",
         "config_sync",
     ],
-    later: &["proxy", "galera", "sentinel", "storage"],
+    later: &["galera", "sentinel", "storage"],
     foreign: &[
         ("global", "director"),
         ("services", "service"),
@@ -95,6 +107,10 @@ pub static ROOT: Section = Section {
         ("stats", "admin"),
         ("global_defs", "director"),
         ("virtual_server", "service"),
+        ("proxies", "proxy"),
+        ("https", "proxy"),
+        ("http", "proxy"),
+        ("upstream", "proxy"),
         ("vrrp_instance", "vrrp"),
         ("peers", "peer"),
         ("cluster", "peer"),
@@ -185,8 +201,16 @@ pub static CHECK: Section = Section {
         "rise",
         "fall",
         "helo",
+        "method",
+        "path",
+        "host",
+        "expect",
+        "body",
+        "body_regex",
+        "tls",
+        "verify",
     ],
-    later: &["path", "expect", "tls", "verify"],
+    later: &[],
     foreign: &[
         ("inter", "interval"),
         ("fastinter", "fast_interval"),
@@ -194,15 +218,46 @@ pub static CHECK: Section = Section {
         ("delay_loop", "interval"),
         ("connect_timeout", "timeout"),
         ("ehlo", "helo"),
+        ("uri", "path"),
+        ("url", "path"),
+        ("status", "expect"),
+        ("status_code", "expect"),
+        ("expect_status", "expect"),
+        ("hostname", "host"),
+        ("vhost", "host"),
+        ("virtualhost", "host"),
+        ("string", "body"),
+        ("rstring", "body_regex"),
+        ("regex", "body_regex"),
+        ("ssl", "tls"),
+        ("check_ssl", "tls"),
     ],
-    advice: &[],
+    advice: &[
+        (
+            "sni",
+            "write it into a table: tls = { verify = \"none\", sni = \"NAME\" }",
+        ),
+        (
+            "check_sni",
+            "write it into a table: tls = { verify = \"none\", sni = \"NAME\" }",
+        ),
+    ],
 };
 
 pub static SERVER: Section = Section {
     title: "service.NAME.servers.NAME",
-    keys: &["address", "weight", "max_connections", "backup"],
+    keys: &[
+        "address",
+        "port",
+        "weight",
+        "max_connections",
+        "backup",
+        "send_proxy",
+    ],
     later: &[],
     foreign: &[
+        ("send_proxy_v2", "send_proxy"),
+        ("proxy_protocol", "send_proxy"),
         ("ip", "address"),
         ("host", "address"),
         ("maxconn", "max_connections"),

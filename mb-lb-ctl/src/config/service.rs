@@ -9,17 +9,19 @@ use super::check::{check, default_check};
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, Words, in_order, refuse_name};
 use super::values::Fault;
-use super::{Forward, OnDown, Scheduler, Server, Service, address, schema};
+use super::{Forward, OnDown, Scheduler, Server, Service, address, proxy, schema};
 
 const FORWARD: Words<Forward> = Words {
-    known: &[("dsr", Forward::Dsr)],
-    later: &["dnat", "snat", "ipip", "proxy"],
+    known: &[("dsr", Forward::Dsr), ("proxy", Forward::Proxy)],
+    later: &["dnat", "snat", "ipip"],
     foreign: &[
         ("dr", "dsr"),
         ("direct", "dsr"),
         ("gatewaying", "dsr"),
         ("nat", "dnat"),
         ("masquerade", "dnat"),
+        ("tcp", "proxy"),
+        ("relay", "proxy"),
         ("tun", "ipip"),
         ("tunnel", "ipip"),
     ],
@@ -129,9 +131,14 @@ fn service(
     // Without any address there is an error already, and the port is never used.
     let port = listen.first().map_or(1, std::net::SocketAddr::port);
 
+    // `None` where it was refused: nothing is concluded from the default then.
+    let forward = match fields.get("forward") {
+        Some(field) => field.word(&FORWARD, reporter),
+        None => Some(Forward::Dsr),
+    };
     let servers_field = fields.get("servers");
     let (servers, complete) = match &servers_field {
-        Some(field) => servers(field, reporter),
+        Some(field) => servers(field, forward, reporter),
         None => {
             let example = format!("[{}.servers] with NAME = \"ADDRESS\"", field.path);
             reporter.push(missing("servers", &example));
@@ -147,13 +154,12 @@ fn service(
         Some(field) => no_server(&field, reporter),
         None => clear.then(|| NO_SERVER.to_owned()),
     };
+    let relayed = forward == Some(Forward::Proxy);
+    let checked = (!relayed).then_some(port);
     let check = match fields.get("check") {
-        Some(field) => check(&field, port, director, reporter),
-        None => Some(default_check(port)),
+        Some(field) => check(&field, checked, director, reporter),
+        None => Some(default_check(checked)),
     };
-    let forward = fields
-        .get("forward")
-        .and_then(|f| f.word(&FORWARD, reporter));
     let scheduler = fields
         .get("scheduler")
         .and_then(|f| f.word(&SCHEDULER, reporter));
@@ -244,7 +250,11 @@ fn spoken(text: &str) -> Result<&str, Fault> {
 }
 
 /// The servers that could be read, with the place of their address, and whether these are all.
-fn servers(field: &Field<'_>, reporter: &mut Reporter<'_>) -> (Vec<(Server, Range<usize>)>, bool) {
+fn servers(
+    field: &Field<'_>,
+    forward: Option<Forward>,
+    reporter: &mut Reporter<'_>,
+) -> (Vec<(Server, Range<usize>)>, bool) {
     let DeValue::Table(table) = field.value else {
         let finding = field.wrong_type("a table of servers");
         reporter.push(finding.help("give each server a name: { mb1 = \"192.168.1.101\" }"));
@@ -257,30 +267,36 @@ fn servers(field: &Field<'_>, reporter: &mut Reporter<'_>) -> (Vec<(Server, Rang
     }
     let mut servers = Vec::new();
     for (name, entry) in in_order(&field.path, table) {
-        if let Some(finding) = misplaced(name, &entry, &field.path) {
+        let is_address = |text: &str| address::server_address(text).is_ok();
+        if let Some(finding) = misplaced(&schema::SERVICE, is_address, name, &entry, &field.path) {
             reporter.push(finding);
             continue;
         }
         refuse_name(name, &entry, &field.path, reporter);
-        servers.extend(server(name, &entry, reporter));
+        servers.extend(server(name, &entry, forward, reporter));
     }
     let complete = !table.is_empty() && servers.len() == table.len();
     (servers, complete)
 }
 
-/// A key of the service that stands below the header of its servers, where TOML takes it for one of them.
-fn misplaced(name: &str, field: &Field<'_>, path: &str) -> Option<Finding> {
-    let address = |text: &str| address::server_address(text).is_ok();
+/// A key of `section` that stands below the header of its servers, where TOML takes it for one of them.
+pub(super) fn misplaced(
+    section: &schema::Section,
+    is_address: impl Fn(&str) -> bool,
+    name: &str,
+    field: &Field<'_>,
+    path: &str,
+) -> Option<Finding> {
     let looks_like_a_server = match field.value {
-        DeValue::String(text) => address(text),
+        DeValue::String(text) => is_address(text),
         DeValue::Table(table) => table.iter().any(|(key, _)| key.get_ref() == "address"),
         _ => false,
     };
-    if looks_like_a_server || !schema::SERVICE.keys.contains(&name) {
+    if looks_like_a_server || !section.keys.contains(&name) {
         return None;
     }
-    let service = path.strip_suffix(".servers").unwrap_or(path);
-    let message = format!("`{name}` is a key of [{service}], and stands among its servers");
+    let owner = path.strip_suffix(".servers").unwrap_or(path);
+    let message = format!("`{name}` is a key of [{owner}], and stands among its servers");
     let finding = Finding::new(Code::UnknownKey, field.key_span.clone(), message);
     Some(finding.help(format!("move it above the line [{path}]")))
 }
@@ -288,6 +304,7 @@ fn misplaced(name: &str, field: &Field<'_>, path: &str) -> Option<Finding> {
 fn server(
     name: &str,
     field: &Field<'_>,
+    forward: Option<Forward>,
     reporter: &mut Reporter<'_>,
 ) -> Option<(Server, Range<usize>)> {
     let new = |address| Server {
@@ -296,9 +313,15 @@ fn server(
         weight: 1,
         max_connections: None,
         backup: false,
+        port: None,
+        send_proxy: None,
+    };
+    let parse = match forward {
+        Some(Forward::Proxy) => address::relayed,
+        Some(Forward::Dsr) | None => address::server_address,
     };
     if let DeValue::String(_) = field.value {
-        let address = field.parsed("an address", address::server_address, reporter)?;
+        let address = field.parsed("an address", parse, reporter)?;
         return Some((new(address), field.span.clone()));
     }
     let expected = "an address or a table such as { address = \"192.168.1.101\", weight = 10 }";
@@ -309,6 +332,20 @@ fn server(
         .get("max_connections")
         .map(|f| f.integer(1..=1_000_000, reporter));
     let backup = fields.get("backup").map(|f| f.boolean(reporter));
+    let port = fields.get("port").map(|f| f.integer(1..=65535, reporter));
+    let send_proxy = fields
+        .get("send_proxy")
+        .map(|f| f.word(&proxy::SEND_PROXY, reporter));
+    if forward == Some(Forward::Dsr) {
+        let reached = "the server gets the client's packets as they are, to the port of `listen`; remove it, or write \
+                       forward = \"proxy\"";
+        for field in ["port", "send_proxy"]
+            .iter()
+            .filter_map(|key| fields.get(key))
+        {
+            field.no_effect("with forward = \"dsr\"", reached, reporter);
+        }
+    }
     let Some(address) = fields.get("address") else {
         let message = format!("server {} has no `address`", quote(&field.path));
         let finding = Finding::new(Code::MissingKey, field.key_span.clone(), message);
@@ -316,10 +353,12 @@ fn server(
         return None;
     };
     let expected = "an address such as \"192.168.1.101\"";
-    let mut server = new(address.parsed(expected, address::server_address, reporter)?);
+    let mut server = new(address.parsed(expected, parse, reporter)?);
     // A key that was refused leaves the server incomplete, so that nothing is concluded from a default.
     server.weight = weight.unwrap_or(Some(server.weight))?;
     server.max_connections = max_connections.map_or(Some(None), |given| given.map(Some))?;
     server.backup = backup.unwrap_or(Some(server.backup))?;
+    server.port = port.map_or(Some(None), |given| given.map(Some))?;
+    server.send_proxy = send_proxy.map_or(Some(None), |given| given.map(Some))?;
     Some((server, address.span))
 }

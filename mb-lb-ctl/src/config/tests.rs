@@ -5,6 +5,7 @@ mod config_sync;
 mod good;
 mod peer;
 mod properties;
+mod proxy;
 mod together;
 mod vrrp;
 
@@ -15,6 +16,13 @@ const SERVICE: &str = "\
 [service.smtp]
 listen = \"192.168.1.100:25\"
 servers = { mb1 = \"192.168.1.101\", mb2 = \"192.168.1.102\" }
+";
+
+/// The smallest proxy that draws no warning.
+const PROXY: &str = "\
+[proxy.web]
+listen = \"192.168.1.99:443\"
+servers = { mb1 = \"192.168.1.101:8080\", mb2 = \"192.168.1.102:8080\" }
 ";
 
 /// The smallest VRRP instance.

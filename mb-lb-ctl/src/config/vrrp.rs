@@ -18,7 +18,7 @@ mod addresses;
 mod together;
 mod track;
 
-pub(super) use together::together;
+pub(super) use together::{Trackable, together};
 
 use addresses::{Family, addresses, family, needs_version_3, peers, source};
 use track::{Place, Tracked};

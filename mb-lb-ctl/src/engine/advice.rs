@@ -23,6 +23,9 @@ pub fn server(why: &str, code: Option<&str>, port: u16) -> String {
         Some("L4TOUT") => format!(
             "the server hangs, or a firewall drops connections to port {port}: look at the server"
         ),
+        Some("L6TOUT" | "L6RSP") => format!(
+            "see what TLS the server speaks: openssl s_client -connect ADDRESS:{port}, and compare `tls` of the check"
+        ),
         Some("L7TOUT") => {
             "look at the mail daemon, or whether it waits for DNS before it greets: then raise `timeout`"
                 .to_owned()
@@ -211,6 +214,7 @@ mod tests {
         for (code, expected) in [
             (Some("L4CON"), "port 25"),
             (Some("L4TOUT"), "firewall"),
+            (Some("L6RSP"), "s_client -connect ADDRESS:25"),
             (Some("L7TOUT"), "waits for DNS"),
             (Some("L7STS"), "log of the mail daemon"),
             (None, "list checks"),

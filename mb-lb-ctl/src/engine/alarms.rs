@@ -20,6 +20,7 @@ impl Engine {
             self.service_alarms(service, &mut alarms);
         }
         self.sync_alarms(&mut alarms);
+        self.certificate_alarms(now, &mut alarms);
         alarms.sort_by_key(|alarm| alarm.severity);
         alarms
     }
@@ -30,7 +31,10 @@ impl Engine {
             |text: String, next: &str| alarms.push(alarm(Severity::Critical, text, next));
         if let Some(why) = &self.attach_error {
             critical(why.clone(), advice::attach(why));
-        } else if self.attach_known && self.attached.is_empty() {
+        } else if self.attach_known
+            && self.attached.is_empty()
+            && (self.services.is_empty() || self.kernel_services().next().is_some())
+        {
             critical(
                 "the XDP program is on no interface: nothing is balanced".to_owned(),
                 "set director.interfaces, then mb-lb-ctl reload",
@@ -44,6 +48,12 @@ impl Engine {
         }
         if let Some(why) = &self.report.error {
             critical(why.clone(), "journalctl -u mb-lb");
+        }
+        for (what, why) in &self.unserved {
+            critical(
+                format!("{what} is not served: {why}"),
+                "correct that; it is tried again every few seconds (a certificate: mb-lb-ctl reload)",
+            );
         }
         let mut warn = |text: String, next: &str| alarms.push(alarm(Severity::Warning, text, next));
         if let Some(why) = &self.reload_error {
@@ -105,17 +115,40 @@ impl Engine {
         alarms
     }
 
+    fn certificate_alarms(&self, now: Now, alarms: &mut Vec<Alarm>) {
+        /// Let's Encrypt renews 30 days before the end: two weeks later something is wrong.
+        const SOON: i64 = 14 * 86_400;
+        let unix = i64::try_from(now.wall_ms / 1000).unwrap_or(i64::MAX);
+        for (proxy, infos) in &self.certificates {
+            for info in infos {
+                let file = info.file.display();
+                let left = info.not_after - unix;
+                let days = left.div_euclid(86_400);
+                let (severity, text) = if left <= 0 {
+                    (
+                        Severity::Critical,
+                        format!("has expired {} days ago", -days),
+                    )
+                } else if info.not_before > unix {
+                    (Severity::Critical, "is not valid yet".to_owned())
+                } else if left < SOON {
+                    (Severity::Warning, format!("expires in {days} days"))
+                } else {
+                    continue;
+                };
+                let text = format!("proxy {proxy}: the certificate in {file} {text}");
+                let next = "renew it: a new file is taken within seconds";
+                alarms.push(alarm(severity, text, next));
+            }
+        }
+    }
+
     /// VIPs that this host does not have and no virtual router moves; none before its addresses are known.
     fn missing_vips(&self) -> BTreeSet<IpAddr> {
         let Some(addresses) = &self.addresses else {
             return BTreeSet::new();
         };
-        let listens = self
-            .services
-            .iter()
-            .flat_map(|service| &service.config.listen);
-        listens
-            .map(std::net::SocketAddr::ip)
+        self.vips()
             .filter(|vip| !addresses.contains(vip))
             .filter(|vip| {
                 let moved = self.config.vrrps.iter().flat_map(|vrrp| &vrrp.addresses);
@@ -173,7 +206,9 @@ impl Engine {
                 && server.admin != AdminState::Maint
             {
                 let code = server.bad.as_ref().map(|bad| bad.code);
-                let port = service.config.check.as_ref().map_or(0, |check| check.port);
+                let at = service.config.address_of(&server.config);
+                let check = service.config.check.as_ref();
+                let port = check.map_or(0, |check| check.address(at).port());
                 alarms.push(alarm(
                     Severity::Warning,
                     format!("{target} is down: {why}"),

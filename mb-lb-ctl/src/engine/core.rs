@@ -9,7 +9,7 @@ use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 use super::indices::Indices;
 use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
-use super::server::{ServerState, Standing, full_name, name_hash, parse_full_name};
+use super::server::{ServerState, Standing, Way, full_name, name_hash, parse_full_name};
 use super::syncs::Syncs;
 use super::{
     Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
@@ -45,6 +45,8 @@ pub struct ServiceState {
     pub usable: Option<bool>,
     pub since: Duration,
     pub downs: u64,
+    /// In user mode: what was counted last.
+    pub relayed: Option<crate::proxy::Reading>,
 }
 
 /// The one owner of policy state.
@@ -73,6 +75,11 @@ pub struct Engine {
     pub(super) addresses: Option<BTreeSet<IpAddr>>,
     pub(super) report: Report,
     counted_at: Option<Duration>,
+    pub(super) relayed_at: Option<Duration>,
+    /// What user mode cannot do, by what it is, and why.
+    pub(super) unserved: BTreeMap<String, String>,
+    /// By name of the proxy.
+    pub(super) certificates: BTreeMap<String, Vec<crate::proxy::Info>>,
     table_full_at: Option<Duration>,
     pub(super) syncs: Syncs,
     seq: u64,
@@ -103,6 +110,7 @@ pub(super) struct Sent {
     checks: Option<Vec<CheckTask>>,
     neighbours: Option<Vec<IpAddr>>,
     replies: Option<Vec<(SocketAddr, String)>>,
+    steering: Option<Vec<crate::proxy::Steering>>,
     saved: Option<SavedState>,
     pub(super) routers: Option<Vec<config::Vrrp>>,
     pub(super) peer: Option<(config::Peer, Duration)>,
@@ -155,6 +163,9 @@ impl Engine {
             in_kernel: adopted.image.servers.clone(),
             report: Report::default(),
             counted_at: None,
+            relayed_at: None,
+            unserved: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             table_full_at: None,
             seq: 0,
             applied_once: false,
@@ -228,6 +239,9 @@ impl Engine {
                 let result = self.on_change(&change, &by, now, &mut actions);
                 actions.push(Action::Reply { id, result });
             }
+            Event::Certificates(certificates) => self.certificates = certificates,
+            Event::Unserved(unserved) => self.on_unserved(unserved, now, &mut actions),
+            Event::Relayed(readings) => self.on_relayed(&readings, now),
             Event::Counted(report) => self.on_counted(*report, now, &mut actions),
             Event::Applied(error) => {
                 let servers = self.in_flight.pop_front();
@@ -294,10 +308,12 @@ impl Engine {
             config == self.config && !self.config_hash.is_empty() && self.reload_error.is_none();
         let mut old = std::mem::take(&mut self.services);
         // Indices of what goes are set free first, so that a server that only changed its place keeps its own.
-        for service in &config.services {
-            let known = old
-                .iter()
-                .position(|state| state.config.name == service.name);
+        for service in &config.balanced() {
+            let known = old.iter().position(|state| {
+                // What the kernel had goes on there, and is no more of the service that has left it.
+                state.config.name == service.name
+                    && state.config.forward.is_in_kernel() == service.forward.is_in_kernel()
+            });
             let mut state = match known {
                 Some(at) => old.remove(at),
                 None => ServiceState {
@@ -306,6 +322,7 @@ impl Engine {
                     usable: None,
                     since: now.since_start,
                     downs: 0,
+                    relayed: None,
                     config: service.clone(),
                 },
             };
@@ -346,7 +363,9 @@ impl Engine {
         let mut old = std::mem::take(&mut state.servers);
         for server in &service.servers {
             let same = |known: &ServerState| {
-                known.config.name == server.name && known.config.address == server.address
+                known.config.name == server.name
+                    && known.config.address == server.address
+                    && known.config.port == server.port
             };
             if let Some(at) = old.iter().position(same) {
                 let mut known = old.remove(at);
@@ -364,7 +383,7 @@ impl Engine {
                 state.servers.push(known);
                 continue;
             }
-            let full_name = full_name(&service.name, server);
+            let full_name = full_name(service, server);
             let hash = name_hash(&full_name);
             self.full_names.insert(hash, full_name);
             let Some((slot, earlier)) = self.indices.take(hash) else {
@@ -461,8 +480,9 @@ impl Engine {
             return false;
         };
         let checked = |check: &config::Check| {
-            let server = &self.services[service].servers[server];
-            SocketAddr::new(server.config.address, check.port) == address
+            let service = &self.services[service];
+            let server = service.config.address_of(&service.servers[server].config);
+            check.address(server) == address
         };
         if !self.services[service]
             .config
@@ -478,7 +498,8 @@ impl Engine {
                 &self.services[service].servers[server],
             )
             .0;
-        let cut_off = self.services[service].servers[server].is_cut_off(self.attached());
+        let way = self.way(&self.services[service]);
+        let cut_off = self.services[service].servers[server].is_cut_off(way);
         let config = &self.services[service].config;
         let (check, slow_start) = (config.check.clone(), config.slow_start);
         let state = &mut self.services[service].servers[server];
@@ -524,7 +545,8 @@ impl Engine {
             .counted_at
             .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
         let mut told = Vec::new();
-        for service in &mut self.services {
+        let services = self.services.iter_mut();
+        for service in services.filter(|service| service.config.forward.is_in_kernel()) {
             for server in &mut service.servers {
                 let Some(&reading) = report.servers.get(&server.slot.index) else {
                     continue;
@@ -640,6 +662,11 @@ impl Engine {
             actions.push(Action::Replies(replies.clone()));
             self.sent.replies = Some(replies);
         }
+        let steering = self.steering(now);
+        if self.sent.steering.as_ref() != Some(&steering) {
+            actions.push(Action::Steer(steering.clone()));
+            self.sent.steering = Some(steering);
+        }
         self.settle_syncs(now, actions);
         let saved = self.to_save(now);
         if self.sent.saved.as_ref() != Some(&saved) {
@@ -753,11 +780,14 @@ impl Engine {
     }
 
     pub(super) fn standing(&self, service: &ServiceState, server: &ServerState) -> Standing {
-        server.standing(service.config.check.is_some(), self.attached())
+        server.standing(service.config.check.is_some(), self.way(service))
     }
 
-    /// The kernel gives it new flows, as far as it has said so: some milliseconds after its health has changed.
-    pub(super) fn takes_flows(&self, server: &ServerState) -> bool {
+    /// It is given new flows. By the kernel, as far as that has said so: some milliseconds after its health has changed.
+    pub(super) fn takes_flows(&self, service: &ServiceState, server: &ServerState) -> bool {
+        if !service.config.forward.is_in_kernel() {
+            return self.standing(service, server) == Standing::Usable;
+        }
         let accepts = |record: &Record| {
             record.generation == server.slot.generation
                 && Record::flags_of(record.link) & SERVER_ACCEPT != 0
@@ -770,11 +800,20 @@ impl Engine {
         service: &ServiceState,
         server: &ServerState,
     ) -> (HealthState, String) {
-        server.seen(service.config.check.is_some(), self.attached())
+        server.seen(service.config.check.is_some(), self.way(service))
     }
 
-    fn attached(&self) -> Option<&[Attached]> {
-        self.attach_known.then_some(self.attached.as_slice())
+    fn way(&self, service: &ServiceState) -> Way<'_> {
+        match service.config.forward.is_in_kernel() {
+            true => Way::Frames(self.attach_known.then_some(self.attached.as_slice())),
+            false => Way::Sockets,
+        }
+    }
+
+    /// Those whose flows the XDP program steers.
+    pub(super) fn kernel_services(&self) -> impl Iterator<Item = &ServiceState> {
+        let services = self.services.iter();
+        services.filter(|service| service.config.forward.is_in_kernel())
     }
 
     pub(super) fn standings(&self) -> Vec<HealthState> {

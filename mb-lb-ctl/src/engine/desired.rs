@@ -25,7 +25,7 @@ impl Engine {
                 .collect(),
             ..Desired::default()
         };
-        for service in &self.services {
+        for service in self.kernel_services() {
             for &listen in &service.config.listen {
                 desired.listens.insert(
                     service_key(listen),
@@ -116,7 +116,7 @@ impl Engine {
                         service: service.config.name.clone(),
                         server: server.config.name.clone(),
                     },
-                    address: server.config.address,
+                    address: check.address(service.config.address_of(&server.config)),
                     check: check.clone(),
                     interval: server.health.interval(check),
                 });
@@ -128,7 +128,7 @@ impl Engine {
     /// Addresses whose next hop matters, those of removed servers with flows among them.
     pub(super) fn wanted_neighbours(&self) -> Vec<IpAddr> {
         let mut addresses: BTreeMap<IpAddr, ()> = BTreeMap::new();
-        for server in self.services.iter().flat_map(|service| &service.servers) {
+        for server in self.kernel_services().flat_map(|service| &service.servers) {
             addresses.insert(server.config.address, ());
         }
         for (_, record) in self.indices.retired() {
@@ -139,8 +139,7 @@ impl Engine {
     }
 
     pub(super) fn wanted_replies(&self) -> Vec<(SocketAddr, String)> {
-        self.services
-            .iter()
+        self.kernel_services()
             .filter_map(|service| Some((service, service.config.no_server.as_ref()?)))
             .flat_map(|(service, text)| {
                 service

@@ -17,6 +17,9 @@ impl Engine {
         self.neighbours.insert(address, neighbour.clone());
         let mut moved = Vec::new();
         for service in &mut self.services {
+            if !service.config.forward.is_in_kernel() {
+                continue;
+            }
             for server in &mut service.servers {
                 if server.config.address != address {
                     continue;

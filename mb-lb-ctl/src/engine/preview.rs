@@ -4,11 +4,15 @@ use super::core::Engine;
 use super::{Event, Now};
 use std::time::Duration;
 
-use crate::config::{CheckKind, Config, Director, FlowTimeouts, OnDown, Service, XdpMode};
+use crate::config::{
+    BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, HttpCheck, OnDown, Server,
+    Service, XdpMode,
+};
 use crate::plan::{self, TableCache};
 
 mod config_sync;
 mod peer;
+mod proxy;
 mod vrrp;
 
 impl Engine {
@@ -70,6 +74,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
             None => lines.push(format!("+ {} with {}", service.name, names(service))),
         }
     }
+    proxy::changes(&old.proxies, &new.proxies, &mut lines);
     vrrp::changes(&old.vrrps, &new.vrrps, &mut lines);
     peer::changes(old.peer.as_ref(), new.peer.as_ref(), &mut lines);
     config_sync::changes(&old.config_syncs, &new.config_syncs, &mut lines);
@@ -90,6 +95,11 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
     };
     differ(&format!("{name} listen"), listens(old), listens(new));
     differ(
+        &format!("{name} forward"),
+        old.forward.name().into(),
+        new.forward.name().into(),
+    );
+    differ(
         &format!("{name} scheduler"),
         old.scheduler.name().into(),
         new.scheduler.name().into(),
@@ -105,7 +115,11 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
         span(old.slow_start),
         span(new.slow_start),
     );
-    differ(&format!("{name} check"), check(old), check(new));
+    differ(
+        &format!("{name} check"),
+        check(old.check.as_ref()),
+        check(new.check.as_ref()),
+    );
     for server in &old.servers {
         if !new.servers.iter().any(|other| other.name == server.name) {
             lines.push(format!(
@@ -151,6 +165,23 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
                 cap(known.max_connections),
                 cap(server.max_connections)
             ));
+        }
+        let port = |server: &Server| {
+            let port = server.port.map(|port| port.to_string());
+            port.unwrap_or_else(|| "that of listen".to_owned())
+        };
+        let send_proxy = |server: &Server| server.send_proxy.map_or("none", proxy::send_proxy);
+        for (what, old, new) in [
+            ("port", port(known), port(server)),
+            (
+                "send_proxy",
+                send_proxy(known).to_owned(),
+                send_proxy(server).to_owned(),
+            ),
+        ] {
+            if old != new {
+                lines.push(format!("~ {target} {what} {old} -> {new}"));
+            }
         }
         if known.backup != server.backup {
             lines.push(format!(
@@ -222,8 +253,8 @@ fn no_server(service: &Service) -> String {
     }
 }
 
-fn check(service: &Service) -> String {
-    let Some(check) = &service.check else {
+fn check(check: Option<&Check>) -> String {
+    let Some(check) = check else {
         return "none".to_owned();
     };
     let kind = match &check.kind {
@@ -231,8 +262,13 @@ fn check(service: &Service) -> String {
         // Of what two directors have in common, the director's own name is none.
         CheckKind::Smtp { helo } if helo.is_empty() => "smtp".to_owned(),
         CheckKind::Smtp { helo } => format!("smtp (helo {helo})"),
+        CheckKind::Http(http) => http_check(http),
     };
-    let mut text = format!("{kind} port {} every {}", check.port, span(check.interval));
+    let mut text = kind;
+    if let Some(port) = check.port {
+        text.push_str(&format!(" port {port}"));
+    }
+    text.push_str(&format!(" every {}", span(check.interval)));
     if check.fast_interval != check.interval {
         text.push_str(&format!(", fast {}", span(check.fast_interval)));
     }
@@ -246,6 +282,32 @@ fn check(service: &Service) -> String {
         check.fall
     ));
     text
+}
+
+/// What is asked, and what has to come back.
+fn http_check(http: &HttpCheck) -> String {
+    let mut text = format!("{} {}", http.method, http.path);
+    if let Some(host) = &http.host {
+        text.push_str(&format!(", host {host}"));
+    }
+    let expect: Vec<_> = http
+        .expect
+        .iter()
+        .map(|(first, last)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        })
+        .collect();
+    text.push_str(&format!(", expect {}", expect.join(", ")));
+    match &http.body {
+        Some(BodyMatch::Text(body)) => text.push_str(&format!(", body \"{body}\"")),
+        Some(BodyMatch::Regex(regex)) => text.push_str(&format!(", body_regex \"{regex}\"")),
+        None => {}
+    }
+    if http.tls.is_some() {
+        text.push_str(&format!(", tls {}", proxy::tls(http.tls.as_ref())));
+    }
+    format!("http ({text})")
 }
 
 #[cfg(test)]

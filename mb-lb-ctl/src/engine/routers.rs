@@ -148,9 +148,7 @@ impl Engine {
     }
 
     pub(super) fn vips(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.services
-            .iter()
-            .flat_map(|service| service.config.listen.iter().map(std::net::SocketAddr::ip))
+        self.config.vips()
     }
 
     pub(super) fn router_mut(&mut self, name: &str) -> Option<&mut RouterState> {
@@ -477,7 +475,9 @@ impl Engine {
 
     /// What keeps the addresses of this router away from this director, besides its interface.
     pub(super) fn fault(&self, router: &RouterState) -> Option<String> {
-        if self.report.detached || (self.attached.is_empty() && !self.services.is_empty()) {
+        if self.report.detached
+            || (self.attached.is_empty() && self.kernel_services().next().is_some())
+        {
             return Some("the XDP program is on no interface".to_owned());
         }
         if let Some(why) = self.tracked(&router.config).fault {

@@ -48,6 +48,8 @@ pub struct ServerState {
     /// When admin state or health last changed.
     pub since: Duration,
     pub reading: ServerReading,
+    /// In user mode: all that is counted there.
+    pub relayed: Option<crate::proxy::Counted>,
     /// A reading has come: the next one differs from it by what happened between the two.
     pub counted: bool,
     pub active_max: i64,
@@ -71,6 +73,15 @@ pub enum Standing {
     CutOff(String),
 }
 
+/// How clients' data gets to a server.
+#[derive(Clone, Copy, Debug)]
+pub enum Way<'a> {
+    /// By the XDP program, from these interfaces; `None` where they are not known yet.
+    Frames(Option<&'a [Attached]>),
+    /// By connections of this process.
+    Sockets,
+}
+
 impl ServerState {
     pub fn new(
         service: &config::Service,
@@ -85,7 +96,7 @@ impl ServerState {
             .map_or((1, 1), |check| (check.rise, check.fall));
         Self {
             slot,
-            name_hash: name_hash(&full_name(&service.name, server)),
+            name_hash: name_hash(&full_name(service, server)),
             admin: AdminState::Ready,
             by: String::new(),
             reason: String::new(),
@@ -107,6 +118,7 @@ impl ServerState {
                 .is_some_and(|record| Record::flags_of(record.link) & SERVER_RESET != 0),
             since: now.since_start,
             reading: ServerReading::default(),
+            relayed: None,
             counted: false,
             active_max: 0,
             rate: 0,
@@ -144,34 +156,43 @@ impl ServerState {
         })
     }
 
-    /// What the checks and the neighbour table together say. `attached`: interfaces that the program is on;
-    /// `None` where that is not known yet.
-    pub fn seen(&self, checked: bool, attached: Option<&[Attached]>) -> (HealthState, String) {
+    /// What the checks and, for the way of frames, the neighbour table together say.
+    pub fn seen(&self, checked: bool, way: Way<'_>) -> (HealthState, String) {
+        match way {
+            Way::Frames(attached) => self
+                .no_way(attached)
+                .unwrap_or_else(|| self.checked(checked)),
+            Way::Sockets => self.checked(checked),
+        }
+    }
+
+    /// Why frames cannot get there, if they cannot.
+    fn no_way(&self, attached: Option<&[Attached]>) -> Option<(HealthState, String)> {
         if let Some(Neighbour::Unresolved(why) | Neighbour::Unreachable(why)) = &self.neighbour {
-            return (HealthState::Down, why.clone());
+            return Some((HealthState::Down, why.clone()));
         }
         if self.neighbour.is_none() && self.mac == [0; 6] {
-            return (
-                HealthState::Unknown,
-                format!(
-                    "the MAC address of {} is not known yet",
-                    self.config.address
-                ),
+            let why = format!(
+                "the MAC address of {} is not known yet",
+                self.config.address
             );
+            return Some((HealthState::Unknown, why));
         }
         if self.is_unattached(attached) {
             let interface = match &self.neighbour {
                 Some(Neighbour::Resolved { interface, .. }) => interface.clone(),
                 _ => format!("interface {}", self.ifindex),
             };
-            return (
-                HealthState::Down,
-                format!(
-                    "{} is reached through {interface}, which the XDP program is not attached to",
-                    self.config.address
-                ),
+            let why = format!(
+                "{} is reached through {interface}, which the XDP program is not attached to",
+                self.config.address
             );
+            return Some((HealthState::Down, why));
         }
+        None
+    }
+
+    fn checked(&self, checked: bool) -> (HealthState, String) {
         if !checked {
             return (HealthState::Up, "not checked".to_owned());
         }
@@ -242,13 +263,16 @@ impl ServerState {
     }
 
     /// The director itself cannot reach it.
-    pub fn is_cut_off(&self, attached: Option<&[Attached]>) -> bool {
+    pub fn is_cut_off(&self, way: Way<'_>) -> bool {
+        let Way::Frames(attached) = way else {
+            return false;
+        };
         matches!(self.neighbour, Some(Neighbour::Unreachable(_))) || self.is_unattached(attached)
     }
 
-    pub fn standing(&self, checked: bool, attached: Option<&[Attached]>) -> Standing {
-        match self.seen(checked, attached) {
-            (HealthState::Down, why) if self.is_cut_off(attached) => Standing::CutOff(why),
+    pub fn standing(&self, checked: bool, way: Way<'_>) -> Standing {
+        match self.seen(checked, way) {
+            (HealthState::Down, why) if self.is_cut_off(way) => Standing::CutOff(why),
             (HealthState::Down, why) => Standing::Down(why),
             (HealthState::Unknown, why) => Standing::Unknown(why),
             (HealthState::Up, _) if self.admin != AdminState::Ready || self.weight == 0 => {
@@ -291,9 +315,14 @@ impl ServerState {
     }
 }
 
-/// A server is the same one as long as its service, name and address are.
-pub fn full_name(service: &str, server: &config::Server) -> String {
-    format!("{service}/{}@{}", server.name, server.address)
+/// A server is the same one as long as its service, name and address are. One in user mode is none that the kernel may
+/// still have flows of: it must not take that one's place.
+pub fn full_name(service: &config::Service, server: &config::Server) -> String {
+    let name = format!("{}/{}@{}", service.name, server.name, server.address);
+    match service.forward.is_in_kernel() {
+        true => name,
+        false => format!("{name}@{}", service.forward.name()),
+    }
 }
 
 /// What the kernel's record has of the [`full_name`].

@@ -2,6 +2,7 @@ mod failover;
 mod groups;
 mod pair;
 mod peering;
+mod relayed;
 mod resign;
 mod routers;
 mod split;
@@ -135,12 +136,12 @@ impl Bench {
     fn check(&mut self, server: &str, outcome: Outcome) -> Vec<Action> {
         let task = self.checks.iter().find(|task| task.server.server == server);
         // One that was taken away may still send its last result.
-        let address = task.map_or_else(|| IpAddr::from([192, 0, 2, 1]), |task| task.address);
+        let address = task.map_or_else(|| IpAddr::from([192, 0, 2, 1]), |task| task.address.ip());
         self.check_of(server, address, outcome)
     }
 
     fn check_of(&mut self, server: &str, address: IpAddr, outcome: Outcome) -> Vec<Action> {
-        let port = self.checks.first().map_or(25, |task| task.check.port);
+        let port = self.checks.first().map_or(25, |task| task.address.port());
         self.handle(Event::Checked {
             server: target(server),
             address: SocketAddr::new(address, port),

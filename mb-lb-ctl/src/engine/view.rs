@@ -9,10 +9,10 @@ use mb_lb_common::Reason;
 use super::core::{Engine, ServiceState};
 use super::server::ServerState;
 use super::{Neighbour, Now};
-use crate::config::{CheckKind, Forward, OnDown};
+use crate::config::{CheckKind, OnDown};
 use crate::snapshot::{
-    CheckView, DataplaneView, InterfaceView, JSON_VERSION, ReasonCount, RemovedView, ServerView,
-    ServiceView, Snapshot,
+    CertificateView, CheckView, ClientsView, DataplaneView, InterfaceView, JSON_VERSION,
+    ReasonCount, RelayedView, RemovedView, ServerView, ServiceView, Snapshot,
 };
 
 impl Engine {
@@ -112,10 +112,52 @@ impl Engine {
             name: service.config.name.clone(),
             id: service.id,
             listen: service.config.listen.clone(),
-            forward: match service.config.forward {
-                Forward::Dsr => "dsr".to_owned(),
+            forward: service.config.forward.name().to_owned(),
+            scheduler: self
+                .config
+                .proxies
+                .iter()
+                .find(|proxy| proxy.name == service.config.name)
+                .map_or(service.config.scheduler.name(), |proxy| {
+                    proxy.scheduler.name()
+                })
+                .to_owned(),
+            clients: service.relayed.as_ref().map(|reading| ClientsView {
+                open: reading.open,
+                connections: reading.connections,
+                requests: reading.requests,
+                handshakes: [reading.full, reading.resumed, reading.failed],
+                refused: reading
+                    .refused
+                    .iter()
+                    .map(|(word, count)| ((*word).to_owned(), *count))
+                    .collect(),
+                unlogged: reading.unlogged,
+            }),
+            certificates: self
+                .certificates
+                .get(&service.config.name)
+                .into_iter()
+                .flatten()
+                .map(|info| CertificateView {
+                    file: info.file.display().to_string(),
+                    names: info.names.clone(),
+                    issuer: info.issuer.clone(),
+                    not_before: info.not_before,
+                    not_after: info.not_after,
+                    fingerprint: info.fingerprint.clone(),
+                })
+                .collect(),
+            layer: if self
+                .config
+                .proxies
+                .iter()
+                .any(|proxy| proxy.name == service.config.name)
+            {
+                7
+            } else {
+                4
             },
-            scheduler: service.config.scheduler.name().to_owned(),
             on_down: match service.config.on_down {
                 OnDown::Reset => "reset".to_owned(),
                 OnDown::Keep => "keep".to_owned(),
@@ -142,22 +184,19 @@ impl Engine {
         &self,
         service: &ServiceState,
         server: &ServerState,
-        at: usize,
+        position: usize,
         now: Now,
     ) -> ServerView {
         let (health, health_reason) = self.seen(service, server);
         let reading = &server.reading;
+        let at = service.config.address_of(&server.config);
         let elapsed = |from| now.since_start.saturating_sub(from).as_secs();
         ServerView {
             name: server.config.name.clone(),
             id: server.slot.index,
-            position: at as u32 + 1,
+            position: position as u32 + 1,
             address: Some(server.config.address),
-            port: service
-                .config
-                .listen
-                .first()
-                .map_or(0, std::net::SocketAddr::port),
+            port: at.port(),
             backup: server.config.backup,
             initial_weight: server.config.weight,
             weight: server.weight,
@@ -170,7 +209,7 @@ impl Engine {
             admin_reason: server.reason.clone(),
             health,
             health_reason,
-            usable: self.takes_flows(server),
+            usable: self.takes_flows(service, server),
             since: elapsed(server.since),
             downtime: server.health.downtime(now.since_start).as_secs(),
             check: service.config.check.as_ref().map(|check| {
@@ -179,8 +218,9 @@ impl Engine {
                     kind: match check.kind {
                         CheckKind::Tcp => "tcp".to_owned(),
                         CheckKind::Smtp { .. } => "smtp".to_owned(),
+                        CheckKind::Http(_) => "http".to_owned(),
                     },
-                    port: check.port,
+                    port: check.address(at).port(),
                     code: result.map_or("INI", |result| result.code).to_owned(),
                     reply: result.and_then(|result| result.reply),
                     detail: result.map_or_else(String::new, |result| result.detail.clone()),
@@ -221,6 +261,13 @@ impl Engine {
             rate: server.rate,
             rate_max: server.rate_max,
             last_flow: server.last_flow.map(elapsed),
+            relayed: server.relayed.map(|counted| RelayedView {
+                connect_errors: counted.connect_errors,
+                response_errors: counted.response_errors,
+                retries: counted.retries,
+                redispatches: counted.redispatches,
+                statuses: counted.statuses,
+            }),
         }
     }
 }

@@ -20,7 +20,7 @@ fn health(state: HealthState, level: u32) -> Health {
 fn check() -> Check {
     Check {
         kind: CheckKind::Tcp,
-        port: 25,
+        port: Some(25),
         interval: at(10),
         fast_interval: at(1),
         down_interval: at(5),

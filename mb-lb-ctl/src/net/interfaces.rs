@@ -70,6 +70,7 @@ pub async fn wanted_interfaces(config: &Config) -> (Vec<Interface>, Option<Strin
         let vips: Vec<_> = config
             .services
             .iter()
+            .filter(|service| service.forward.is_in_kernel())
             .flat_map(|service| service.listen.iter().map(std::net::SocketAddr::ip))
             .collect();
         // One by one: a VIP without a route must not take the others with it.

@@ -1,15 +1,20 @@
 //! One connection of a check: every wait on it ends at the check's deadline.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::client::Resumption;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
 
 use super::Finding;
 use super::reply::{self, LONGEST, Reply};
+use crate::config::ServerTls;
+use crate::upstream_tls;
 
 /// Bytes that are read and thrown away at the end so that closing does not reset the connection.
 const DRAIN: usize = 16 * 1024;
@@ -34,8 +39,13 @@ pub(super) enum Lost {
     Garbage(String),
 }
 
+/// TCP, or TLS over it.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
 pub(super) struct Line {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     limit: Limit,
     /// Read but not yet consumed; shorter than [`LONGEST`] plus one read.
     buffer: Vec<u8>,
@@ -54,11 +64,45 @@ impl Line {
         };
         let stream = connected.map_err(|error| connect_failure(&error))?;
         Ok(Self {
-            stream,
+            stream: Box::new(stream),
             limit,
             buffer: Vec::new(),
             farewell: b"",
         })
+    }
+
+    /// Goes on inside TLS, or finds why that failed. `address` is that of the server.
+    pub(super) async fn secure(self, tls: &ServerTls, address: IpAddr) -> Result<Self, Finding> {
+        let own = |error: upstream_tls::Error| {
+            Finding::inconclusive("SOCKERR", format!("the director cannot use TLS: {error}"))
+        };
+        let mut config = (*upstream_tls::client_config(tls).map_err(own)?).clone();
+        // A resumed session would show neither that the certificate was changed nor that it has expired.
+        config.resumption = Resumption::disabled();
+        let name = upstream_tls::server_name(tls, address).map_err(own)?;
+        let connecting = TlsConnector::from(Arc::new(config)).connect(name, self.stream);
+        match timeout_at(self.limit.deadline, connecting).await {
+            Err(_) => {
+                let detail = format!("TLS was not set up within {:?}", self.limit.timeout);
+                Err(Finding::failure("L6TOUT", detail))
+            }
+            Ok(Err(error)) => Err(Finding::failure("L6RSP", handshake_failure(&error))),
+            Ok(Ok(stream)) => Ok(Self {
+                stream: Box::new(stream),
+                ..self
+            }),
+        }
+    }
+
+    /// Reads what comes next; 0 at the end.
+    pub(super) async fn read(&mut self, piece: &mut [u8]) -> Result<usize, Lost> {
+        match timeout_at(self.limit.deadline, self.stream.read(piece)).await {
+            Err(_) => Err(Lost::Late(false)),
+            // The end of a TLS connection that was not announced. What is missing shows in what came.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            Ok(Err(error)) => Err(Lost::Broken(error)),
+            Ok(Ok(count)) => Ok(count),
+        }
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -77,7 +121,11 @@ impl Line {
 
     /// Sends a command. That it could not be sent shows in the reply: a server that closes has often said why.
     pub(super) async fn send(&mut self, command: &[u8]) -> Result<(), Lost> {
-        match timeout_at(self.limit.deadline, self.stream.write_all(command)).await {
+        let sending = async {
+            self.stream.write_all(command).await?;
+            self.stream.flush().await
+        };
+        match timeout_at(self.limit.deadline, sending).await {
             Err(_) => Err(Lost::Late(false)),
             Ok(Err(error)) => {
                 tracing::trace!(%error, "command not sent");
@@ -132,6 +180,16 @@ impl Line {
             Ok(Err(error)) => tracing::trace!(%error, "check connection did not end politely"),
             Err(_) => tracing::trace!("check connection did not end in time"),
         }
+    }
+}
+
+fn handshake_failure(error: &io::Error) -> String {
+    match upstream_tls::tls_error(error) {
+        Some(error) => upstream_tls::explain(error),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "connection closed while TLS was set up".to_owned()
+        }
+        None => format!("connection broke while TLS was set up: {}", error.kind()),
     }
 }
 

@@ -7,6 +7,8 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod http;
+
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -16,10 +18,10 @@ fn task(name: &str, port: u16, interval: Duration) -> CheckTask {
             service: "smtp".into(),
             server: name.into(),
         },
-        address: LOCAL,
+        address: (LOCAL, port).into(),
         check: Check {
             kind: CheckKind::Tcp,
-            port,
+            port: Some(port),
             interval,
             fast_interval: interval,
             down_interval: interval,

@@ -95,6 +95,9 @@ pub fn well() -> Snapshot {
             ..DataplaneView::default()
         },
         services: vec![ServiceView {
+            layer: 4,
+            clients: None,
+            certificates: Vec::new(),
             name: "smtp_backend".into(),
             id: 0,
             listen: vec!["192.168.1.100:25".parse().unwrap()],

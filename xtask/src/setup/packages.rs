@@ -83,6 +83,31 @@ const HAPROXY: Package = Package {
     binaries: &["haproxy"],
     services: &["haproxy"],
 };
+const NGINX: Package = Package {
+    name: "nginx-light",
+    binaries: &["nginx"],
+    services: &["nginx"],
+};
+const CURL: Package = Package {
+    name: "curl",
+    binaries: &["curl"],
+    services: &[],
+};
+const H2LOAD: Package = Package {
+    name: "nghttp2-client",
+    binaries: &["h2load"],
+    services: &[],
+};
+const AB: Package = Package {
+    name: "apache2-utils",
+    binaries: &["ab"],
+    services: &[],
+};
+const OPENSSL: Package = Package {
+    name: "openssl",
+    binaries: &["openssl"],
+    services: &[],
+};
 const NFTABLES: Package = Package {
     name: "nftables",
     binaries: &["nft"],
@@ -152,6 +177,12 @@ impl Purpose {
                 GIT,
                 SSH,
                 SSHD,
+                NGINX,
+                CURL,
+                H2LOAD,
+                AB,
+                OPENSSL,
+                HAPROXY,
                 MMDEBSTRAP,
                 BINUTILS,
                 DPKG_DEV,

@@ -64,6 +64,7 @@ async fn paths(config: &Config) -> Result<Vec<Fact>, net::Error> {
         config
             .services
             .iter()
+            .filter(|service| service.forward.is_in_kernel())
             .flat_map(|service| service.servers.iter().map(move |server| (service, server)))
     };
     let addresses: Vec<IpAddr> = servers().map(|(_, server)| server.address).collect();

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::super::schema::{self, Section};
-use super::{CONFIG_SYNC, PEER, SERVICE, VRRP, diagnose};
+use super::{CONFIG_SYNC, PEER, PROXY, SERVICE, VRRP, diagnose};
 use crate::config::{Code, Severity, render};
 
 mod config_sync;
 mod peer;
+mod proxy;
 mod vrrp;
 
 /// A key and what a file says for it. Everything else in the file is right.
@@ -34,9 +35,16 @@ const ROOT: &[Case] = &[
     ("peer", "peer = \"192.168.1.11:8405\""),
     ("peer", "[peer]"),
     ("peer", "[[peer]]\nlisten = \"192.168.1.10:8405\""),
+    ("proxy", "proxy = \"192.168.1.100:443\""),
+    ("proxy", "[proxy]\nlisten = \"192.168.1.100:443\""),
+    ("proxy", "[[proxy]]\nlisten = \"192.168.1.100:443\""),
     (
         "proxy",
-        "[proxy.https_backend]\nlisten = [\"192.168.1.100:443\"]",
+        "[proxy.\"a b\"]\nlisten = \"192.168.1.90:443\"\nservers = { a = \"192.168.1.1:80\", b = \"192.168.1.2:80\" }",
+    ),
+    (
+        "proxy",
+        "[proxy.smtp]\nlisten = \"192.168.1.90:443\"\nservers = { a = \"192.168.1.1:80\", b = \"192.168.1.2:80\" }",
     ),
     ("galera", "[galera.mailborder_cluster]\nmode = \"any\""),
     ("sentinel", "[sentinel.mailborder-master]\nlisten = []"),
@@ -129,7 +137,7 @@ const SERVICE_KEYS: &[Case] = &[
     ("forward", "forward = \"dnat\""),
     ("forward", "forward = \"snat\""),
     ("forward", "forward = \"ipip\""),
-    ("forward", "forward = \"proxy\""),
+    ("forward", "forward = \"proxi\""),
     ("forward", "forward = \"nat\""),
     ("forward", "forward = [\"dsr\"]"),
     ("scheduler", "scheduler = \"leastcon\""),
@@ -165,7 +173,8 @@ const SERVICE_KEYS: &[Case] = &[
 const CHECK: &[Case] = &[
     ("type", "type = 1"),
     ("type", "type = \"tcpp\""),
-    ("type", "type = \"http\""),
+    ("type", "type = \"mysql\""),
+    ("type", "type = \"httpchk\""),
     ("type", "type = \"tcp-check\""),
     ("type", "type = \"none\"\nport = 25\nrise = 1"),
     ("port", "port = 0"),
@@ -192,10 +201,38 @@ const CHECK: &[Case] = &[
     ("helo", "type = \"smtp\"\nhelo = \"lb1\\r\\nQUIT\""),
     ("helo", "type = \"smtp\"\nhelo = 1"),
     ("helo", "type = \"smtp\"\nhelo = \"\""),
+    ("method", "type = \"http\"\nmethod = \"get\""),
+    ("method", "type = \"http\"\nmethod = \"GET /\""),
+    ("method", "type = \"http\"\nmethod = \"CONNECT\""),
+    ("method", "type = \"smtp\"\nmethod = \"GET\""),
     ("path", "path = \"/health\""),
+    ("path", "type = \"http\"\npath = \"health\""),
+    ("path", "type = \"http\"\npath = \"http://mb1/health\""),
+    ("path", "type = \"http\"\npath = \"/a b\""),
+    ("path", "type = \"http\"\npath = \"/\\r\\nX: y\""),
+    ("host", "type = \"http\"\nhost = \"a b\""),
     ("expect", "expect = 200"),
+    ("expect", "type = \"http\"\nexpect = 99"),
+    ("expect", "type = \"http\"\nexpect = []"),
+    ("expect", "type = \"http\"\nexpect = true"),
+    (
+        "expect",
+        "type = \"http\"\nexpect = [200, \"6xx\", \"399-200\"]",
+    ),
+    ("body", "type = \"http\"\nbody = \"\""),
+    ("body", "type = \"http\"\nmethod = \"HEAD\"\nbody = \"ok\""),
+    ("body_regex", "type = \"http\"\nbody_regex = \"(ok\""),
+    (
+        "body_regex",
+        "type = \"http\"\nbody = \"ok\"\nbody_regex = \"ok\"",
+    ),
     ("tls", "tls = true"),
+    ("tls", "type = \"http\"\ntls = \"none\""),
     ("verify", "verify = \"none\""),
+    ("verify", "type = \"http\"\nverify = \"none\""),
+    ("verify", "type = \"http\"\ntls = false\nverify = \"none\""),
+    ("verify", "type = \"http\"\ntls = {}\nverify = \"none\""),
+    ("verify", "type = \"http\"\ntls = true\nverify = false"),
 ];
 
 const SERVER: &[Case] = &[
@@ -215,9 +252,13 @@ const SERVER: &[Case] = &[
     ("max_connections", "max_connections = \"many\""),
     ("backup", "backup = \"yes\""),
     ("backup", "backup = 1"),
+    ("port", "port = 10025"),
+    ("port", "port = 0"),
+    ("send_proxy", "send_proxy = \"v2\""),
+    ("send_proxy", "send_proxy = true"),
 ];
 
-const ALL: [(&Section, &[Case]); 14] = [
+const ALL: [(&Section, &[Case]); 21] = [
     (&schema::ROOT, ROOT),
     (&schema::DIRECTOR, DIRECTOR),
     (&schema::FLOW_TIMEOUTS, FLOW_TIMEOUTS),
@@ -225,6 +266,13 @@ const ALL: [(&Section, &[Case]); 14] = [
     (&schema::SERVICE, SERVICE_KEYS),
     (&schema::CHECK, CHECK),
     (&schema::SERVER, SERVER),
+    (&schema::PROXY, proxy::PROXY),
+    (&schema::COOKIE, proxy::COOKIE),
+    (&schema::TIMEOUTS, proxy::TIMEOUTS),
+    (&schema::LIMITS, proxy::LIMITS),
+    (&schema::ACCESS_LOG, proxy::ACCESS_LOG),
+    (&schema::PROXY_SERVER, proxy::PROXY_SERVER),
+    (&schema::SERVER_TLS, proxy::SERVER_TLS),
     (&schema::VRRP, vrrp::VRRP),
     (&schema::TRACK_INTERFACE, vrrp::TRACK_INTERFACE),
     (&schema::TRACK_SERVICE, vrrp::TRACK_SERVICE),
@@ -260,6 +308,36 @@ fn file(section: &Section, (key, text): Case) -> String {
             format!(
                 "[service.smtp]\nlisten = \"192.168.1.100:25\"\n\
                  servers.mb2 = \"192.168.1.102\"\n[service.smtp.servers.mb1]\n{address}{text}\n"
+            )
+        }
+        "[proxy.NAME]" => {
+            let mut lines: Vec<_> = PROXY.lines().collect();
+            lines.retain(|line| !sets(line.split(' ').next().unwrap_or_default()));
+            format!("{SERVICE}{}\n{text}\n", lines.join("\n"))
+        }
+        "proxy.NAME.cookie" => {
+            let name = if key == "name" { "" } else { "name = \"S\"\n" };
+            format!("{SERVICE}{PROXY}[proxy.web.cookie]\n{name}{text}\n")
+        }
+        "proxy.NAME.timeouts" => format!("{SERVICE}{PROXY}[proxy.web.timeouts]\n{text}\n"),
+        "proxy.NAME.limits" => format!("{SERVICE}{PROXY}[proxy.web.limits]\n{text}\n"),
+        "proxy.NAME.access_log" => {
+            format!("{SERVICE}{PROXY}[proxy.web.access_log]\n{text}\n")
+        }
+        "proxy.NAME.servers.NAME" | "proxy.NAME.servers.NAME.tls" => {
+            let address = if key == "address" {
+                ""
+            } else {
+                "address = \"192.168.1.101:8080\"\n"
+            };
+            let table = if section.title.ends_with("tls") {
+                "[proxy.web.servers.mb1.tls]\n"
+            } else {
+                ""
+            };
+            format!(
+                "{SERVICE}[proxy.web]\nlisten = \"192.168.1.99:8080\"\nservers.mb2 = \"192.168.1.102:8080\"\n\
+                 [proxy.web.servers.mb1]\n{address}{table}{text}\n"
             )
         }
         "[vrrp.NAME]" => {
@@ -336,6 +414,7 @@ fn every_case_is_an_error_that_names_its_key() {
                 Code::DuplicateListen,
                 Code::ServerIsVip,
                 Code::DuplicateAddress,
+                Code::DuplicateName,
             ];
             let named = diagnose(&source).into_iter().any(|diagnostic| {
                 diagnostic.severity == Severity::Error
@@ -402,6 +481,19 @@ const MORE: &[(Code, &str)] = &[
     (
         Code::WeightOfOwner,
         "[vrrp.a]\npriority = 255\n[vrrp.a.track_interfaces.eth0]\nweight = 1",
+    ),
+    (
+        Code::ClearText,
+        "[proxy.a.servers]\nb = \"192.168.1.1:443\"",
+    ),
+    (
+        Code::RefusedCookie,
+        "[proxy.a]\ncookie = { name = \"__Secure-A\" }",
+    ),
+    (
+        Code::DuplicateCookie,
+        "[proxy.a]\ncookie = \"S\"\n[proxy.a.servers]\n\
+         b = \"192.168.1.1:80\"\nc = { address = \"192.168.1.2:80\", cookie = \"b\" }",
     ),
     (
         Code::NoShell,

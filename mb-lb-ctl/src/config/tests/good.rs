@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{SERVICE, accept, codes};
 use crate::config::{
-    Admin, Check, CheckKind, Config, Director, FlowTimeouts, Forward, OnDown, Scheduler, Server,
-    Service, XdpMode, example, parse,
+    Admin, Check, CheckKind, Config, Director, FlowTimeouts, Forward, OnDown, ProxyHeader,
+    Scheduler, Server, Service, XdpMode, example, parse,
 };
 
 fn server(name: &str, last: u8) -> Server {
@@ -16,6 +16,8 @@ fn server(name: &str, last: u8) -> Server {
         weight: 1,
         max_connections: None,
         backup: false,
+        port: None,
+        send_proxy: None,
     }
 }
 
@@ -39,7 +41,7 @@ fn defaults() -> Config {
             scheduler: Scheduler::Leastconn,
             check: Some(Check {
                 kind: CheckKind::Tcp,
-                port: 25,
+                port: Some(25),
                 interval: Duration::from_secs(2),
                 fast_interval: Duration::from_secs(2),
                 down_interval: Duration::from_secs(2),
@@ -52,6 +54,7 @@ fn defaults() -> Config {
             slow_start: Duration::ZERO,
             servers: vec![server("mb1", 101), server("mb2", 102)],
         }],
+        proxies: Vec::new(),
         vrrps: Vec::new(),
         peer: None,
         config_syncs: Vec::new(),
@@ -127,7 +130,7 @@ fn every_key_arrives_in_the_model() {
             kind: CheckKind::Smtp {
                 helo: "[192.168.1.10]".to_owned(),
             },
-            port: 10025,
+            port: Some(10025),
             interval: Duration::from_secs(5),
             fast_interval: Duration::from_millis(500),
             down_interval: Duration::from_secs(10),
@@ -162,6 +165,29 @@ fn every_key_arrives_in_the_model() {
     };
     expected.services = vec![submission, imap];
     assert_eq!(accept(FULL), expected);
+}
+
+/// The director connects to the server: a port of its own, and a header that says who the client is.
+#[test]
+fn a_service_in_user_mode() {
+    let source = "[service.smtp]\nlisten = \"192.168.1.100:25\"\nforward = \"proxy\"\n[service.smtp.servers]\n\
+                  mb1 = { address = \"192.168.1.101\", port = 10025, send_proxy = \"v2\" }\nmb2 = \"127.0.0.1\"\n";
+    assert_eq!(codes(source), []);
+    let service = accept(source).services.remove(0);
+    assert_eq!(service.forward, Forward::Proxy);
+    let [mb1, mb2] = service.servers.as_slice() else {
+        panic!("two servers");
+    };
+    assert_eq!(mb1.send_proxy, Some(ProxyHeader::V2));
+    // The check goes where the connections go, unless it has a port of its own.
+    let address = |server, port: &str| {
+        let check = accept(&source.replace("listen =", &format!("check = {{ {port} }}\nlisten =")));
+        let check = check.services[0].check.clone().expect("tcp");
+        check.address(service.address_of(server)).to_string()
+    };
+    assert_eq!(address(mb1, ""), "192.168.1.101:10025");
+    assert_eq!(address(mb2, ""), "127.0.0.1:25");
+    assert_eq!(address(mb1, "port = 7"), "192.168.1.101:7");
 }
 
 #[test]
@@ -216,7 +242,7 @@ fn the_directors_refusal_is_spoken_on_smtp_ports_only() {
         assert_eq!(service.no_server.is_some(), spoken, "{listen}");
         // The check goes to the first port.
         let first = service.listen[0].port();
-        assert_eq!(service.check.expect("tcp").port, first);
+        assert_eq!(service.check.expect("tcp").port, Some(first));
     }
 }
 

@@ -18,6 +18,20 @@ no_server = "421 4.3.2 Später"
 [service.smtp.servers]
 mb1 = { address = "192.168.1.101", weight = 10 }
 mb2 = "192.168.1.102"
+[proxy.web]
+listen = ["192.168.1.100:443"]
+certificate = "/etc/ssl/mail.pem"
+cookie = { name = "SERVERID", secure = true, same_site = "none", dynamic_key = "hunter2" }
+redirect_http = "192.168.1.100:80"
+hsts = "8760h"
+check = { type = "http", path = "/health", expect = [200, "3xx"], body_regex = "ok|up", tls = true, verify = "none" }
+timeouts = { connect = "5s", client = "50s" }
+limits = { header = "32k", body = 1000 }
+trusted_proxies = ["10.0.0.0/8"]
+access_log = { format = "json", file = "/var/log/x.log" }
+[proxy.web.servers]
+mb1 = { address = "192.168.1.101:443", tls = { verify = "/ca.pem", sni = "a.example" }, http = "2", cookie = "a" }
+mb2 = "192.168.1.102:80"
 [vrrp.VI_1]
 interface = "eth0"
 virtual_router_id = 51
@@ -102,6 +116,12 @@ fn piece() -> impl Strategy<Value = String> {
         "\"00ff\"",
         "\"192.168.1.1/24\"",
         "\"fe80::1/64\"",
+        "\"192.168.1.1:443\"",
+        "\"10.0.0.0/8\"",
+        "\"10m\"",
+        "\"none\"",
+        "\"http\"",
+        "web",
         "smtp",
         "mb1",
         "ä",

@@ -7,11 +7,20 @@ use std::ops::Range;
 use super::Draft;
 use super::addresses::Family;
 use crate::config::diagnostic::{Code, Finding, Reporter, quote};
-use crate::config::{schema, service};
+use crate::config::schema;
+
+/// A service or a proxy, as far as `track_services` can be wrong about it.
+pub(in crate::config) struct Trackable<'d> {
+    pub name: &'d str,
+    pub span: &'d Range<usize>,
+    /// How many, where all could be read.
+    pub servers: Option<usize>,
+    pub what: &'static str,
+}
 
 pub(in crate::config) fn together(
     drafts: &[Draft],
-    services: &[service::Draft],
+    services: &[Trackable<'_>],
     reporter: &mut Reporter<'_>,
 ) {
     routers(drafts, reporter);
@@ -123,9 +132,9 @@ fn ends(draft: &Draft, vips: &BTreeMap<IpAddr, Range<usize>>, reporter: &mut Rep
     }
 }
 
-fn track_services(draft: &Draft, services: &[service::Draft], reporter: &mut Reporter<'_>) {
+fn track_services(draft: &Draft, services: &[Trackable<'_>], reporter: &mut Reporter<'_>) {
     for (track, place) in draft.vrrp.track_services.iter().zip(&draft.services) {
-        let find = |service: &&service::Draft| service.service.name == track.service;
+        let find = |service: &&Trackable<'_>| service.name == track.service;
         let Some(service) = services.iter().find(find) else {
             let message = format!(
                 "`track_services` of VRRP instance {} has {}, which is no service",
@@ -133,16 +142,15 @@ fn track_services(draft: &Draft, services: &[service::Draft], reporter: &mut Rep
                 quote(&track.service)
             );
             let finding = Finding::new(Code::UnknownService, place.key.clone(), message);
-            let names = services.iter().map(|service| service.service.name.as_str());
+            let names = services.iter().map(|service| service.name);
             reporter.push(match schema::nearest(&track.service, names) {
                 Some(near) => finding.help(format!("did you mean {}?", quote(near))),
                 None => finding,
             });
             continue;
         };
-        let servers = service.service.servers.len();
         let wanted = usize::try_from(track.min_up).unwrap_or(usize::MAX);
-        if service.complete && wanted > servers {
+        if let Some(servers) = service.servers.filter(|servers| wanted > *servers) {
             let message = format!(
                 "`track_services` of VRRP instance {} has min_up = {wanted} for {}, which has {servers} servers",
                 quote(&draft.vrrp.name),
@@ -150,7 +158,7 @@ fn track_services(draft: &Draft, services: &[service::Draft], reporter: &mut Rep
             );
             reporter.push(
                 Finding::new(Code::TooFewServers, place.min_up.clone(), message)
-                    .related(service.name.clone(), "the service"),
+                    .related(service.span.clone(), format!("the {}", service.what)),
             );
         }
     }

@@ -1,0 +1,293 @@
+//! Sections of `[proxy.NAME]`.
+
+use super::Section;
+
+const CHECKED: &str = "checks are those of the proxy: `check` in [proxy.NAME]";
+const OF_TLS: &str = "it belongs to `tls`: tls = { verify = \"none\", sni = \"NAME\" }";
+
+pub static PROXY: Section = Section {
+    title: "[proxy.NAME]",
+    keys: &[
+        "listen",
+        "certificate",
+        "tls_min_version",
+        "http2",
+        "scheduler",
+        "cookie",
+        "redirect_http",
+        "hsts",
+        "check",
+        "timeouts",
+        "limits",
+        "trusted_proxies",
+        "forwarded",
+        "accept_proxy",
+        "retries",
+        "redispatch",
+        "slow_start",
+        "access_log",
+        "servers",
+    ],
+    later: &[],
+    foreign: &[
+        ("bind", "listen"),
+        ("vip", "listen"),
+        ("crt", "certificate"),
+        ("cert", "certificate"),
+        ("certs", "certificate"),
+        ("ssl", "certificate"),
+        ("tls", "certificate"),
+        ("ssl_certificate", "certificate"),
+        ("ssl_min_ver", "tls_min_version"),
+        ("ssl_protocols", "tls_min_version"),
+        ("min_tls_version", "tls_min_version"),
+        ("h2", "http2"),
+        ("alpn", "http2"),
+        ("balance", "scheduler"),
+        ("algorithm", "scheduler"),
+        ("sticky", "cookie"),
+        ("sticky_session", "cookie"),
+        ("stick_table", "cookie"),
+        ("redirect", "redirect_http"),
+        ("redirect_https", "redirect_http"),
+        ("strict_transport_security", "hsts"),
+        ("httpchk", "check"),
+        ("health_check", "check"),
+        ("timeout", "timeouts"),
+        ("limit", "limits"),
+        ("set_real_ip_from", "trusted_proxies"),
+        ("real_ip_from", "trusted_proxies"),
+        ("proxy_protocol", "accept_proxy"),
+        ("slowstart", "slow_start"),
+        ("log", "access_log"),
+        ("log_format", "access_log"),
+        ("httplog", "access_log"),
+        ("server", "servers"),
+        ("backend", "servers"),
+        ("backends", "servers"),
+        ("upstream", "servers"),
+        ("proxy_pass", "servers"),
+    ],
+    advice: &[
+        (
+            "ssl_certificate_key",
+            "the key stands in the file of the certificate: `cat chain.pem key.pem`, named by `certificate`",
+        ),
+        (
+            "option",
+            "X-Forwarded-For, -Proto and -Host are always set; httplog is access_log = \"httplog\", httpchk is `check`",
+        ),
+        (
+            "option *",
+            "X-Forwarded-For, -Proto and -Host are always set; httplog is access_log = \"httplog\", httpchk is `check`",
+        ),
+        ("forwardfor", "remove it: X-Forwarded-For is always set"),
+        (
+            "proxy_set_header",
+            "remove it: X-Forwarded-For, -Proto and -Host are always set, and Host is the client's",
+        ),
+        ("mode", "remove it: a proxy speaks HTTP"),
+        ("maxconn", "write limits = { connections = 20000 }"),
+        ("client_max_body_size", "write limits = { body = \"10m\" }"),
+        (
+            "keepalive_timeout",
+            "write timeouts = { keep_alive = \"50s\" }",
+        ),
+        (
+            "proxy_connect_timeout",
+            "write timeouts = { connect = \"5s\" }",
+        ),
+        (
+            "proxy_read_timeout",
+            "write timeouts = { server = \"50s\" }",
+        ),
+        (
+            "proxy_send_timeout",
+            "write timeouts = { server = \"50s\" }",
+        ),
+        (
+            "forward",
+            "it belongs to a service; a proxy answers by itself",
+        ),
+        (
+            "on_down",
+            "it belongs to a service; a request under way at a server that fails gets 502",
+        ),
+        ("no_server", "it belongs to a service; a proxy answers 503"),
+    ],
+};
+
+pub static COOKIE: Section = Section {
+    title: "proxy.NAME.cookie",
+    keys: &[
+        "name",
+        "mode",
+        "indirect",
+        "nocache",
+        "preserve",
+        "http_only",
+        "secure",
+        "same_site",
+        "domain",
+        "max_idle",
+        "max_life",
+        "dynamic_key",
+    ],
+    later: &[],
+    foreign: &[
+        ("httponly", "http_only"),
+        ("samesite", "same_site"),
+        ("maxidle", "max_idle"),
+        ("maxlife", "max_life"),
+        ("max_age", "max_idle"),
+        ("expires", "max_idle"),
+        ("no_cache", "nocache"),
+        ("dynamic", "dynamic_key"),
+        ("dynamic_cookie_key", "dynamic_key"),
+        ("insert", "mode"),
+    ],
+    advice: &[
+        ("path", "remove it: the path is always /"),
+        (
+            "attr",
+            "`same_site`, `http_only`, `secure` and `domain` are the attributes that can be set",
+        ),
+    ],
+};
+
+pub static TIMEOUTS: Section = Section {
+    title: "proxy.NAME.timeouts",
+    keys: &[
+        "handshake",
+        "request",
+        "keep_alive",
+        "client",
+        "server",
+        "connect",
+        "queue",
+        "tunnel",
+    ],
+    later: &[],
+    foreign: &[
+        ("tls", "handshake"),
+        ("ssl", "handshake"),
+        ("http_request", "request"),
+        ("header", "request"),
+        ("client_header_timeout", "request"),
+        ("http_keep_alive", "keep_alive"),
+        ("keepalive", "keep_alive"),
+        ("idle", "keep_alive"),
+        ("client_body_timeout", "client"),
+        ("response", "server"),
+        ("read", "server"),
+        ("websocket", "tunnel"),
+        ("upgrade", "tunnel"),
+    ],
+    advice: &[
+        (
+            "check",
+            "it belongs to the check: check = { timeout = \"1s\" }",
+        ),
+        ("client_fin", "remove it: `client` says it"),
+        ("server_fin", "remove it: `server` says it"),
+    ],
+};
+
+pub static LIMITS: Section = Section {
+    title: "proxy.NAME.limits",
+    keys: &[
+        "connections",
+        "connections_per_source",
+        "requests_per_source",
+        "header",
+        "fields",
+        "body",
+        "streams",
+    ],
+    later: &[],
+    foreign: &[
+        ("maxconn", "connections"),
+        ("max_connections", "connections"),
+        ("limit_conn", "connections_per_source"),
+        ("limit_req", "requests_per_source"),
+        ("rate", "requests_per_source"),
+        ("bufsize", "header"),
+        ("headers", "fields"),
+        ("maxhdr", "fields"),
+        ("max_body", "body"),
+        ("client_max_body_size", "body"),
+        ("max_concurrent_streams", "streams"),
+    ],
+    advice: &[],
+};
+
+pub static ACCESS_LOG: Section = Section {
+    title: "proxy.NAME.access_log",
+    keys: &["format", "file"],
+    later: &[],
+    foreign: &[("log_format", "format"), ("path", "file")],
+    advice: &[],
+};
+
+pub static PROXY_SERVER: Section = Section {
+    title: "proxy.NAME.servers.NAME",
+    keys: &[
+        "address",
+        "tls",
+        "http",
+        "cookie",
+        "weight",
+        "max_connections",
+        "backup",
+        "send_proxy",
+    ],
+    later: &[],
+    foreign: &[
+        ("ip", "address"),
+        ("host", "address"),
+        ("url", "address"),
+        ("ssl", "tls"),
+        ("https", "tls"),
+        ("proto", "http"),
+        ("alpn", "http"),
+        ("http_version", "http"),
+        ("maxconn", "max_connections"),
+        ("max_conns", "max_connections"),
+        ("send_proxy_v2", "send_proxy"),
+        ("proxy_protocol", "send_proxy"),
+    ],
+    advice: &[
+        (
+            "port",
+            "it belongs to the address: address = \"192.168.1.101:443\"",
+        ),
+        ("verify", OF_TLS),
+        ("sni", OF_TLS),
+        (
+            "ca_file",
+            "it belongs to `tls`: tls = { verify = \"/path/ca.pem\" }",
+        ),
+        ("check", CHECKED),
+        ("inter", CHECKED),
+        ("rise", CHECKED),
+        ("fall", CHECKED),
+    ],
+};
+
+/// Of a server, and of a check of type `http`.
+pub static SERVER_TLS: Section = Section {
+    title: "proxy.NAME.servers.NAME.tls",
+    keys: &["verify", "sni"],
+    later: &[],
+    foreign: &[
+        ("ca", "verify"),
+        ("ca_file", "verify"),
+        ("cafile", "verify"),
+        ("fingerprint", "verify"),
+        ("pin", "verify"),
+        ("server_name", "sni"),
+        ("verifyhost", "sni"),
+        ("name", "sni"),
+    ],
+    advice: &[("insecure*", "write verify = \"none\"")],
+};

@@ -1,0 +1,90 @@
+//! Servers whose clients come through this process: what it is told of them, and what it counts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::core::Engine;
+use super::{Action, Now};
+use crate::proxy::{Counted, Readings, Steering, Target};
+
+impl Engine {
+    pub(super) fn steering(&self, now: Now) -> Vec<Steering> {
+        let services = self.services.iter();
+        services
+            .filter(|service| !service.config.forward.is_in_kernel())
+            .map(|service| Steering {
+                proxy: service.config.name.clone(),
+                targets: service
+                    .servers
+                    .iter()
+                    .map(|server| Target {
+                        name: server.config.name.clone(),
+                        admin: server.admin,
+                        health: self.seen(service, server).0,
+                        weight: server.weight,
+                        percent: server
+                            .ramp
+                            .percent(service.config.slow_start, now.since_start),
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    pub(super) fn on_unserved(
+        &mut self,
+        unserved: BTreeMap<String, String>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        for (what, why) in &unserved {
+            if self.unserved.get(what) != Some(why) {
+                self.record(now, "", "unserved", format!("{what}: {why}"), actions);
+            }
+        }
+        self.unserved = unserved;
+    }
+
+    pub(super) fn on_relayed(&mut self, readings: &Readings, now: Now) {
+        let seconds = self
+            .relayed_at
+            .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
+        let services = self.services.iter_mut();
+        for service in services.filter(|service| !service.config.forward.is_in_kernel()) {
+            let Some(reading) = readings.get(&service.config.name) else {
+                continue;
+            };
+            service.relayed = Some(reading.clone());
+            for server in &mut service.servers {
+                if let Some(counted) = reading.servers.get(&server.config.name) {
+                    take_in(server, counted, seconds, now.since_start);
+                }
+            }
+        }
+        self.relayed_at = Some(now.since_start);
+    }
+}
+
+fn take_in(
+    server: &mut super::server::ServerState,
+    counted: &Counted,
+    seconds: f64,
+    now: Duration,
+) {
+    let opened = counted.opened.saturating_sub(server.reading.opened);
+    if std::mem::replace(&mut server.counted, true) && seconds > 0.0 {
+        server.rate = (opened as f64 / seconds).round() as u64;
+        server.rate_max = server.rate_max.max(server.rate);
+        if opened > 0 {
+            server.last_flow = Some(now);
+        }
+    }
+    let active = i64::try_from(counted.active).unwrap_or(i64::MAX);
+    server.active_max = server.active_max.max(active);
+    server.reading.active = active;
+    server.reading.pending = counted.queued;
+    server.reading.opened = counted.opened;
+    server.reading.closed = counted.closed;
+    server.reading.bytes = counted.bytes;
+    server.relayed = Some(*counted);
+}

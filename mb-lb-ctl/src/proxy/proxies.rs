@@ -1,0 +1,163 @@
+//! All proxies: what is in force, and the threads that serve them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::limits::Limits;
+use super::table::{Listen, Plan, Proxy};
+use super::worker::{self, Shared};
+use super::{Reading, Readings, Steering};
+
+/// The owner of all proxies. They go on when it is dropped, until the process ends.
+#[derive(Debug)]
+pub struct Proxies {
+    shared: Arc<Shared>,
+    known: Mutex<BTreeMap<String, Arc<Proxy>>>,
+}
+
+impl Proxies {
+    /// Starts `threads` threads, which wait for a configuration.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(threads: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            listens: watch::Sender::new(Vec::new()),
+            stop: watch::Sender::new(false),
+            limits: Arc::new(Limits::default()),
+            unheard: Mutex::default(),
+        });
+        for number in 0..threads.max(1) {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("proxy-{number}"))
+                .spawn(move || {
+                    if let Err(error) = worker::run(shared) {
+                        tracing::error!(%error, "a thread of the proxy does not run");
+                    }
+                })?;
+        }
+        Ok(Self {
+            shared,
+            known: Mutex::default(),
+        })
+    }
+
+    /// Puts exactly these in force. Requests that are under way end as they began, and sockets that stay are not touched.
+    /// Of `spared` nothing is changed: their new configuration is no good.
+    pub fn configure(&self, plans: Vec<Plan>, spared: &[String]) {
+        let mut known = self.known();
+        known.retain(|name, _| {
+            spared.contains(name) || plans.iter().any(|plan| plan.config.name == *name)
+        });
+        for plan in plans {
+            match known.get(&plan.config.name) {
+                Some(known) => known.configure(plan),
+                None => {
+                    known.insert(plan.config.name.clone(), Arc::new(Proxy::new(plan)));
+                }
+            }
+        }
+        let mut listens = Vec::new();
+        for proxy in known.values() {
+            let in_force = proxy.in_force.load();
+            let config = &in_force.config;
+            let https = config.listen.first().map(SocketAddr::port);
+            let listen = |address: &SocketAddr, redirect_to| Listen {
+                address: *address,
+                proxy: Arc::clone(proxy),
+                redirect_to,
+            };
+            listens.extend(config.listen.iter().map(|address| listen(address, None)));
+            let redirects = config.redirect_http.iter();
+            listens.extend(redirects.map(|address| listen(address, https)));
+        }
+        self.shared
+            .unheard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|address, _| listens.iter().any(|listen| listen.address == *address));
+        self.shared.listens.send_replace(listens);
+    }
+
+    /// What the engine says of the servers. Of proxies that are not known yet it has to be said again.
+    pub fn steer(&self, steering: &[Steering]) {
+        let known = self.known();
+        for steering in steering {
+            if let Some(proxy) = known.get(&steering.proxy) {
+                proxy.steer(steering.targets.clone());
+            }
+        }
+    }
+
+    pub fn readings(&self) -> Readings {
+        let known = self.known();
+        let of = |proxy: &Arc<Proxy>| {
+            let in_force = proxy.in_force.load();
+            let (stats, servers) = (&proxy.stats, in_force.servers.iter());
+            let (connections, closed) = (stats.connections.get(), stats.closed.get());
+            Reading {
+                open: connections.saturating_sub(closed),
+                connections,
+                requests: stats.requests.get(),
+                full: stats.handshakes_full.get(),
+                resumed: stats.handshakes_resumed.get(),
+                failed: stats.handshakes_failed.get(),
+                refused: stats.refused(),
+                unlogged: in_force.log.as_ref().map_or(0, |log| log.writer.dropped()),
+                servers: servers
+                    .map(|server| (server.config.name.clone(), server.stats.counted()))
+                    .collect(),
+            }
+        };
+        known
+            .iter()
+            .map(|(name, proxy)| (name.clone(), of(proxy)))
+            .collect()
+    }
+
+    /// Addresses that are not listened on, and why.
+    pub fn unheard(&self) -> BTreeMap<SocketAddr, String> {
+        self.shared
+            .unheard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Connections of clients that are open.
+    pub fn connections(&self) -> u64 {
+        let known = self.known();
+        let open = |proxy: &Arc<Proxy>| {
+            proxy
+                .stats
+                .connections
+                .get()
+                .saturating_sub(proxy.stats.closed.get())
+        };
+        known.values().map(open).sum()
+    }
+
+    /// Takes no new connections, asks clients to go, and returns when they have, or after `limit`.
+    pub async fn drain(&self, limit: Duration) {
+        const LOOK: Duration = Duration::from_millis(20);
+        self.shared.stop.send_replace(true);
+        let gone = async {
+            while self.connections() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // Who is still there is cut off by the end of the process.
+        let _gone = tokio::time::timeout(limit, gone).await;
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Proxy>>> {
+        // What is in it is whole at any time.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

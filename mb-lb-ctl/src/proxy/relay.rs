@@ -1,0 +1,153 @@
+//! Services with `forward = "proxy"`: a connection of the client, one to the server, and bytes both ways. For servers that
+//! the XDP program cannot reach, because a router is in between.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::exchange::canonical;
+use super::io::reset;
+use super::stats::Place;
+use super::table::{InForce, Listen, Relay};
+use super::worker::Worker;
+use super::{proxy_header, tunnel};
+use crate::config::OnDown;
+
+/// For the text that is said where no server is.
+const SAY: Duration = Duration::from_secs(2);
+
+/// Serves what was accepted.
+pub async fn connection(
+    mut client: TcpStream,
+    peer: SocketAddr,
+    listen: Listen,
+    worker: Rc<Worker>,
+) {
+    let peer = canonical(peer);
+    let in_force = listen.proxy.in_force.load_full();
+    let Some(relay) = &in_force.relay else {
+        return;
+    };
+    let _counted = Counted::new(&listen.proxy);
+    // Without it the last bytes of a word wait for the acknowledgement of the first.
+    let _set = client.set_nodelay(true);
+    let local = client.local_addr().unwrap_or(listen.address);
+    let Some((at, place, mut server)) = reach(&listen, &in_force, peer, local).await else {
+        listen.proxy.stats.refuse("no_server");
+        refuse(&mut client, relay).await;
+        return;
+    };
+    let proxy = Arc::clone(&listen.proxy);
+    let id = in_force.servers[at].id;
+    let gone = async {
+        if relay.on_down == OnDown::Keep {
+            return std::future::pending().await;
+        }
+        let mut turns = proxy.turns();
+        while proxy.serves(id) {
+            if turns.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let stop = async {
+        tokio::select! {
+            () = gone => {}
+            () = worker.stopping() => {}
+        }
+    };
+    let carried = tunnel::carry(&mut client, &mut server, relay.silence, stop).await;
+    in_force.servers[at]
+        .stats
+        .bytes
+        .add(carried.to_client + carried.to_server);
+    if carried.is_cut {
+        // So that a client that waits for an answer tries again at once.
+        reset(&client);
+        reset(&server);
+    }
+    drop(place);
+}
+
+/// A server that takes the connection.
+async fn reach(
+    listen: &Listen,
+    in_force: &InForce,
+    peer: SocketAddr,
+    local: SocketAddr,
+) -> Option<(usize, Place, TcpStream)> {
+    let servers = &in_force.servers;
+    let mut tried = Vec::new();
+    for _ in 0..=usize::from(in_force.config.retries) {
+        let balance = in_force.balance.load_full();
+        let at = balance.choose(
+            peer.ip(),
+            || fastrand::u64(..),
+            |at| servers[at].stats.load(),
+            |at| !tried.contains(&at) && servers[at].stats.has_room(balance.most(at)),
+        )?;
+        let server = &servers[at];
+        let most = balance.most(at);
+        let Some(place) = Place::take(&server.stats, &listen.proxy.queue, most) else {
+            continue;
+        };
+        let mut address = server.config.address;
+        if address.port() == 0 {
+            address.set_port(local.port());
+        }
+        let limit = in_force.config.timeouts.connect;
+        match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(mut stream)) => {
+                let _set = stream.set_nodelay(true);
+                let said = match server.config.send_proxy {
+                    Some(version) => {
+                        let header = proxy_header::encode(version, peer, local);
+                        stream.write_all(&header).await
+                    }
+                    None => Ok(()),
+                };
+                if said.is_ok() {
+                    return Some((at, place, stream));
+                }
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+        server.stats.connect_errors.add(1);
+        server.stats.retries.add(1);
+        tried.push(at);
+    }
+    None
+}
+
+async fn refuse(client: &mut TcpStream, relay: &Relay) {
+    match &relay.no_server {
+        Some(text) => {
+            let line = format!("{text}\r\n");
+            // Who does not listen does not hear it.
+            let _said = timeout(SAY, client.write_all(line.as_bytes())).await;
+            tunnel::close(client, SAY).await;
+        }
+        None => reset(client),
+    }
+}
+
+/// Counted among the connections, until it is dropped.
+struct Counted(Arc<super::table::Proxy>);
+
+impl Counted {
+    fn new(proxy: &Arc<super::table::Proxy>) -> Self {
+        proxy.stats.connections.add(1);
+        Self(Arc::clone(proxy))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.stats.closed.add(1);
+    }
+}

@@ -1,0 +1,427 @@
+//! A connection of a client, from accept to its end.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::exchange;
+use super::gate::{self, GateStream};
+pub use super::io::Busy;
+use super::io::{Activity, Prefixed, Reading, Watched, reset};
+use super::journal::{Journal, Session};
+use super::local::Local;
+use super::page;
+use super::proxy_header::{self, Decoded};
+use super::table::Listen;
+use super::worker::Worker;
+use crate::config::{ProxyLimits, ProxyTimeouts};
+
+/// The first bytes of HTTP/2 (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// After a polite end was asked for, what is under way may go on for so long at most.
+const GRACE: Duration = Duration::from_secs(30);
+const HTTP2_WINDOW: u32 = 256 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+const HTTP2_SEND_BUFFER: usize = 128 * 1024;
+/// Streams that a client has reset before they were looked at, and those that it made us reset: more, and it is an attack.
+const RESETS: usize = 32;
+const PING: Duration = Duration::from_secs(20);
+
+/// A client as requests see it.
+pub struct Client {
+    pub address: SocketAddr,
+    pub local: SocketAddr,
+    /// Of the address, in canonical form.
+    pub source: IpAddr,
+    /// `None`: in clear.
+    pub tls: Option<Session>,
+    pub is_http2: bool,
+    pub listen: Listen,
+    pub worker: Rc<Worker>,
+    /// HTTP/1.1 only.
+    pub gate: Option<gate::Handle>,
+}
+
+/// Serves what was accepted.
+pub async fn connection(stream: TcpStream, peer: SocketAddr, listen: Listen, worker: Rc<Worker>) {
+    let peer = exchange::canonical(peer);
+    let proxy = Arc::clone(&listen.proxy);
+    let Some(admitted) = Admitted::new(&listen, &worker, peer.ip()) else {
+        reset(&stream);
+        return;
+    };
+    // Without it the end of a response waits for the acknowledgement of its beginning.
+    let _set = stream.set_nodelay(true);
+    if let Err(word) = talk(stream, peer, listen, worker).await {
+        proxy.stats.refuse(word);
+    }
+    drop(admitted);
+}
+
+/// Counted among the connections, until it is dropped.
+struct Admitted {
+    proxy: Arc<super::table::Proxy>,
+    worker: Rc<Worker>,
+    /// It was counted for this source.
+    source: Option<IpAddr>,
+}
+
+impl Admitted {
+    fn new(listen: &Listen, worker: &Rc<Worker>, source: IpAddr) -> Option<Self> {
+        let proxy = Arc::clone(&listen.proxy);
+        let limits = proxy.in_force.load().config.limits;
+        let open = proxy.stats.connections.get() - proxy.stats.closed.get();
+        if open >= u64::from(limits.connections) {
+            proxy.stats.refuse("connections");
+            return None;
+        }
+        if !worker.limits.connect(&limits, source) {
+            proxy.stats.refuse("connections_per_source");
+            return None;
+        }
+        proxy.stats.connections.add(1);
+        Some(Self {
+            proxy,
+            worker: Rc::clone(worker),
+            source: limits.connections_per_source.map(|_| source),
+        })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.proxy.stats.closed.add(1);
+        if let Some(source) = self.source {
+            self.worker.limits.disconnect(source);
+        }
+    }
+}
+
+/// An error is the word under which it is counted.
+async fn talk(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listen: Listen,
+    worker: Rc<Worker>,
+) -> Result<(), &'static str> {
+    let in_force = listen.proxy.in_force.load_full();
+    let config = &in_force.config;
+    let limit = config.timeouts.handshake;
+    let mut local = stream.local_addr().unwrap_or(listen.address);
+    let mut address = peer;
+    let mut stream = Prefixed::new(stream);
+    if config
+        .accept_proxy
+        .iter()
+        .any(|network| network.contains(peer.ip()))
+    {
+        let read = timeout(limit, read_proxy_header(&mut stream)).await;
+        let ends = read
+            .map_err(|_| "proxy_header_timeout")?
+            .map_err(|_| "proxy_header")?;
+        if let Some((from, to)) = ends {
+            (address, local) = (exchange::canonical(from), to);
+        }
+    }
+    let begin = |session| Begun {
+        address,
+        local,
+        session,
+        listen: listen.clone(),
+        worker: Rc::clone(&worker),
+        timeouts: config.timeouts,
+        limits: config.limits,
+    };
+    let tls = in_force
+        .tls
+        .as_ref()
+        .filter(|_| listen.redirect_to.is_none());
+    if let Some(tls) = tls {
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(tls));
+        let accepted = timeout(limit, acceptor.accept(stream)).await;
+        let stats = &listen.proxy.stats;
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(_)) => {
+                stats.handshakes_failed.add(1);
+                return Err("handshake");
+            }
+            Err(_) => {
+                stats.handshakes_failed.add(1);
+                return Err("handshake_timeout");
+            }
+        };
+        let session = stream.get_ref().1;
+        match session.handshake_kind() {
+            Some(rustls::HandshakeKind::Resumed) => stats.handshakes_resumed.add(1),
+            _ => stats.handshakes_full.add(1),
+        }
+        let is_http2 = session.alpn_protocol() == Some(b"h2");
+        let known = Session::of(session);
+        return begin(Some(known)).speak(stream, is_http2).await;
+    }
+    let is_http2 = match config.http2 && listen.redirect_to.is_none() {
+        true => {
+            let looked = timeout(config.timeouts.keep_alive, is_preface(&mut stream)).await;
+            // A client that goes without a word is none of our business.
+            match looked {
+                Ok(Ok(is_http2)) => is_http2,
+                Ok(Err(_)) | Err(_) => return Ok(()),
+            }
+        }
+        false => false,
+    };
+    begin(None).speak(stream, is_http2).await
+}
+
+async fn read_proxy_header(
+    stream: &mut Prefixed<TcpStream>,
+) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+    let decoded = stream.look(|bytes| match proxy_header::decode(bytes) {
+        Ok(Decoded::Incomplete) => None,
+        Ok(Decoded::Header { length, addresses }) => Some((Ok(addresses), length)),
+        Err(error) => Some((Err(io::Error::other(error)), 0)),
+    });
+    decoded.await?
+}
+
+async fn is_preface(stream: &mut Prefixed<TcpStream>) -> io::Result<bool> {
+    let look = |bytes: &[u8]| {
+        let length = bytes.len().min(PREFACE.len());
+        let same = bytes[..length] == PREFACE[..length];
+        (!same || length == PREFACE.len()).then_some((same, 0))
+    };
+    stream.look(look).await
+}
+
+/// All that is known before HTTP begins.
+struct Begun {
+    address: SocketAddr,
+    local: SocketAddr,
+    session: Option<Session>,
+    listen: Listen,
+    worker: Rc<Worker>,
+    timeouts: ProxyTimeouts,
+    limits: ProxyLimits,
+}
+
+impl Begun {
+    async fn speak<S>(self, stream: S, is_http2: bool) -> Result<(), &'static str>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let reading = Arc::new(Reading::default());
+        let stream = Watched::new(stream, self.timeouts.client, Arc::clone(&reading));
+        match is_http2 {
+            true => self.http2(stream, reading).await,
+            false => self.http1(stream, reading).await,
+        }
+    }
+
+    fn client(&self, gate: Option<gate::Handle>) -> Rc<Client> {
+        Rc::new(Client {
+            address: self.address,
+            local: self.local,
+            source: self.address.ip(),
+            tls: self.session.clone(),
+            is_http2: gate.is_none(),
+            listen: self.listen.clone(),
+            worker: Rc::clone(&self.worker),
+            gate,
+        })
+    }
+
+    async fn http1<S>(self, stream: Watched<S>, reading: Arc<Reading>) -> Result<(), &'static str>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let limits = gate::Limits {
+            header: self.limits.header as usize,
+            fields: usize::from(self.limits.fields),
+            // The exchange says so too, and can tell why.
+            body: None,
+        };
+        let stream = GateStream::new(stream, limits, Arc::new(page::of_violation));
+        let gate = stream.handle();
+        let activity = Activity::new();
+        let client = self.client(Some(gate.clone()));
+        let service = service_fn({
+            let (activity, reading) = (Rc::clone(&activity), Arc::clone(&reading));
+            let client = Rc::clone(&client);
+            move |request| {
+                let busy = Busy::new(&activity, &reading, client.gate.as_ref());
+                exchange::serve(Rc::clone(&client), request, busy)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // The gate and the watch below have them.
+            .header_read_timeout(None)
+            .max_headers(usize::from(self.limits.fields).max(16) + 16)
+            .max_buf_size((self.limits.header as usize).max(8192) + 8192)
+            .pipeline_flush(true)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let watch = Watch::new(&self, &activity, &reading);
+        let mut is_ending = false;
+        let ended = loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => break ended,
+                verdict = watch.wait(is_ending) => match verdict {
+                    Verdict::End => {
+                        is_ending = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    // It waits for the client to take the refusal.
+                    Verdict::Slow if gate.violation().is_some() => break Ok(()),
+                    Verdict::Slow => {
+                        Journal::refused(&client, None, ['c', 'R']);
+                        return Err("request_timeout");
+                    }
+                    Verdict::Over => return Ok(()),
+                }
+            }
+        };
+        match gate.violation() {
+            Some(violation) => {
+                // What had a head has a line.
+                if violation.place != gate::Place::Body {
+                    let status = violation.fault.status().as_u16();
+                    Journal::refused(&client, Some(status), ['P', 'R']);
+                }
+                Err(violation.fault.word())
+            }
+            // Which side broke off does not matter any more.
+            None => {
+                let _ended = ended;
+                Ok(())
+            }
+        }
+    }
+
+    async fn http2<S>(self, stream: Watched<S>, reading: Arc<Reading>) -> Result<(), &'static str>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let activity = Activity::new();
+        let client = self.client(None);
+        let service = service_fn({
+            let (activity, reading) = (Rc::clone(&activity), Arc::clone(&reading));
+            move |request| {
+                let busy = Busy::new(&activity, &reading, None);
+                exchange::serve(Rc::clone(&client), request, busy)
+            }
+        });
+        let connection = http2::Builder::new(Local)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(u32::from(self.limits.streams))
+            .max_header_list_size(self.limits.header)
+            .max_pending_accept_reset_streams(RESETS)
+            .max_local_error_reset_streams(RESETS)
+            .initial_stream_window_size(HTTP2_WINDOW)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+            .max_send_buf_size(HTTP2_SEND_BUFFER)
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .enable_connect_protocol()
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let mut watch = Watch::new(&self, &activity, &reading);
+        // Frames that begin no request (SETTINGS, PING) are no part of one.
+        watch.request = None;
+        let mut is_ending = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return ended.map_err(|_| "http2"),
+                verdict = watch.wait(is_ending) => match verdict {
+                    Verdict::End => {
+                        is_ending = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Verdict::Slow => return Err("request_timeout"),
+                    Verdict::Over => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// What is to become of a connection.
+enum Verdict {
+    /// It is to end after what is under way.
+    End,
+    /// A request that does not come to the end of its head.
+    Slow,
+    /// It was to end, and has not.
+    Over,
+}
+
+/// Ends connections that stand still.
+struct Watch<'a> {
+    activity: &'a Activity,
+    reading: &'a Reading,
+    worker: &'a Worker,
+    keep_alive: Duration,
+    request: Option<Duration>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(begun: &'a Begun, activity: &'a Activity, reading: &'a Reading) -> Self {
+        Self {
+            activity,
+            reading,
+            worker: &begun.worker,
+            keep_alive: begun.timeouts.keep_alive,
+            request: Some(begun.timeouts.request),
+        }
+    }
+
+    async fn wait(&self, is_ending: bool) -> Verdict {
+        if is_ending {
+            tokio::time::sleep(GRACE).await;
+            return Verdict::Over;
+        }
+        let idle = async {
+            loop {
+                let since = self.activity.idle_since().unwrap_or_else(Instant::now);
+                sleep_until(since + self.keep_alive).await;
+                let idle = self.activity.idle_since();
+                if idle.is_some_and(|since| since.elapsed() >= self.keep_alive) {
+                    return;
+                }
+            }
+        };
+        let slow = async {
+            let Some(limit) = self.request else {
+                return std::future::pending().await;
+            };
+            loop {
+                self.reading.begins.notified().await;
+                let from = self.activity.idle_since();
+                tokio::time::sleep(limit).await;
+                // The same request still: none was served meanwhile.
+                if self.reading.has_begun() && from.is_some() && from == self.activity.idle_since()
+                {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = idle => Verdict::End,
+            () = slow => Verdict::Slow,
+            () = self.worker.stopping() => Verdict::End,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What is in force: proxies by name, each with its configuration, its servers and what the engine says of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::Target;
+use super::balance::Balance;
+use super::cookie::Stickiness;
+use super::journal::Log;
+use super::stats::{self, Queue};
+use crate::config;
+
+/// A server for as long as its address and the way to speak to it stay.
+#[derive(Debug)]
+pub struct Server {
+    /// Never given twice: connections in pools belong to it.
+    pub id: u64,
+    pub config: config::ProxyServer,
+    pub stats: Arc<stats::Server>,
+}
+
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+/// What is different with a service in user mode.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    pub on_down: config::OnDown,
+    pub no_server: Option<String>,
+    /// Both sides may be silent for so long.
+    pub silence: std::time::Duration,
+}
+
+/// What a proxy, or a service in user mode, is to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub config: config::Proxy,
+    /// `None`: in clear.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Of a service.
+    pub relay: Option<Relay>,
+    pub log: Option<Log>,
+}
+
+impl Plan {
+    /// Of a service with [`config::Forward::Proxy`]. A server without a port has port 0: that of the client's connection.
+    pub fn relay(service: &config::Service, silence: std::time::Duration) -> Self {
+        let server = |server: &config::Server| config::ProxyServer {
+            name: server.name.clone(),
+            address: SocketAddr::new(server.address, server.port.unwrap_or(0)),
+            tls: None,
+            http: config::Upstream::Http1,
+            cookie: None,
+            weight: server.weight,
+            max_connections: server.max_connections,
+            backup: server.backup,
+            send_proxy: server.send_proxy,
+        };
+        let scheduler = match service.scheduler {
+            config::Scheduler::Leastconn => config::ProxyScheduler::Leastconn,
+            config::Scheduler::Roundrobin => config::ProxyScheduler::Roundrobin,
+            config::Scheduler::Source => config::ProxyScheduler::Source,
+        };
+        Self {
+            config: config::Proxy {
+                name: service.name.clone(),
+                listen: service.listen.clone(),
+                certificates: Vec::new(),
+                tls_min_version: config::TlsVersion::Tls12,
+                http2: false,
+                scheduler,
+                cookie: None,
+                redirect_http: Vec::new(),
+                hsts: None,
+                check: None,
+                timeouts: config::ProxyTimeouts::default(),
+                limits: config::ProxyLimits::default(),
+                trusted_proxies: Vec::new(),
+                forwarded: false,
+                accept_proxy: Vec::new(),
+                retries: 3,
+                redispatch: true,
+                slow_start: service.slow_start,
+                access_log: None,
+                servers: service.servers.iter().map(server).collect(),
+            },
+            tls: None,
+            relay: Some(Relay {
+                on_down: service.on_down,
+                no_server: service.no_server.clone(),
+                silence,
+            }),
+            log: None,
+        }
+    }
+}
+
+/// One configuration of one proxy. A request ends under the one that it began with.
+#[derive(Debug)]
+pub struct InForce {
+    pub config: config::Proxy,
+    pub servers: Vec<Arc<Server>>,
+    pub stickiness: Option<Stickiness>,
+    /// `None`: in clear.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Of a service in user mode.
+    pub relay: Option<Relay>,
+    pub log: Option<Log>,
+    /// The engine says new things of the servers.
+    pub balance: ArcSwap<Balance>,
+}
+
+/// A proxy, whatever its configuration.
+#[derive(Debug)]
+pub struct Proxy {
+    pub name: String,
+    pub in_force: ArcSwap<InForce>,
+    pub queue: Arc<Queue>,
+    pub stats: stats::Proxy,
+    /// What the engine said last.
+    targets: ArcSwap<Vec<Target>>,
+    /// Counts what the engine and the configuration say.
+    turn: watch::Sender<u64>,
+}
+
+impl InForce {
+    fn new(plan: Plan, before: Option<&Self>, targets: &[Target]) -> Self {
+        let Plan {
+            config,
+            tls,
+            relay,
+            log,
+        } = plan;
+        let known = |server: &config::ProxyServer| {
+            let before = before.into_iter().flat_map(|before| &before.servers);
+            before
+                .filter(|known| known.config.name == server.name)
+                .find(|known| known.config.address == server.address)
+        };
+        let servers = config.servers.iter().map(|server| match known(server) {
+            Some(known) if known.config == *server => Arc::clone(known),
+            // The counts go on; connections that were made otherwise are not used any more.
+            known => Arc::new(Server {
+                id: IDS.fetch_add(1, Ordering::Relaxed),
+                config: server.clone(),
+                stats: known.map_or_else(Arc::default, |known| Arc::clone(&known.stats)),
+            }),
+        });
+        let stickiness = config.cookie.as_ref();
+        Self {
+            servers: servers.collect(),
+            stickiness: stickiness.map(|cookie| Stickiness::new(cookie, &config.servers)),
+            balance: ArcSwap::from_pointee(Balance::new(
+                config.scheduler,
+                &config.servers,
+                targets,
+            )),
+            tls,
+            relay,
+            log,
+            config,
+        }
+    }
+}
+
+impl Proxy {
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            name: plan.config.name.clone(),
+            in_force: ArcSwap::from_pointee(InForce::new(plan, None, &[])),
+            turn: watch::Sender::new(0),
+            queue: Arc::default(),
+            stats: stats::Proxy::default(),
+            targets: ArcSwap::default(),
+        }
+    }
+
+    /// Puts a configuration in force.
+    pub fn configure(&self, plan: Plan) {
+        let before = self.in_force.load_full();
+        let targets = self.targets.load();
+        let next = InForce::new(plan, Some(&before), &targets);
+        self.in_force.store(Arc::new(next));
+        self.look_again();
+    }
+
+    /// What the engine says of the servers.
+    pub fn steer(&self, targets: Vec<Target>) {
+        let in_force = self.in_force.load();
+        let config = &in_force.config;
+        let balance = Balance::new(config.scheduler, &config.servers, &targets);
+        in_force.balance.store(Arc::new(balance));
+        self.targets.store(Arc::new(targets));
+        self.look_again();
+    }
+
+    fn look_again(&self) {
+        for server in &self.in_force.load().servers {
+            server.stats.look_again();
+        }
+        self.queue.look_again();
+        self.turn.send_modify(|turn| *turn += 1);
+    }
+
+    /// Changes when the engine or the configuration has said something new.
+    pub fn turns(&self) -> watch::Receiver<u64> {
+        self.turn.subscribe()
+    }
+
+    /// Whether connections of a server that is not in maintenance or down go on: those of one that was removed do.
+    pub fn serves(&self, id: u64) -> bool {
+        let in_force = self.in_force.load();
+        let at = in_force.servers.iter().position(|server| server.id == id);
+        at.is_none_or(|at| in_force.balance.load().lives(at))
+    }
+
+    /// Whether the connections to a server are still of use.
+    pub fn keeps(&self, id: u64) -> bool {
+        let in_force = self.in_force.load();
+        let at = in_force.servers.iter().position(|server| server.id == id);
+        at.is_some_and(|at| in_force.balance.load().keeps(at))
+    }
+}
+
+/// What listens where.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub address: SocketAddr,
+    pub proxy: Arc<Proxy>,
+    /// Requests are sent to HTTPS at this port.
+    pub redirect_to: Option<u16>,
+}

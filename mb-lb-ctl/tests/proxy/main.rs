@@ -1,0 +1,11 @@
+//! The proxy on the loopback: real sockets, real HTTP on both sides, servers that fail as they are told.
+
+mod bench;
+mod faults;
+mod http2;
+mod logs;
+mod path;
+mod refused;
+mod relay;
+
+pub use bench::{Bench, Connection, Reply, SOON};

@@ -1,0 +1,179 @@
+//! Services in user mode.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use mb_lb_ctl::config;
+use mb_lb_ctl::proxy::{Plan, Proxies, Steering, Target};
+use mb_lb_ctl::snapshot::{AdminState, HealthState};
+
+use crate::SOON;
+
+/// Says its name, and then back what it hears.
+fn server(name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || -> std::io::Result<()> {
+                stream.write_all(format!("220 {name}\r\n").as_bytes())?;
+                let mut reader = stream.try_clone()?;
+                std::io::copy(&mut reader, &mut stream)?;
+                stream.shutdown(std::net::Shutdown::Write)
+            });
+        }
+    });
+    address
+}
+
+struct Relay {
+    proxies: Proxies,
+    at: SocketAddr,
+    targets: Vec<Target>,
+}
+
+impl Relay {
+    fn new(keys: &str) -> Self {
+        let at = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port");
+        let mut text = format!(
+            "[service.smtp]\nlisten = \"192.0.2.1:25\"\nforward = \"proxy\"\n{keys}\n[service.smtp.servers]\n"
+        );
+        let mut targets = Vec::new();
+        for name in ["mb1", "mb2"] {
+            let port = server(name).port();
+            text += &format!("{name} = {{ address = \"192.0.2.9\", port = {port} }}\n");
+            targets.push(Target {
+                name: name.to_owned(),
+                admin: AdminState::Ready,
+                health: HealthState::Up,
+                weight: 1,
+                percent: 100,
+            });
+        }
+        let parsed = config::parse(&text, "lb1");
+        let config = parsed
+            .config
+            .unwrap_or_else(|| panic!("{:?}", parsed.diagnostics));
+        let relay = Self {
+            proxies: Proxies::start(1).expect("threads"),
+            at,
+            targets,
+        };
+        let silence = config.director.flow_timeouts.established;
+        // No service is on the loopback, where this test is.
+        let mut service = config.services[0].clone();
+        service.listen = vec![at];
+        for server in &mut service.servers {
+            server.address = at.ip();
+        }
+        let plan = Plan::relay(&service, silence);
+        relay.proxies.configure(vec![plan], &[]);
+        relay.steer();
+        let begin = Instant::now();
+        while TcpStream::connect(at).is_err() {
+            assert!(begin.elapsed() < SOON, "nobody listens");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        relay
+    }
+
+    fn steer(&self) {
+        self.proxies.steer(&[Steering {
+            proxy: "smtp".to_owned(),
+            targets: self.targets.clone(),
+        }]);
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.at).expect("it listens");
+        stream.set_read_timeout(Some(SOON)).expect("a time");
+        stream
+    }
+}
+
+fn hear(stream: &mut TcpStream, length: usize) -> String {
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).expect("as many bytes");
+    String::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn connections_are_carried_both_ways_to_their_ends() {
+    let relay = Relay::new("scheduler = \"leastconn\"");
+    let mut clients: Vec<_> = (0..10).map(|_| relay.connect()).collect();
+    let mut greetings: Vec<_> = clients
+        .iter_mut()
+        .map(|client| hear(client, "220 mb1\r\n".len()))
+        .collect();
+    greetings.sort();
+    assert_eq!(
+        greetings.iter().filter(|text| text.contains("mb1")).count(),
+        5
+    );
+    for client in &mut clients {
+        client.write_all(b"QUIT\r\n").expect("it is taken");
+        assert_eq!(hear(client, 6), "QUIT\r\n");
+        client
+            .shutdown(std::net::Shutdown::Write)
+            .expect("it is open");
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).expect("a proper end");
+        assert!(rest.is_empty());
+    }
+    let begin = Instant::now();
+    loop {
+        let readings = relay.proxies.readings();
+        let sum: u64 = readings["smtp"]
+            .servers
+            .values()
+            .map(|server| server.closed)
+            .sum();
+        let active: u64 = readings["smtp"]
+            .servers
+            .values()
+            .map(|server| server.active)
+            .sum();
+        // The one that found out whether anybody listens, too.
+        if sum >= 10 && active == 0 {
+            break;
+        }
+        assert!(begin.elapsed() < SOON, "{readings:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_a_server_that_fails_has_is_reset_and_a_draining_one_keeps_it() {
+    let mut relay = Relay::new("");
+    let mut client = relay.connect();
+    let name = hear(&mut client, 9);
+    let at = usize::from(name.contains("mb2"));
+    relay.targets[at].admin = AdminState::Drain;
+    relay.steer();
+    client.write_all(b"NOOP\r\n").expect("it is taken");
+    assert_eq!(hear(&mut client, 6), "NOOP\r\n");
+    relay.targets[at].health = HealthState::Down;
+    relay.steer();
+    let error = client.read(&mut [0; 16]).expect_err("a reset");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn where_no_server_is_the_text_is_said_or_the_connection_reset() {
+    let mut relay = Relay::new("no_server = \"421 4.3.2 try again later\"");
+    for target in &mut relay.targets {
+        target.health = HealthState::Down;
+    }
+    relay.steer();
+    let mut said = String::new();
+    relay.connect().read_to_string(&mut said).expect("text");
+    assert_eq!(said, "421 4.3.2 try again later\r\n");
+    let mut relay = Relay::new("no_server = \"reset\"");
+    relay.targets.clear();
+    relay.steer();
+    let error = relay.connect().read(&mut [0; 16]).expect_err("a reset");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
