@@ -37,7 +37,7 @@ fn is_over(ctx: &XdpContext) -> bool {
         address,
         ifindex: ctx.ingress_ifindex() as u64,
     };
-    let Some(lease) = LEASES.get_ptr(&key) else {
+    let Some(lease) = LEASES.get_ptr(key) else {
         return false;
     };
     // SAFETY: inside the map value, and a helper without arguments (5.8).
