@@ -246,7 +246,7 @@ impl Begun {
             return Err(page::TOO_LARGE);
         }
         let (mut parts, incoming) = request.into_parts();
-        let facts = RequestFacts::of(&parts.method, &parts.headers);
+        let facts = RequestFacts::of(&parts.method);
         let asked = self.asked(&mut parts.headers);
         self.forward(&mut parts.headers, request_id);
         let mut head = Head {

@@ -10,6 +10,7 @@ use mb_lb_ctl::config;
 use mb_lb_ctl::proxy::log::Writer;
 use mb_lb_ctl::proxy::{Counted, Log, Plan, Proxies, Steering, Target};
 use mb_lb_ctl::snapshot::{AdminState, HealthState};
+use socket2::{Domain, Socket, Type};
 
 /// A guard against hanging, not a condition.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -141,16 +142,25 @@ pub struct Bench {
     config: config::Proxy,
     targets: Vec<Target>,
     log: Option<Log>,
+    _port: Socket,
+}
+
+/// A port that nobody else is given as long as the socket is there; the proxy can listen on it.
+pub fn reserve() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an option");
+    socket.set_reuse_port(true).expect("an option");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("a free port");
+    let at = socket.local_addr().expect("an address");
+    (socket, at.as_socket().expect("of IPv4"))
 }
 
 impl Bench {
     /// `keys` are lines of `[proxy.web]`, `each` what every server has besides its address.
     pub fn new(keys: &str, each: &str) -> Self {
         let servers = ["mb1", "mb2", "mb3"].map(Server::start).to_vec();
-        // Free at this moment; the proxy takes it again.
-        let at = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port");
+        let (port, at) = reserve();
         let mut text = format!("[proxy.web]\nlisten = \"{at}\"\n{keys}\n[proxy.web.servers]\n");
         for server in &servers {
             text += &format!(
@@ -178,6 +188,7 @@ impl Bench {
             writer: Arc::new(Writer::start(log.file.clone()).expect("a log")),
         });
         let bench = Self {
+            _port: port,
             log,
             proxies: Proxies::start(2).expect("threads"),
             servers,

@@ -8,4 +8,4 @@ mod path;
 mod refused;
 mod relay;
 
-pub use bench::{Bench, Connection, Reply, SOON};
+pub use bench::{Bench, Connection, Reply, SOON, reserve};

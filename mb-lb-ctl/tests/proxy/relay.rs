@@ -8,7 +8,9 @@ use mb_lb_ctl::config;
 use mb_lb_ctl::proxy::{Plan, Proxies, Steering, Target};
 use mb_lb_ctl::snapshot::{AdminState, HealthState};
 
-use crate::SOON;
+use socket2::Socket;
+
+use crate::{SOON, reserve};
 
 /// Says its name, and then back what it hears.
 fn server(name: &'static str) -> SocketAddr {
@@ -31,13 +33,12 @@ struct Relay {
     proxies: Proxies,
     at: SocketAddr,
     targets: Vec<Target>,
+    _port: Socket,
 }
 
 impl Relay {
     fn new(keys: &str) -> Self {
-        let at = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port");
+        let (port, at) = reserve();
         let mut text = format!(
             "[service.smtp]\nlisten = \"192.0.2.1:25\"\nforward = \"proxy\"\n{keys}\n[service.smtp.servers]\n"
         );
@@ -58,6 +59,7 @@ impl Relay {
             .config
             .unwrap_or_else(|| panic!("{:?}", parsed.diagnostics));
         let relay = Self {
+            _port: port,
             proxies: Proxies::start(1).expect("threads"),
             at,
             targets,

@@ -1,9 +1,7 @@
 //! Whether a cache between us and the client might keep a response (RFC 9111 section 3), by HAProxy's rule: only such
 //! responses need `cache-control: private` when they carry a cookie.
 
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, ETAG, EXPIRES, HeaderMap, HeaderName, LAST_MODIFIED, PRAGMA,
-};
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderMap, HeaderName, LAST_MODIFIED, PRAGMA};
 use http::{Method, StatusCode};
 
 /// What the rule needs to know of the request.
@@ -13,14 +11,13 @@ pub struct RequestFacts {
 }
 
 impl RequestFacts {
-    /// Of a request: its method is one of GET, HEAD, OPTIONS and TRACE, it has no Authorization, and no `no-store` in
-    /// Cache-Control.
-    pub fn of(method: &Method, headers: &HeaderMap) -> Self {
+    /// Of a request: its method is one of GET, HEAD, OPTIONS and TRACE. HAProxy asks for nothing else here, though
+    /// Authorization and `no-store` would forbid a cache to keep the response.
+    pub fn of(method: &Method) -> Self {
         let is_cacheable = matches!(
             *method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
-        ) && !headers.contains_key(AUTHORIZATION)
-            && !items(headers, CACHE_CONTROL).any(|item| starts(item, b"no-store"));
+        );
         Self { is_cacheable }
     }
 
