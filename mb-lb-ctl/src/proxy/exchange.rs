@@ -671,7 +671,7 @@ const fn of_client(fault: Fault) -> Refusal {
 /// Of a client, for limits: an IPv6 site has a /64 (RFC 6177).
 pub fn source_key(address: IpAddr) -> u128 {
     match address.to_canonical() {
-        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped().to_bits()),
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits() & !u128::from(u64::MAX),
     }
 }

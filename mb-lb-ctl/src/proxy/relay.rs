@@ -101,21 +101,18 @@ async fn reach(
             address.set_port(local.port());
         }
         let limit = in_force.config.timeouts.connect;
-        match timeout(limit, TcpStream::connect(address)).await {
-            Ok(Ok(mut stream)) => {
-                let _set = stream.set_nodelay(true);
-                let said = match server.config.send_proxy {
-                    Some(version) => {
-                        let header = proxy_header::encode(version, peer, local);
-                        stream.write_all(&header).await
-                    }
-                    None => Ok(()),
-                };
-                if said.is_ok() {
-                    return Some((at, place, stream));
+        if let Ok(Ok(mut stream)) = timeout(limit, TcpStream::connect(address)).await {
+            let _set = stream.set_nodelay(true);
+            let said = match server.config.send_proxy {
+                Some(version) => {
+                    let header = proxy_header::encode(version, peer, local);
+                    stream.write_all(&header).await
                 }
+                None => Ok(()),
+            };
+            if said.is_ok() {
+                return Some((at, place, stream));
             }
-            Ok(Err(_)) | Err(_) => {}
         }
         server.stats.connect_errors.add(1);
         server.stats.retries.add(1);

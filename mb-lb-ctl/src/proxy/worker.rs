@@ -36,6 +36,26 @@ pub struct Shared {
     pub unheard: Mutex<BTreeMap<SocketAddr, String>>,
 }
 
+impl Shared {
+    /// `None`: it cannot be had, and why is noted.
+    fn listen(&self, address: SocketAddr) -> Option<TcpListener> {
+        let mut unheard = self
+            .unheard
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match bind(address) {
+            Ok(listener) => {
+                unheard.remove(&address);
+                Some(listener)
+            }
+            Err(error) => {
+                unheard.insert(address, error.to_string());
+                None
+            }
+        }
+    }
+}
+
 /// What the tasks of one thread share.
 #[derive(Debug)]
 pub struct Worker {
@@ -134,22 +154,10 @@ fn settle(
 
 async fn accept(worker: Rc<Worker>, listen: Listen) {
     let listener = loop {
-        let mut unheard = worker
-            .shared
-            .unheard
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match bind(listen.address) {
-            Ok(listener) => {
-                unheard.remove(&listen.address);
-                break listener;
-            }
-            Err(error) => {
-                unheard.insert(listen.address, error.to_string());
-            }
+        match worker.shared.listen(listen.address) {
+            Some(listener) => break listener,
+            None => tokio::time::sleep(AGAIN).await,
         }
-        drop(unheard);
-        tokio::time::sleep(AGAIN).await;
     };
     loop {
         match listener.accept().await {

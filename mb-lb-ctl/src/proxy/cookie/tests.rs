@@ -251,7 +251,8 @@ fn servers_own_cookie_is_deleted_or_preserved() {
 #[test]
 fn cache_control_is_added_where_a_cache_might_keep_the_cookie() {
     let etag = ("etag", "\"x\"");
-    let rows: &[(&[(&'static str, &str)], &[&str])] = &[
+    type Row<'a> = (&'a [(&'static str, &'a str)], &'a [&'a str]);
+    let rows: &[Row<'_>] = &[
         (&[], &[]),
         (&[etag], &["private"]),
         (&[("last-modified", "x")], &["private"]),
