@@ -109,6 +109,11 @@ impl Balance {
         self.most.get(server).copied().flatten()
     }
 
+    /// Whether another server takes new users.
+    pub fn has_other(&self, server: usize) -> bool {
+        self.usable.iter().any(|usable| usable.server != server)
+    }
+
     /// Whether any server takes new users.
     pub fn is_empty(&self) -> bool {
         self.usable.is_empty()

@@ -393,6 +393,13 @@ impl Exchange {
             };
             let request = self.request(&head, &server, http, taken);
             match self.send(request, sender, &progress).await {
+                Outcome::Response(response, _)
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS && switch.is_none() =>
+                {
+                    // Nobody asked for that, and what follows it is no HTTP.
+                    server.stats.response_errors.add(1);
+                    return Err(page::BAD_RESPONSE);
+                }
                 Outcome::Response(response, sender) => {
                     let sender = is_pooled.then_some(sender);
                     let finishing = Finishing {
@@ -452,7 +459,10 @@ impl Exchange {
                 let balance = self.in_force.balance.load();
                 balance.keeps(at).then(|| balance.most(at))
             };
-            if let Some(place) = Place::take(stats, queue, most().flatten()) {
+            // It may have gone down since the cookie was read.
+            if let Some(most) = most()
+                && let Some(place) = Place::take(stats, queue, most)
+            {
                 return Ok((at, place));
             }
             match timeout(config.timeouts.queue, Place::wait(stats, queue, most)).await {
@@ -518,7 +528,7 @@ impl Exchange {
     async fn after_failure(&mut self, at: usize, server: &Server, tried: &mut Vec<usize>) {
         let bound = self.asked.server() == Some(at);
         server.stats.retries.add(1);
-        let others = self.in_force.servers.len() > 1;
+        let others = self.in_force.balance.load().has_other(at);
         if others && (!bound || self.in_force.config.redispatch) {
             if bound {
                 self.asked.redispatch();
@@ -606,13 +616,14 @@ impl Exchange {
         };
         tokio::pin!(answer);
         // The server's time runs from the end of the request.
+        let mut has_all = progress.ended.get();
         loop {
             match timeout(limit, &mut answer).await {
                 Ok(outcome) => return outcome,
-                Err(_) if progress.ended.get() || progress.fault.get().is_some() => {
+                Err(_) if has_all || progress.fault.get().is_some() => {
                     return Outcome::Refused(page::NO_RESPONSE);
                 }
-                Err(_) => {}
+                Err(_) => has_all = progress.ended.get(),
             }
         }
     }

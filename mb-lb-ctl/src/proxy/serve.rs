@@ -47,6 +47,8 @@ pub struct Client {
     pub is_http2: bool,
     pub listen: Listen,
     pub worker: Rc<Worker>,
+    /// A tunnel has the client as well, and counts as a connection as long as it lasts.
+    _admitted: Rc<Admitted>,
     /// HTTP/1.1 only.
     pub gate: Option<gate::Handle>,
 }
@@ -61,14 +63,14 @@ pub async fn connection(stream: TcpStream, peer: SocketAddr, listen: Listen, wor
     };
     // Without it the end of a response waits for the acknowledgement of its beginning.
     let _set = stream.set_nodelay(true);
-    if let Err(word) = talk(stream, peer, listen, worker).await {
+    if let Err(word) = talk(stream, peer, listen, worker, Rc::new(admitted)).await {
         proxy.stats.refuse(word);
     }
-    drop(admitted);
 }
 
 /// Counted among the connections, until it is dropped.
-struct Admitted {
+#[derive(Debug)]
+pub struct Admitted {
     proxy: Arc<super::table::Proxy>,
     worker: Rc<Worker>,
     /// It was counted for this source.
@@ -79,7 +81,8 @@ impl Admitted {
     fn new(listen: &Listen, worker: &Rc<Worker>, source: IpAddr) -> Option<Self> {
         let proxy = Arc::clone(&listen.proxy);
         let limits = proxy.in_force.load().config.limits;
-        let open = proxy.stats.connections.get() - proxy.stats.closed.get();
+        let closed = proxy.stats.closed.get();
+        let open = proxy.stats.connections.get().saturating_sub(closed);
         if open >= u64::from(limits.connections) {
             proxy.stats.refuse("connections");
             return None;
@@ -112,6 +115,7 @@ async fn talk(
     peer: SocketAddr,
     listen: Listen,
     worker: Rc<Worker>,
+    admitted: Rc<Admitted>,
 ) -> Result<(), &'static str> {
     let in_force = listen.proxy.in_force.load_full();
     let config = &in_force.config;
@@ -138,6 +142,7 @@ async fn talk(
         session,
         listen: listen.clone(),
         worker: Rc::clone(&worker),
+        admitted: Rc::clone(&admitted),
         timeouts: config.timeouts,
         limits: config.limits,
     };
@@ -210,6 +215,7 @@ struct Begun {
     session: Option<Session>,
     listen: Listen,
     worker: Rc<Worker>,
+    admitted: Rc<Admitted>,
     timeouts: ProxyTimeouts,
     limits: ProxyLimits,
 }
@@ -236,6 +242,7 @@ impl Begun {
             is_http2: gate.is_none(),
             listen: self.listen.clone(),
             worker: Rc::clone(&self.worker),
+            _admitted: Rc::clone(&self.admitted),
             gate,
         })
     }
