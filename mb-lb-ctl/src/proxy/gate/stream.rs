@@ -216,6 +216,10 @@ impl<S> GateStream<S> {
 
     /// The answer to what was refused, where one may be given.
     fn refusal(&self) -> Option<Bytes> {
+        // Of a tunnel there is nothing to refuse: a client that spoke before the server's 101 has lost that.
+        if self.shared.is_transparent.load(Ordering::Acquire) {
+            return None;
+        }
         let violation = self.shared.violation.get()?;
         match violation.place {
             Place::Head => {}
