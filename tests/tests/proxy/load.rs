@@ -66,17 +66,17 @@ fn reloads_and_certificates(name: &str, requests: u32, arguments: &[&str]) -> Re
 
 #[test]
 fn reloads_and_certificates_cost_no_request_of_http_1() -> Result<()> {
-    reloads_and_certificates("pxreload1", 150_000, &["--h1"])
+    reloads_and_certificates("pxreload1", 300_000, &["--h1"])
 }
 
 #[test]
 fn reloads_and_certificates_cost_no_request_of_http_2() -> Result<()> {
-    reloads_and_certificates("pxreload2", 250_000, &["-m", "16"])
+    reloads_and_certificates("pxreload2", 400_000, &["-m", "16"])
 }
 
 #[test]
 fn a_server_that_dies_costs_no_request() -> Result<()> {
-    let requests = 60_000;
+    let requests = 240_000;
     let mut https = Https::start("pxkill", "")?;
     let mut load = Load::start(&https, requests, &["-m", "4"])?;
     let served = |https: &Https| -> Result<u64> {
