@@ -132,6 +132,10 @@ impl Body for RequestBody {
                 if progress.bytes.get() > *limit {
                     return fail(Fault::TooLarge);
                 }
+                // With a length, hyper asks no more after the last byte.
+                if inbound.incoming.is_end_stream() {
+                    inbound.progress.ended.set(true);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
         }

@@ -63,6 +63,29 @@ fn a_silent_server_is_given_up_and_not_asked_again() {
     assert_eq!(seen, 1);
 }
 
+/// hyper does not ask for the end of a body whose length it knows.
+#[test]
+fn a_request_with_a_body_of_known_length_comes_to_its_end() {
+    let bench = Bench::new("timeouts = { server = \"100ms\" }", "");
+    let post = b"POST / HTTP/1.1\r\nHost: mail.example.com\r\nContent-Length: 2\r\n\r\nhi";
+    let mut client = bench.connect();
+    for _ in 0..6 {
+        client.send(post);
+        assert_eq!(client.receive().status, 200);
+    }
+    for server in &bench.servers {
+        assert_eq!(
+            server.connections(),
+            1,
+            "{} is connected to once",
+            server.name
+        );
+        server.will(Reply::Silence);
+    }
+    client.send(post);
+    assert_eq!(client.receive().status, 504);
+}
+
 #[test]
 fn a_response_that_breaks_off_breaks_off_at_the_client() {
     let bench = Bench::new("", "");
