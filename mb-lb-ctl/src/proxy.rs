@@ -20,6 +20,8 @@
 //!
 //! What the engine decides (admin state, health, weight) comes in by [`Target`]; nothing here checks servers.
 
+mod admitted;
+mod attempt;
 mod balance;
 mod body;
 mod certs;
@@ -31,12 +33,14 @@ pub mod gate;
 mod io;
 mod journal;
 mod limits;
+mod listening;
 mod local;
 pub mod log;
 mod page;
 mod pool;
 mod proxies;
 mod proxy_header;
+mod queue;
 mod relay;
 mod serve;
 mod stats;
@@ -48,6 +52,7 @@ mod worker;
 
 pub use certs::{Certificates, Error as CertificateError, Info, Resolver, stamp};
 pub use journal::Log;
+pub use listening::{Keeper, NoKeeper};
 pub use proxies::Proxies;
 pub use table::Plan;
 pub use tls::server_config;

@@ -25,6 +25,7 @@
 
 mod answer;
 mod hooks;
+mod inherited;
 mod log;
 mod notify;
 mod owed;
@@ -218,6 +219,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (followers, _) = broadcast::channel(KEPT_EVENTS);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let handle = AdminHandle { snapshot, requests };
+    let manager = Manager::from_environment();
     let mut director = Director {
         engine,
         start,
@@ -233,14 +235,15 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         waiting: Vec::new(),
         next_id: 0,
         owed: Owed::default(),
-        manager: Manager::from_environment(),
         routers,
         scripts: Scripts::new(events.clone()),
         hooks: Hooks::spawn(),
         peering,
-        proxying: Proxying::start()?,
+        proxying: Proxying::start(inherited::sockets(), Arc::new(manager.clone()))?,
+        manager,
         asked: Asked::default(),
         boot: boot(),
+        draining: None,
         leaving: None,
     };
     // Before anybody is answered: "no such service" would be wrong.
@@ -368,6 +371,8 @@ struct Director {
     asked: Asked,
     boot: u64,
     /// The addresses are being handed over, and then the process ends.
+    /// Clients of the proxies are asked to go.
+    draining: Option<Draining>,
     leaving: Option<oneshot::Receiver<()>>,
 }
 
@@ -380,24 +385,30 @@ impl Director {
         let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-        // To be replaced: everything stays, and the next process goes on with it.
         let mut replaced = signal(SignalKind::user_defined1()).context("SIGUSR1")?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // In this loop, so that an engine that hangs does not feed it.
         let mut watchdog = self.manager.feed_every().map(tokio::time::interval);
         self.owe_ready();
+        // To be replaced: everything stays, and the next process goes on with it.
         let mut stays = false;
         loop {
             self.publish();
             let deadline = self.engine.next_deadline(self.now());
             let deadline = deadline.map(|at| tokio::time::Instant::from_std(self.start + at));
             tokio::select! {
-                _ = terminate.recv() => if self.leave() { break },
-                _ = interrupt.recv() => if self.leave() { break },
+                _ = terminate.recv() => if self.end() { break },
+                _ = interrupt.recv() => if self.end() { break },
                 _ = replaced.recv() => {
                     stays = true;
-                    break;
+                    self.draining = Some(Box::pin(self.proxying.drain()));
+                }
+                () = drained(&mut self.draining) => {
+                    self.draining = None;
+                    if stays || self.leave() {
+                        break;
+                    }
                 }
                 () = left(&mut self.leaving) => {
                     // The end of the roles, which notify programs are to be told of.
@@ -444,7 +455,6 @@ impl Director {
         }
         self.manager.stopping();
         self.hooks.finish().await;
-        self.proxying.drain().await;
         if stays {
             // The last thing, because the word is good for a moment only. Adverts went on until now.
             leave_word(&self.routers, &self.options.state_dir).await;
@@ -455,12 +465,21 @@ impl Director {
         Ok(())
     }
 
+    /// Clients of the proxies go first, while the addresses are here. True: as [`Self::leave`].
+    fn end(&mut self) -> bool {
+        if self.draining.take().is_some() || self.leaving.is_some() {
+            return self.leave();
+        }
+        self.manager.stopping();
+        self.draining = Some(Box::pin(self.proxying.drain()));
+        false
+    }
+
     /// Hands the addresses over. True: there is nothing to wait for, or it is asked for a second time.
     fn leave(&mut self) -> bool {
         if self.leaving.is_some() || !self.engine.has_routers() {
             return true;
         }
-        self.manager.stopping();
         self.leaving = Some(self.routers.leave("stopped"));
         false
     }
@@ -667,6 +686,16 @@ async fn left(leaving: &mut Option<oneshot::Receiver<()>>) {
     match leaving {
         // An error is the routers' thread gone, with them.
         Some(done) => drop(done.await),
+        None => std::future::pending().await,
+    }
+}
+
+type Draining = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+/// Ready when clients have gone, or were not to.
+async fn drained(draining: &mut Option<Draining>) {
+    match draining {
+        Some(draining) => draining.await,
         None => std::future::pending().await,
     }
 }

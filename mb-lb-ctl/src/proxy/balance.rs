@@ -104,6 +104,11 @@ impl Balance {
         self.lives.get(server).copied().unwrap_or(true)
     }
 
+    /// Whether it takes new users.
+    pub fn takes(&self, server: usize) -> bool {
+        self.usable.iter().any(|usable| usable.server == server)
+    }
+
     /// Requests that it may have at a time; `None`: no cap.
     pub fn most(&self, server: usize) -> Option<u32> {
         self.most.get(server).copied().flatten()

@@ -1,16 +1,17 @@
 //! Bodies on their way: counted, limited, and given up when one side stands still.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// Why a body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +24,8 @@ pub enum Fault {
     Ended,
     #[error("the client wants no more of it")]
     Gone,
+    #[error("the client takes nothing of it")]
+    Stalled,
 }
 
 /// Ends a wait that takes too long. A timer is made only where there is a wait at all.
@@ -55,9 +58,19 @@ impl Patience {
 pub struct Progress {
     pub bytes: Cell<u64>,
     pub fault: Cell<Option<Fault>>,
-    /// Something of it was asked for: it cannot be sent a second time.
-    pub begun: Cell<bool>,
+    /// The server could take more, and the client has sent no more yet.
+    pub is_awaited: Cell<bool>,
     pub ended: Cell<bool>,
+    /// Nobody will ask for more of it.
+    pub is_dropped: Cell<bool>,
+}
+
+impl Progress {
+    /// What the server has taken, where it is its turn; `None`: the client is to send more.
+    pub fn turn(&self) -> Option<u64> {
+        let is_over = self.ended.get() || self.is_dropped.get() || self.fault.get().is_some();
+        (is_over || !self.is_awaited.get()).then_some(self.bytes.get())
+    }
 }
 
 /// Body of a request, from the client to a server.
@@ -73,6 +86,12 @@ pub struct Inbound {
     patience: Patience,
     limit: u64,
     progress: Rc<Progress>,
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        self.progress.is_dropped.set(true);
+    }
 }
 
 impl RequestBody {
@@ -104,19 +123,20 @@ impl Body for RequestBody {
         let Self::Stream(inbound) = &mut *self else {
             return Poll::Ready(None);
         };
-        inbound.progress.begun.set(true);
         let Inbound {
             incoming,
             patience,
             limit,
             progress,
         } = &mut **inbound;
+        progress.is_awaited.set(false);
         let fail = |fault| {
             progress.fault.set(Some(fault));
             Poll::Ready(Some(Err(fault)))
         };
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Pending => {
+                progress.is_awaited.set(true);
                 ready!(patience.wait(cx));
                 fail(Fault::Silent)
             }
@@ -165,13 +185,24 @@ pub trait Finish {
 /// Body of a response, from a server or from the proxy itself.
 pub enum ResponseBody<F: Finish> {
     Own(Option<Bytes>),
-    Stream(Box<Outbound<F>>),
+    Stream(Outbound<F>),
 }
 
 pub struct Outbound<F: Finish> {
-    incoming: Incoming,
+    flow: Rc<RefCell<Flow<F>>>,
+    /// The client's, where nothing but this tells of a client that takes nothing.
+    patience: Option<Duration>,
+    watch: Option<AbortHandle>,
+}
+
+struct Flow<F: Finish> {
+    /// `None`: it was given up.
+    incoming: Option<Incoming>,
+    /// With the server.
     patience: Patience,
     bytes: u64,
+    /// When the client was given a piece, and has not come back for more since.
+    given: Option<Instant>,
     /// `None`: it was done.
     finish: Option<F>,
 }
@@ -181,22 +212,72 @@ impl<F: Finish> ResponseBody<F> {
         Self::Own(Some(text.into()))
     }
 
-    /// `silence` is how long the server may say nothing.
-    pub fn stream(incoming: Incoming, silence: Duration, mut finish: F) -> Self {
+    /// `silence` is how long the server may say nothing. `patience` is how long the client may take nothing: of a stream of
+    /// HTTP/2 whose window is closed, where others on the connection go on. `None`: the writes see to that.
+    pub fn stream(
+        incoming: Incoming,
+        silence: Duration,
+        patience: Option<Duration>,
+        mut finish: F,
+    ) -> Self {
         if incoming.is_end_stream() {
             finish.finish(0, None);
             return Self::Own(None);
         }
-        Self::Stream(Box::new(Outbound {
-            incoming,
+        let flow = Flow {
+            incoming: Some(incoming),
             patience: Patience::new(silence),
             bytes: 0,
+            given: None,
             finish: Some(finish),
-        }))
+        };
+        Self::Stream(Outbound {
+            flow: Rc::new(RefCell::new(flow)),
+            patience,
+            watch: None,
+        })
     }
 }
 
-impl<F: Finish> Outbound<F> {
+impl<F: Finish> Flow<F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        self.given = None;
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(Some(Err(Fault::Stalled)));
+        };
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Pending => {
+                ready!(self.patience.wait(cx));
+                self.done(Some(Fault::Silent));
+                Poll::Ready(Some(Err(Fault::Silent)))
+            }
+            Poll::Ready(None) => {
+                self.done(None);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.done(Some(Fault::Ended));
+                Poll::Ready(Some(Err(Fault::Ended)))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                self.patience.renew();
+                self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                // With a length, hyper asks no more after the last byte.
+                match self.is_end_stream() {
+                    true => self.done(None),
+                    false => self.given = Some(Instant::now()),
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming
+            .as_ref()
+            .is_some_and(|incoming| incoming.is_end_stream())
+    }
+
     fn done(&mut self, fault: Option<Fault>) {
         if let Some(mut finish) = self.finish.take() {
             finish.finish(self.bytes, fault);
@@ -204,14 +285,39 @@ impl<F: Finish> Outbound<F> {
     }
 }
 
-impl<F: Finish> Drop for Outbound<F> {
-    /// The client has gone, or wants no more.
-    fn drop(&mut self) {
-        self.done(Some(Fault::Gone));
+/// Lets go of the server when the client has taken nothing for `limit`.
+async fn give_up<F: Finish>(flow: Weak<RefCell<Flow<F>>>, limit: Duration) {
+    loop {
+        let since = match flow.upgrade() {
+            Some(flow) => flow.borrow().given.unwrap_or_else(Instant::now),
+            None => return,
+        };
+        sleep_until(since + limit).await;
+        let Some(flow) = flow.upgrade() else {
+            return;
+        };
+        let mut flow = flow.borrow_mut();
+        if flow.given.is_some_and(|since| since.elapsed() >= limit) {
+            flow.incoming = None;
+            flow.done(Some(Fault::Stalled));
+            return;
+        }
     }
 }
 
-impl<F: Finish + Unpin> Body for ResponseBody<F> {
+impl<F: Finish> Drop for Outbound<F> {
+    /// The client has gone, or wants no more.
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+        let mut flow = self.flow.borrow_mut();
+        flow.incoming = None;
+        flow.done(Some(Fault::Gone));
+    }
+}
+
+impl<F: Finish + Unpin + 'static> Body for ResponseBody<F> {
     type Data = Bytes;
     type Error = Fault;
 
@@ -226,43 +332,33 @@ impl<F: Finish + Unpin> Body for ResponseBody<F> {
             }
             Self::Stream(outbound) => outbound,
         };
-        match Pin::new(&mut outbound.incoming).poll_frame(cx) {
-            Poll::Pending => {
-                ready!(outbound.patience.wait(cx));
-                outbound.done(Some(Fault::Silent));
-                Poll::Ready(Some(Err(Fault::Silent)))
-            }
-            Poll::Ready(None) => {
-                outbound.done(None);
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(_))) => {
-                outbound.done(Some(Fault::Ended));
-                Poll::Ready(Some(Err(Fault::Ended)))
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                outbound.patience.renew();
-                outbound.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                // With a length, hyper asks no more after the last byte.
-                if outbound.incoming.is_end_stream() {
-                    outbound.done(None);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
+        let mut flow = outbound.flow.borrow_mut();
+        let polled = flow.poll(cx);
+        if let Some(limit) = outbound.patience
+            && flow.given.is_some()
+            && outbound.watch.is_none()
+        {
+            let watch = give_up(Rc::downgrade(&outbound.flow), limit);
+            outbound.watch = Some(tokio::task::spawn_local(watch).abort_handle());
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(text) => text.is_none(),
-            Self::Stream(outbound) => outbound.incoming.is_end_stream(),
+            Self::Stream(outbound) => outbound.flow.borrow().is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Stream(outbound) => outbound.incoming.size_hint(),
+            Self::Stream(outbound) => {
+                let flow = outbound.flow.borrow();
+                let incoming = flow.incoming.as_ref();
+                incoming.map_or_else(SizeHint::default, |incoming| incoming.size_hint())
+            }
         }
     }
 }

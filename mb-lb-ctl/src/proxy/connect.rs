@@ -2,8 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -31,15 +35,88 @@ pub enum Error {
 #[derive(Debug)]
 pub enum Sender {
     Http1(http1::SendRequest<RequestBody>),
-    Http2(http2::SendRequest<RequestBody>),
+    Http2(Shared),
 }
+
+/// One of many near ends of a connection of HTTP/2: as many streams, and one more where it is in a pool.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    all: Rc<()>,
+}
+
+/// Streams at a time: RFC 9113 section 6.5.2 advises servers to take no less, and hyper would let the others wait.
+const STREAMS: usize = 100;
+/// Bytes that a client may leave unread before its server has to wait.
+const WINDOW: u32 = 64 * 1024;
+/// A connection that does not answer is closed after two of these.
+const PING: Duration = Duration::from_secs(10);
+/// Bytes read at a time from a server of HTTP/1.1, and its longest head.
+const BUFFER: usize = 64 * 1024;
 
 impl Sender {
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Http1(sender) => sender.is_closed(),
-            Self::Http2(sender) => sender.is_closed(),
+            Self::Http2(shared) => shared.sender.is_closed(),
         }
+    }
+
+    /// Whether another request may go there while this one is in a pool.
+    pub fn has_room(&self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(shared) => Rc::strong_count(&shared.all) <= STREAMS,
+        }
+    }
+
+    /// Whether requests are under way while this one is in a pool.
+    pub fn is_used(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(shared) => Rc::strong_count(&shared.all) > 1,
+        }
+    }
+
+    /// For another stream on the same connection. `None`: one request at a time.
+    pub fn share(&self) -> Option<Self> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(shared) => Some(Self::Http2(shared.clone())),
+        }
+    }
+
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Http2(one), Self::Http2(other)) => Rc::ptr_eq(&one.all, &other.all),
+            _ => false,
+        }
+    }
+
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// # Errors
+    /// The request where nothing of it was sent, and `None` where it was.
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Option<Request<RequestBody>>> {
+        let answer = match self {
+            Self::Http1(sender) => {
+                // It may be busy for a moment with the end of the response before.
+                if sender.ready().await.is_err() {
+                    return Err(Some(request));
+                }
+                sender.try_send_request(request).await
+            }
+            Self::Http2(shared) => {
+                if shared.sender.ready().await.is_err() {
+                    return Err(Some(request));
+                }
+                shared.sender.try_send_request(request).await
+            }
+        };
+        answer.map_err(|mut error| error.take_message())
     }
 }
 
@@ -102,7 +179,7 @@ where
     Ok(match http {
         Upstream::Http1 => {
             let (sender, connection) = http1::Builder::new()
-                .preserve_header_case(false)
+                .max_buf_size(BUFFER)
                 .handshake(io)
                 .await
                 .map_err(Error::Http)?;
@@ -115,13 +192,21 @@ where
         Upstream::Http2 => {
             let (sender, connection) = http2::Builder::new(Local)
                 .timer(hyper_util::rt::TokioTimer::new())
+                .initial_stream_window_size(WINDOW)
+                // So that clients who read slowly do not hold up the others.
+                .initial_connection_window_size(WINDOW * STREAMS as u32)
+                .keep_alive_interval(PING)
+                .keep_alive_timeout(PING)
                 .handshake(io)
                 .await
                 .map_err(Error::Http)?;
             tokio::task::spawn_local(async move {
                 let _ended = connection.await;
             });
-            Sender::Http2(sender)
+            Sender::Http2(Shared {
+                sender,
+                all: Rc::new(()),
+            })
         }
     })
 }

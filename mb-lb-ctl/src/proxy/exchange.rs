@@ -1,35 +1,27 @@
-//! A request on its way to a server, and the response on its way back.
-//!
-//! **What is sent again.** A request may be given to a server a second time where nothing of it can have had an effect:
-//! - the connection could not be made: any request, up to `retries` times, at another server where `redispatch` allows it,
-//!   otherwise after a second at the same one;
-//! - the connection came out of the pool and was closed before anything of the request was written: any request;
-//! - the connection ended before the first byte of a response: requests without a body whose method is idempotent
-//!   (RFC 9110 section 9.2.2).
-//!
-//! A response that took too long is never asked for again.
+//! A request as it comes from a client, and the response as it goes there. What is between is in [`attempt`](super::attempt).
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use tokio::time::{sleep, timeout};
 
+use super::attempt::{Exchange, Head};
 use super::body::{Fault, Finish, Progress, RequestBody, ResponseBody};
-use super::connect::{self, Sender};
+use super::connect::Sender;
 use super::cookie::{Asked, RequestFacts};
 use super::journal::Journal;
 use super::page::{self, Refusal};
+use super::queue::Place;
 use super::serve::{Busy, Client};
-use super::stats::Place;
 use super::table::{InForce, Proxy, Server};
-use super::{forwarded, proxy_header, upgrade};
-use crate::config::{self, ProxyHeader, Upstream};
+use super::{forwarded, upgrade};
+use crate::config;
 
 pub type Answer = ResponseBody<Finishing>;
 
@@ -37,36 +29,17 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const HSTS: HeaderName = HeaderName::from_static("strict-transport-security");
 /// Bytes of one that is believed.
 const MOST_OF_ID: usize = 128;
-/// Before the same server is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// One request, as the client means it.
-struct Head {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-/// All that belongs to one exchange.
-pub(super) struct Exchange {
-    pub client: Rc<Client>,
-    pub proxy: Arc<Proxy>,
-    pub in_force: Arc<InForce>,
-    pub asked: Asked,
-    pub facts: RequestFacts,
-    pub journal: Journal,
-}
 
 /// What is to be done when the response is out.
 pub struct Finishing {
-    server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     /// The connection, where it can be used again.
-    sender: Option<Sender>,
-    request: Rc<Progress>,
-    client: Rc<Client>,
-    journal: Journal,
-    _place: Place,
-    _busy: Busy,
+    pub(super) sender: Option<Sender>,
+    pub(super) request: Rc<Progress>,
+    pub(super) client: Rc<Client>,
+    pub(super) journal: Journal,
+    pub(super) _place: Place,
+    pub(super) _busy: Busy,
 }
 
 impl Finish for Finishing {
@@ -80,13 +53,14 @@ impl Finish for Finishing {
                     self.client.worker.pool.put(self.server.id, sender);
                 }
             }
-            None | Some(Fault::Gone) => {}
+            None | Some(Fault::Gone | Fault::Stalled) => {}
             Some(_) => stats.response_errors.add(1),
         }
         let letters = match fault {
             None => ['-', '-'],
             Some(Fault::Gone) => ['C', 'D'],
             Some(Fault::Silent) => ['s', 'D'],
+            Some(Fault::Stalled) => ['c', 'D'],
             Some(Fault::Ended | Fault::TooLarge) => ['S', 'D'],
         };
         self.journal
@@ -204,7 +178,7 @@ fn host_of<B>(request: &Request<B>) -> String {
     authority.or(host).unwrap_or_default().to_owned()
 }
 
-fn unix_seconds() -> u64 {
+pub(super) fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())
@@ -306,7 +280,8 @@ impl Begun {
 /// What hyper lets through and a server might read in another way.
 fn check(request: &Request<Incoming>, host: &str, is_http2: bool) -> Result<(), Refusal> {
     let is_host = |c: u8| c.is_ascii_graphic() && !b"/?#@\\\"<>^`{|}".contains(&c);
-    if host.is_empty() || !host.bytes().all(is_host) {
+    // RFC 9112 section 3.2; one that is no authority has no form in HTTP/2.
+    if !host.bytes().all(is_host) || host.parse::<Authority>().is_err() {
         return Err(page::BAD_REQUEST);
     }
     if request.headers().get_all(HOST).iter().count() > 1 {
@@ -325,358 +300,6 @@ fn check(request: &Request<Incoming>, host: &str, is_http2: bool) -> Result<(), 
         return Err(page::BAD_REQUEST);
     }
     Ok(())
-}
-
-/// Where one attempt leads.
-enum Outcome {
-    Response(Response<Incoming>, Sender),
-    /// Nothing of it was read by a server.
-    Again(Request<RequestBody>),
-    /// No byte of a response came.
-    Lost,
-    Refused(Refusal),
-}
-
-impl Exchange {
-    async fn run(
-        mut self,
-        head: Head,
-        body: RequestBody,
-        progress: Rc<Progress>,
-        switch: Option<upgrade::Asked>,
-        busy: Busy,
-    ) -> Result<Response<Answer>, Refusal> {
-        let is_repeatable = progress.ended.get() && head.method.is_idempotent();
-        let mut body = Some(body);
-        let mut tried: Vec<usize> = Vec::new();
-        let mut attempts = 0;
-        let config = Arc::clone(&self.in_force);
-        let retries = u32::from(config.config.retries);
-        loop {
-            let (at, place) = self.place(&mut tried).await?;
-            let server = Arc::clone(&self.in_force.servers[at]);
-            self.journal.placed(&server);
-            let mut from_pool = false;
-            let http = match switch {
-                Some(_) => Upstream::Http1,
-                None => server.config.http,
-            };
-            // With a PROXY header it would carry another client's address.
-            let is_pooled = server.config.send_proxy.is_none() && http == server.config.http;
-            let pooled = match is_pooled {
-                true => self.client.worker.pool.take(server.id),
-                false => None,
-            };
-            let sender = match pooled {
-                Some(sender) => {
-                    from_pool = true;
-                    sender
-                }
-                None => match self.connect(&server, http).await {
-                    Ok(sender) => sender,
-                    Err(()) => {
-                        server.stats.connect_errors.add(1);
-                        drop(place);
-                        attempts += 1;
-                        if attempts > retries {
-                            return Err(page::CONNECT);
-                        }
-                        self.after_failure(at, &server, &mut tried).await;
-                        continue;
-                    }
-                },
-            };
-            self.journal.connected();
-            let taken = match body.take() {
-                Some(body) => body,
-                None => RequestBody::Empty,
-            };
-            let request = self.request(&head, &server, http, taken);
-            match self.send(request, sender, &progress).await {
-                Outcome::Response(response, _)
-                    if response.status() == StatusCode::SWITCHING_PROTOCOLS && switch.is_none() =>
-                {
-                    // Nobody asked for that, and what follows it is no HTTP.
-                    server.stats.response_errors.add(1);
-                    return Err(page::BAD_RESPONSE);
-                }
-                Outcome::Response(response, sender) => {
-                    let sender = is_pooled.then_some(sender);
-                    let finishing = Finishing {
-                        server: Arc::clone(&server),
-                        sender,
-                        request: progress,
-                        client: Rc::clone(&self.client),
-                        journal: self.journal.clone(),
-                        _place: place,
-                        _busy: busy,
-                    };
-                    return Ok(self.respond(at, response, finishing, switch));
-                }
-                Outcome::Again(request) => {
-                    body = Some(request.into_body());
-                    // The pool may have many that the server has closed.
-                    if !from_pool {
-                        drop(place);
-                        attempts += 1;
-                        if attempts > retries {
-                            return Err(page::BAD_RESPONSE);
-                        }
-                        self.after_failure(at, &server, &mut tried).await;
-                    }
-                }
-                Outcome::Lost if is_repeatable && attempts < retries => {
-                    attempts += 1;
-                    server.stats.response_errors.add(1);
-                    if !from_pool {
-                        drop(place);
-                        self.after_failure(at, &server, &mut tried).await;
-                    }
-                }
-                Outcome::Lost => {
-                    server.stats.response_errors.add(1);
-                    return Err(match progress.fault.get() {
-                        Some(fault) => of_client(fault),
-                        None => page::BAD_RESPONSE,
-                    });
-                }
-                Outcome::Refused(refusal) => {
-                    server.stats.response_errors.add(1);
-                    return Err(refusal);
-                }
-            }
-        }
-    }
-
-    /// A place at the server that the cookie names, or at the one that the scheduler picks.
-    async fn place(&mut self, tried: &mut Vec<usize>) -> Result<(usize, Place), Refusal> {
-        let config = &self.in_force.config;
-        let servers = &self.in_force.servers;
-        let queue = &self.proxy.queue;
-        if let Some(at) = self.asked.server() {
-            let stats = &servers[at].stats;
-            let most = || {
-                let balance = self.in_force.balance.load();
-                balance.keeps(at).then(|| balance.most(at))
-            };
-            // It may have gone down since the cookie was read.
-            if let Some(most) = most()
-                && let Some(place) = Place::take(stats, queue, most)
-            {
-                return Ok((at, place));
-            }
-            match timeout(config.timeouts.queue, Place::wait(stats, queue, most)).await {
-                Ok(Some(place)) => return Ok((at, place)),
-                // It went down, or into maintenance.
-                Ok(None) => self.asked.redispatch(),
-                Err(_) => return Err(page::QUEUE),
-            }
-        }
-        let pick = |tried: &[usize]| {
-            let balance = self.in_force.balance.load();
-            let at = balance.choose(
-                self.client.source,
-                || fastrand::u64(..),
-                |at| servers[at].stats.load(),
-                |at| !tried.contains(&at) && servers[at].stats.has_room(balance.most(at)),
-            )?;
-            Place::take(&servers[at].stats, queue, balance.most(at)).map(|place| (at, place))
-        };
-        if let Some(found) = pick(tried) {
-            return Ok(found);
-        }
-        // All that are left were tried: once more from the beginning.
-        if !tried.is_empty() {
-            tried.clear();
-            if let Some(found) = pick(tried) {
-                return Ok(found);
-            }
-        }
-        if self.in_force.balance.load().is_empty() {
-            return Err(page::NO_SERVER);
-        }
-        let free = queue.wait(|| {
-            if self.in_force.balance.load().is_empty() {
-                return Some(Err(page::NO_SERVER));
-            }
-            pick(tried).map(Ok)
-        });
-        match timeout(config.timeouts.queue, free).await {
-            Ok(found) => found,
-            Err(_) => Err(page::QUEUE),
-        }
-    }
-
-    async fn connect(&self, server: &Server, http: Upstream) -> Result<Sender, ()> {
-        let header = server.config.send_proxy.map(|version: ProxyHeader| {
-            proxy_header::encode(version, self.client.address, self.client.local)
-        });
-        let limit = self.in_force.config.timeouts.connect;
-        let connecting = connect::connect(&server.config, http, header.as_deref());
-        match timeout(limit, connecting).await {
-            Ok(Ok(sender)) => Ok(sender),
-            Ok(Err(error)) => {
-                tracing::debug!(proxy = self.proxy.name, server = server.config.name, %error, "no connection");
-                Err(())
-            }
-            Err(_) => Err(()),
-        }
-    }
-
-    /// A server could not be reached, or lost the request: the next attempt is at another one at once, or at the same one
-    /// after a while.
-    async fn after_failure(&mut self, at: usize, server: &Server, tried: &mut Vec<usize>) {
-        let bound = self.asked.server() == Some(at);
-        server.stats.retries.add(1);
-        let others = self.in_force.balance.load().has_other(at);
-        if others && (!bound || self.in_force.config.redispatch) {
-            if bound {
-                self.asked.redispatch();
-            }
-            server.stats.redispatches.add(1);
-            self.journal.retried(true);
-            tried.push(at);
-        } else {
-            self.journal.retried(false);
-            sleep(self.in_force.config.timeouts.connect.min(PAUSE)).await;
-        }
-    }
-
-    fn request(
-        &self,
-        head: &Head,
-        server: &Server,
-        http: Upstream,
-        body: RequestBody,
-    ) -> Request<RequestBody> {
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method.clone();
-        *request.headers_mut() = head.headers.clone();
-        let path = head.uri.path_and_query().cloned();
-        match http {
-            Upstream::Http1 => {
-                *request.version_mut() = Version::HTTP_11;
-                *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-            }
-            Upstream::Http2 => {
-                *request.version_mut() = Version::HTTP_2;
-                let host = request.headers_mut().remove(HOST);
-                let mut parts = http::uri::Parts::default();
-                let scheme = if server.config.tls.is_some() {
-                    http::uri::Scheme::HTTPS
-                } else {
-                    http::uri::Scheme::HTTP
-                };
-                parts.scheme = Some(scheme);
-                parts.authority =
-                    host.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
-                parts.path_and_query =
-                    path.or_else(|| Some(http::uri::PathAndQuery::from_static("/")));
-                *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-            }
-        }
-        request
-    }
-
-    async fn send(
-        &self,
-        request: Request<RequestBody>,
-        sender: Sender,
-        progress: &Progress,
-    ) -> Outcome {
-        let limit = self.in_force.config.timeouts.server;
-        let answer = async move {
-            match sender {
-                Sender::Http1(mut sender) => {
-                    // It may be busy for a moment with the end of the response before.
-                    if sender.ready().await.is_err() {
-                        return Outcome::Again(request);
-                    }
-                    match sender.try_send_request(request).await {
-                        Ok(response) => Outcome::Response(response, Sender::Http1(sender)),
-                        Err(mut error) => match error.take_message() {
-                            Some(request) => Outcome::Again(request),
-                            None => Outcome::Lost,
-                        },
-                    }
-                }
-                Sender::Http2(mut sender) => {
-                    if sender.ready().await.is_err() {
-                        return Outcome::Again(request);
-                    }
-                    match sender.try_send_request(request).await {
-                        Ok(response) => Outcome::Response(response, Sender::Http2(sender)),
-                        Err(mut error) => match error.take_message() {
-                            Some(request) => Outcome::Again(request),
-                            None => Outcome::Lost,
-                        },
-                    }
-                }
-            }
-        };
-        tokio::pin!(answer);
-        // The server's time runs from the end of the request.
-        let mut has_all = progress.ended.get();
-        loop {
-            match timeout(limit, &mut answer).await {
-                Ok(outcome) => return outcome,
-                Err(_) if has_all || progress.fault.get().is_some() => {
-                    return Outcome::Refused(page::NO_RESPONSE);
-                }
-                Err(_) => has_all = progress.ended.get(),
-            }
-        }
-    }
-
-    fn respond(
-        self,
-        at: usize,
-        mut response: Response<Incoming>,
-        finishing: Finishing,
-        switch: Option<upgrade::Asked>,
-    ) -> Response<Answer> {
-        let server = Arc::clone(&finishing.server);
-        server.stats.count_status(response.status().as_u16());
-        let status = response.status();
-        let taken = (status == StatusCode::SWITCHING_PROTOCOLS)
-            .then(|| switch?.take(&mut response))
-            .flatten();
-        let headers = response.headers_mut();
-        let upgraded = headers.get(UPGRADE).cloned();
-        forwarded::remove_hop_by_hop(headers);
-        let letter = self.in_force.stickiness.as_ref().map(|stickiness| {
-            let now = unix_seconds();
-            stickiness.on_response(&self.asked, at, &self.facts, status, headers, now)
-        });
-        self.journal.responded(status.as_u16(), letter);
-        let timeouts = &self.in_force.config.timeouts;
-        match taken {
-            Some(taken) => {
-                let (mut parts, _) = response.into_parts();
-                taken.prepare(&mut parts, upgraded);
-                if let Some(gate) = &self.client.gate {
-                    gate.make_transparent();
-                }
-                let worker = Rc::clone(&self.client.worker);
-                let stop = async move { worker.stopping().await };
-                tokio::task::spawn_local(taken.carry(finishing, timeouts.tunnel, stop));
-                Response::from_parts(parts, ResponseBody::Own(None))
-            }
-            None => {
-                let (parts, incoming) = response.into_parts();
-                let body = ResponseBody::stream(incoming, timeouts.server, finishing);
-                Response::from_parts(parts, body)
-            }
-        }
-    }
-}
-
-const fn of_client(fault: Fault) -> Refusal {
-    match fault {
-        Fault::TooLarge => page::TOO_LARGE,
-        Fault::Silent => page::CLIENT_SILENT,
-        Fault::Ended | Fault::Gone => page::CLIENT_GONE,
-    }
 }
 
 /// Of a client, for limits: an IPv6 site has a /64 (RFC 6177).

@@ -34,6 +34,10 @@ impl<S: AsyncRead + Unpin> Prefixed<S> {
         }
     }
 
+    pub const fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// Reads until `decide` says something of what is there; that stays to be read, but for the bytes that `decide` takes
     /// from the front.
     ///

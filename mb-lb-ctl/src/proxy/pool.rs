@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use super::connect::Sender;
 
 /// One that nobody used for so long is closed.
-pub const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(30);
+/// A request that cannot be sent twice takes none that was idle for so long: the server may be about to close it.
+const FRESH: Duration = Duration::from_secs(1);
 /// Per server; what is more is closed, the one that was used longest ago first.
 const MOST: usize = 256;
 
@@ -26,24 +28,23 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The one that was used last, for it is the least likely to be closed by the server at this moment.
-    pub fn take(&self, server: u64) -> Option<Sender> {
+    /// The one that was used last, for it is the least likely to be closed by the server at this moment. Many share one of
+    /// HTTP/2, as long as it has room.
+    pub fn take(&self, server: u64, is_repeatable: bool) -> Option<Sender> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&server)?;
-        while let Some(found) = list.pop() {
-            if found.sender.is_closed() {
-                continue;
+        list.retain(|idle| !idle.sender.is_closed());
+        let may = |idle: &Idle| {
+            idle.sender.has_room() && (is_repeatable || idle.since.elapsed() < FRESH)
+        };
+        let at = list.iter().rposition(may)?;
+        match list[at].sender.share() {
+            Some(shared) => {
+                list[at].since = Instant::now();
+                Some(shared)
             }
-            if let Sender::Http2(sender) = &found.sender {
-                // Many share it.
-                let sender = Sender::Http2(sender.clone());
-                let since = Instant::now();
-                list.push(Idle { since, ..found });
-                return Some(sender);
-            }
-            return Some(found.sender);
+            None => Some(list.remove(at).sender),
         }
-        None
     }
 
     pub fn put(&self, server: u64, sender: Sender) {
@@ -52,11 +53,9 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         let list = idle.entry(server).or_default();
-        if let Sender::Http2(_) = sender {
-            list.retain(|idle| !idle.sender.is_closed());
-            if !list.is_empty() {
-                return;
-            }
+        if let Some(known) = list.iter_mut().find(|idle| idle.sender.is_same(&sender)) {
+            known.since = Instant::now();
+            return;
         }
         if list.len() >= MOST {
             list.remove(0);
@@ -67,11 +66,21 @@ impl Pool {
         });
     }
 
+    /// No other request is to go there; those that are there go on.
+    pub fn forsake(&self, server: u64, sender: &Sender) {
+        if let Some(list) = self.idle.borrow_mut().get_mut(&server) {
+            list.retain(|idle| !idle.sender.is_same(sender));
+        }
+    }
+
     /// Closes what was idle for too long, and all of servers that `keeps` says no of.
     pub fn tidy(&self, keeps: impl Fn(u64) -> bool) {
         let mut idle = self.idle.borrow_mut();
         idle.retain(|&server, list| {
-            list.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE);
+            list.retain(|idle| {
+                let is_used = idle.sender.is_used() || idle.since.elapsed() < IDLE;
+                !idle.sender.is_closed() && is_used
+            });
             keeps(server) && !list.is_empty()
         });
     }

@@ -2,37 +2,46 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::admitted::Census;
 use super::limits::Limits;
+use super::listening::{Keeper, Listening};
 use super::table::{Listen, Plan, Proxy};
 use super::worker::{self, Shared};
 use super::{Reading, Readings, Steering};
 
 /// The owner of all proxies. They go on when it is dropped, until the process ends.
-#[derive(Debug)]
 pub struct Proxies {
     shared: Arc<Shared>,
+    threads: usize,
     known: Mutex<BTreeMap<String, Arc<Proxy>>>,
 }
 
 impl Proxies {
-    /// Starts `threads` threads, which wait for a configuration.
+    /// Starts `threads` threads, which wait for a configuration. `inherited` are listening sockets that the process before
+    /// had.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn start(threads: usize) -> io::Result<Self> {
+    pub fn start(
+        threads: usize,
+        inherited: Vec<TcpListener>,
+        keeper: Arc<dyn Keeper>,
+    ) -> io::Result<Self> {
+        let threads = threads.max(1);
         let shared = Arc::new(Shared {
             listens: watch::Sender::new(Vec::new()),
             stop: watch::Sender::new(false),
             limits: Arc::new(Limits::default()),
-            unheard: Mutex::default(),
+            census: Census::of_this_process(),
+            listening: Listening::new(inherited, keeper),
         });
-        for number in 0..threads.max(1) {
+        for number in 0..threads {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name(format!("proxy-{number}"))
@@ -44,6 +53,7 @@ impl Proxies {
         }
         Ok(Self {
             shared,
+            threads,
             known: Mutex::default(),
         })
     }
@@ -52,8 +62,13 @@ impl Proxies {
     /// Of `spared` nothing is changed: their new configuration is no good.
     pub fn configure(&self, plans: Vec<Plan>, spared: &[String]) {
         let mut known = self.known();
-        known.retain(|name, _| {
-            spared.contains(name) || plans.iter().any(|plan| plan.config.name == *name)
+        known.retain(|name, proxy| {
+            let stays =
+                spared.contains(name) || plans.iter().any(|plan| plan.config.name == *name);
+            if !stays {
+                proxy.retire();
+            }
+            stays
         });
         for plan in plans {
             match known.get(&plan.config.name) {
@@ -77,11 +92,14 @@ impl Proxies {
             let redirects = config.redirect_http.iter();
             listens.extend(redirects.map(|address| listen(address, https)));
         }
+        let addresses = |listens: &[Listen]| -> Vec<SocketAddr> {
+            listens.iter().map(|listen| listen.address).collect()
+        };
+        let before = addresses(&self.shared.listens.borrow());
+        let wanted = addresses(&listens);
         self.shared
-            .unheard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|address, _| listens.iter().any(|listen| listen.address == *address));
+            .listening
+            .settle(&wanted, &before, self.threads);
         self.shared.listens.send_replace(listens);
     }
 
@@ -123,37 +141,25 @@ impl Proxies {
 
     /// Addresses that are not listened on, and why.
     pub fn unheard(&self) -> BTreeMap<SocketAddr, String> {
-        self.shared
-            .unheard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.listening.unheard()
     }
 
-    /// Connections of clients that are open.
-    pub fn connections(&self) -> u64 {
-        let known = self.known();
-        let open = |proxy: &Arc<Proxy>| {
-            proxy
-                .stats
-                .connections
-                .get()
-                .saturating_sub(proxy.stats.closed.get())
-        };
-        known.values().map(open).sum()
-    }
-
-    /// Takes no new connections, asks clients to go, and returns when they have, or after `limit`.
-    pub async fn drain(&self, limit: Duration) {
-        const LOOK: Duration = Duration::from_millis(20);
-        self.shared.stop.send_replace(true);
-        let gone = async {
-            while self.connections() > 0 {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        // Who is still there is cut off by the end of the process.
-        let _gone = tokio::time::timeout(limit, gone).await;
+    /// Asks clients to go, and is ready when those who are there now have gone, or after `limit`. Who comes meanwhile is
+    /// served, and asked to go as well.
+    pub fn drain(&self, limit: Duration) -> impl Future<Output = ()> + use<> {
+        const LOOK: Duration = Duration::from_millis(10);
+        let shared = Arc::clone(&self.shared);
+        shared.census.leave();
+        shared.stop.send_replace(true);
+        async move {
+            let gone = async {
+                while shared.census.left_over() > 0 {
+                    tokio::time::sleep(LOOK).await;
+                }
+            };
+            // Who is still there is cut off by the end of the process.
+            let _gone = tokio::time::timeout(limit, gone).await;
+        }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Proxy>>> {

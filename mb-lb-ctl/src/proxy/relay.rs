@@ -10,9 +10,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::admitted::Admitted;
 use super::exchange::canonical;
 use super::io::reset;
-use super::stats::Place;
+use super::queue::Place;
 use super::table::{InForce, Listen, Relay};
 use super::worker::Worker;
 use super::{proxy_header, tunnel};
@@ -33,7 +34,10 @@ pub async fn connection(
     let Some(relay) = &in_force.relay else {
         return;
     };
-    let _counted = Counted::new(&listen.proxy);
+    let Some(_admitted) = Admitted::new(&listen, &worker) else {
+        reset(&client);
+        return;
+    };
     // Without it the last bytes of a word wait for the acknowledgement of the first.
     let _set = client.set_nodelay(true);
     let local = client.local_addr().unwrap_or(listen.address);
@@ -43,13 +47,13 @@ pub async fn connection(
         return;
     };
     let proxy = Arc::clone(&listen.proxy);
-    let id = in_force.servers[at].id;
+    let at = &in_force.servers[at];
     let gone = async {
         if relay.on_down == OnDown::Keep {
             return std::future::pending().await;
         }
         let mut turns = proxy.turns();
-        while proxy.serves(id) {
+        while proxy.serves(at) {
             if turns.changed().await.is_err() {
                 return;
             }
@@ -62,10 +66,7 @@ pub async fn connection(
         }
     };
     let carried = tunnel::carry(&mut client, &mut server, relay.silence, stop).await;
-    in_force.servers[at]
-        .stats
-        .bytes
-        .add(carried.to_client + carried.to_server);
+    at.stats.bytes.add(carried.to_client + carried.to_server);
     if carried.is_cut {
         // So that a client that waits for an answer tries again at once.
         reset(&client);
@@ -89,7 +90,10 @@ async fn reach(
             peer.ip(),
             || fastrand::u64(..),
             |at| servers[at].stats.load(),
-            |at| !tried.contains(&at) && servers[at].stats.has_room(balance.most(at)),
+            |at| {
+                let has_room = || listen.proxy.queue.has_room(&servers[at].stats, balance.most(at), true);
+                !tried.contains(&at) && has_room()
+            },
         )?;
         let server = &servers[at];
         let most = balance.most(at);
@@ -130,21 +134,5 @@ async fn refuse(client: &mut TcpStream, relay: &Relay) {
             tunnel::close(client, SAY).await;
         }
         None => reset(client),
-    }
-}
-
-/// Counted among the connections, until it is dropped.
-struct Counted(Arc<super::table::Proxy>);
-
-impl Counted {
-    fn new(proxy: &Arc<super::table::Proxy>) -> Self {
-        proxy.stats.connections.add(1);
-        Self(Arc::clone(proxy))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.stats.closed.add(1);
     }
 }

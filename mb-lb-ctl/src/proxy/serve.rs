@@ -16,12 +16,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::exchange;
 use super::gate::{self, GateStream};
 pub use super::io::Busy;
+use super::admitted::Admitted;
 use super::io::{Activity, Prefixed, Reading, Watched, reset};
 use super::journal::{Journal, Session};
 use super::local::Local;
 use super::page;
 use super::proxy_header::{self, Decoded};
-use super::table::Listen;
+use super::table::{Listen, Proxy};
 use super::worker::Worker;
 use crate::config::{ProxyLimits, ProxyTimeouts};
 
@@ -57,55 +58,14 @@ pub struct Client {
 pub async fn connection(stream: TcpStream, peer: SocketAddr, listen: Listen, worker: Rc<Worker>) {
     let peer = exchange::canonical(peer);
     let proxy = Arc::clone(&listen.proxy);
-    let Some(admitted) = Admitted::new(&listen, &worker, peer.ip()) else {
+    let Some(admitted) = Admitted::new(&listen, &worker) else {
         reset(&stream);
         return;
     };
     // Without it the end of a response waits for the acknowledgement of its beginning.
     let _set = stream.set_nodelay(true);
-    if let Err(word) = talk(stream, peer, listen, worker, Rc::new(admitted)).await {
+    if let Err(word) = talk(stream, peer, listen, worker, admitted).await {
         proxy.stats.refuse(word);
-    }
-}
-
-/// Counted among the connections, until it is dropped.
-#[derive(Debug)]
-pub struct Admitted {
-    proxy: Arc<super::table::Proxy>,
-    worker: Rc<Worker>,
-    /// It was counted for this source.
-    source: Option<IpAddr>,
-}
-
-impl Admitted {
-    fn new(listen: &Listen, worker: &Rc<Worker>, source: IpAddr) -> Option<Self> {
-        let proxy = Arc::clone(&listen.proxy);
-        let limits = proxy.in_force.load().config.limits;
-        let closed = proxy.stats.closed.get();
-        let open = proxy.stats.connections.get().saturating_sub(closed);
-        if open >= u64::from(limits.connections) {
-            proxy.stats.refuse("connections");
-            return None;
-        }
-        if !worker.limits.connect(&limits, source) {
-            proxy.stats.refuse("connections_per_source");
-            return None;
-        }
-        proxy.stats.connections.add(1);
-        Some(Self {
-            proxy,
-            worker: Rc::clone(worker),
-            source: limits.connections_per_source.map(|_| source),
-        })
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.proxy.stats.closed.add(1);
-        if let Some(source) = self.source {
-            self.worker.limits.disconnect(source);
-        }
     }
 }
 
@@ -115,7 +75,7 @@ async fn talk(
     peer: SocketAddr,
     listen: Listen,
     worker: Rc<Worker>,
-    admitted: Rc<Admitted>,
+    mut admitted: Admitted,
 ) -> Result<(), &'static str> {
     let in_force = listen.proxy.in_force.load_full();
     let config = &in_force.config;
@@ -136,6 +96,11 @@ async fn talk(
             (address, local) = (exchange::canonical(from), to);
         }
     }
+    if !admitted.counts_for(&config.limits, address.ip()) {
+        reset(stream.get_ref());
+        return Err("connections_per_source");
+    }
+    let admitted = Rc::new(admitted);
     let begin = |session| Begun {
         address,
         local,
@@ -380,6 +345,7 @@ struct Watch<'a> {
     activity: &'a Activity,
     reading: &'a Reading,
     worker: &'a Worker,
+    proxy: &'a Proxy,
     keep_alive: Duration,
     request: Option<Duration>,
 }
@@ -390,6 +356,7 @@ impl<'a> Watch<'a> {
             activity,
             reading,
             worker: &begun.worker,
+            proxy: &begun.listen.proxy,
             keep_alive: begun.timeouts.keep_alive,
             request: Some(begun.timeouts.request),
         }
@@ -429,6 +396,7 @@ impl<'a> Watch<'a> {
             () = idle => Verdict::End,
             () = slow => Verdict::Slow,
             () = self.worker.stopping() => Verdict::End,
+            () = self.proxy.retired() => Verdict::End,
         }
     }
 }

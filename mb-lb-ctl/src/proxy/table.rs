@@ -1,8 +1,8 @@
 //! What is in force: proxies by name, each with its configuration, its servers and what the engine says of them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -11,7 +11,8 @@ use super::Target;
 use super::balance::Balance;
 use super::cookie::Stickiness;
 use super::journal::Log;
-use super::stats::{self, Queue};
+use super::queue::Queue;
+use super::stats;
 use crate::config;
 
 /// A server for as long as its address and the way to speak to it stay.
@@ -122,8 +123,19 @@ pub struct Proxy {
     pub stats: stats::Proxy,
     /// What the engine said last.
     targets: ArcSwap<Vec<Target>>,
+    /// Configurations that are not in force any more, under which requests may still wait.
+    before: Mutex<Vec<Weak<InForce>>>,
     /// Counts what the engine and the configuration say.
     turn: watch::Sender<u64>,
+    /// It is in no configuration any more.
+    is_retired: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Whether it is the same one, however it is spoken to.
+    fn is_same(&self, config: &config::ProxyServer) -> bool {
+        self.config.name == config.name && self.config.address == config.address
+    }
 }
 
 impl InForce {
@@ -135,10 +147,8 @@ impl InForce {
             log,
         } = plan;
         let known = |server: &config::ProxyServer| {
-            let before = before.into_iter().flat_map(|before| &before.servers);
-            before
-                .filter(|known| known.config.name == server.name)
-                .find(|known| known.config.address == server.address)
+            let mut before = before.into_iter().flat_map(|before| &before.servers);
+            before.find(|known| known.is_same(server))
         };
         let servers = config.servers.iter().map(|server| match known(server) {
             Some(known) if known.config == *server => Arc::clone(known),
@@ -164,6 +174,13 @@ impl InForce {
             config,
         }
     }
+
+    /// A server that is not among `targets` counts as down.
+    fn steer(&self, targets: &[Target]) {
+        let config = &self.config;
+        let balance = Balance::new(config.scheduler, &config.servers, targets);
+        self.balance.store(Arc::new(balance));
+    }
 }
 
 impl Proxy {
@@ -171,7 +188,9 @@ impl Proxy {
         Self {
             name: plan.config.name.clone(),
             in_force: ArcSwap::from_pointee(InForce::new(plan, None, &[])),
+            before: Mutex::default(),
             turn: watch::Sender::new(0),
+            is_retired: watch::Sender::new(false),
             queue: Arc::default(),
             stats: stats::Proxy::default(),
             targets: ArcSwap::default(),
@@ -184,23 +203,42 @@ impl Proxy {
         let targets = self.targets.load();
         let next = InForce::new(plan, Some(&before), &targets);
         self.in_force.store(Arc::new(next));
+        before.steer(&targets);
+        let mut all = self.before();
+        all.retain(|before| before.strong_count() > 0);
+        all.push(Arc::downgrade(&before));
+        drop(all);
         self.look_again();
     }
 
     /// What the engine says of the servers.
     pub fn steer(&self, targets: Vec<Target>) {
-        let in_force = self.in_force.load();
-        let config = &in_force.config;
-        let balance = Balance::new(config.scheduler, &config.servers, &targets);
-        in_force.balance.store(Arc::new(balance));
+        self.in_force.load().steer(&targets);
+        for before in self.before().iter().filter_map(Weak::upgrade) {
+            before.steer(&targets);
+        }
         self.targets.store(Arc::new(targets));
         self.look_again();
     }
 
+    fn before(&self) -> std::sync::MutexGuard<'_, Vec<Weak<InForce>>> {
+        // What is in it is whole at any time.
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its clients are to go: nobody says any more what its servers are worth.
+    pub fn retire(&self) {
+        self.is_retired.send_replace(true);
+    }
+
+    /// Ready when it is in no configuration any more.
+    pub async fn retired(&self) {
+        let mut is_retired = self.is_retired.subscribe();
+        // The sender is ours, and lives as long as this.
+        let _seen = is_retired.wait_for(|is_retired| *is_retired).await;
+    }
+
     fn look_again(&self) {
-        for server in &self.in_force.load().servers {
-            server.stats.look_again();
-        }
         self.queue.look_again();
         self.turn.send_modify(|turn| *turn += 1);
     }
@@ -211,9 +249,10 @@ impl Proxy {
     }
 
     /// Whether connections of a server that is not in maintenance or down go on: those of one that was removed do.
-    pub fn serves(&self, id: u64) -> bool {
+    pub fn serves(&self, server: &Server) -> bool {
         let in_force = self.in_force.load();
-        let at = in_force.servers.iter().position(|server| server.id == id);
+        let is_it = |known: &Arc<Server>| known.is_same(&server.config);
+        let at = in_force.servers.iter().position(is_it);
         at.is_none_or(|at| in_force.balance.load().lives(at))
     }
 

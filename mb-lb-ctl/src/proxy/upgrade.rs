@@ -74,6 +74,10 @@ fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
 }
 
 impl Asked {
+    pub const fn is_http2(&self) -> bool {
+        self.is_http2
+    }
+
     /// The request as a server of HTTP/1.1 expects it.
     pub fn prepare(&self, method: &mut Method, headers: &mut HeaderMap) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

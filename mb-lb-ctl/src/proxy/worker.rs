@@ -5,20 +5,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
+use super::admitted::Census;
 use super::limits::Limits;
+use super::listening::Listening;
 use super::pool::Pool;
 use super::table::{Listen, Proxy};
 use super::{relay, serve};
 
-const BACKLOG: i32 = 4096;
 /// A socket that could not be had is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Between two looks at the pools.
@@ -27,37 +25,15 @@ const TIDY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What all threads share.
-#[derive(Debug)]
 pub struct Shared {
     pub listens: watch::Sender<Vec<Listen>>,
     pub stop: watch::Sender<bool>,
     pub limits: Arc<Limits>,
-    /// Why an address is not listened on.
-    pub unheard: Mutex<BTreeMap<SocketAddr, String>>,
-}
-
-impl Shared {
-    /// `None`: it cannot be had, and why is noted.
-    fn listen(&self, address: SocketAddr) -> Option<TcpListener> {
-        let mut unheard = self
-            .unheard
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match bind(address) {
-            Ok(listener) => {
-                unheard.remove(&address);
-                Some(listener)
-            }
-            Err(error) => {
-                unheard.insert(address, error.to_string());
-                None
-            }
-        }
-    }
+    pub census: Census,
+    pub listening: Listening,
 }
 
 /// What the tasks of one thread share.
-#[derive(Debug)]
 pub struct Worker {
     pub pool: Pool,
     pub limits: Arc<Limits>,
@@ -65,7 +41,17 @@ pub struct Worker {
     stop: watch::Receiver<bool>,
 }
 
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
 impl Worker {
+    pub fn census(&self) -> &Census {
+        &self.shared.census
+    }
+
     /// Ready when connections are to end.
     pub async fn stopping(&self) {
         let mut stop = self.stop.clone();
@@ -115,13 +101,6 @@ async fn live(worker: Rc<Worker>) {
                     .collect();
                 worker.pool.tidy(|id| proxies.iter().any(|proxy| proxy.keeps(id)));
             }
-            () = worker.stopping() => {
-                for (_, (_, task)) in std::mem::take(&mut accepting) {
-                    task.abort();
-                }
-                // Connections end by themselves; the process waits for them, or does not.
-                std::future::pending::<()>().await;
-            }
         }
     }
 }
@@ -154,7 +133,7 @@ fn settle(
 
 async fn accept(worker: Rc<Worker>, listen: Listen) {
     let listener = loop {
-        match worker.shared.listen(listen.address) {
+        match worker.shared.listening.open(listen.address) {
             Some(listener) => break listener,
             None => tokio::time::sleep(AGAIN).await,
         }
@@ -172,26 +151,4 @@ async fn accept(worker: Rc<Worker>, listen: Listen) {
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
-}
-
-/// Each thread has a socket of its own, between which the kernel divides the clients. The address may come later: on the
-/// standby the VIP is not there.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    match address {
-        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
-        SocketAddr::V6(_) => {
-            socket.set_only_v6(true)?;
-            socket.set_freebind_v6(true)?;
-        }
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }

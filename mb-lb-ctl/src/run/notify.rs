@@ -1,19 +1,23 @@
-//! What the service manager is told, by sd_notify(3): ready, reloading, stopping, one line of status, and that the engine
-//! lives. Without `$NOTIFY_SOCKET` nothing is sent.
+//! What the service manager is told, by sd_notify(3): ready, reloading, stopping, one line of status, that the engine lives,
+//! and which sockets are for the next process. Without `$NOTIFY_SOCKET` nothing is sent.
 //!
 //! By hand, because the crate sd-notify (0.5) knows no abstract sockets, and waits for a manager that does not read.
 
 use std::env;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, IoSlice};
+use std::net;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::proxy::Keeper;
 use crate::snapshot::Snapshot;
 
 /// How long a message may hold up the engine where the manager does not read; after that it is dropped.
@@ -97,6 +101,14 @@ impl Manager {
         }
     }
 
+    fn tell_with(&self, message: &str, descriptor: BorrowedFd<'_>) {
+        if let Some(channel) = &self.channel
+            && let Err(error) = channel.send_with(message, descriptor)
+        {
+            tracing::debug!(%error, message, "the service manager was not told");
+        }
+    }
+
     fn tell(&self, message: &str) {
         if let Some(channel) = &self.channel
             && let Err(error) = channel.send(message)
@@ -104,6 +116,24 @@ impl Manager {
             tracing::debug!(%error, message, "the service manager was not told");
         }
     }
+}
+
+/// The descriptor store: what is in it is there again when the service starts again, and gone when it was stopped.
+impl Keeper for Manager {
+    fn keep(&self, address: net::SocketAddr, socket: BorrowedFd<'_>) {
+        let name = stored_name(address);
+        self.tell_with(&format!("FDSTORE=1\nFDNAME={name}"), socket);
+    }
+
+    fn forget(&self, address: net::SocketAddr) {
+        let name = stored_name(address);
+        self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+    }
+}
+
+/// Colons are what names are separated by in `$LISTEN_FDNAMES`.
+fn stored_name(address: net::SocketAddr) -> String {
+    format!("proxy-{address}").replace(':', "_")
 }
 
 impl Channel {
@@ -126,6 +156,23 @@ impl Channel {
         self.socket
             .send_to_addr(message.as_bytes(), &self.address)
             .map(drop)
+    }
+
+    fn send_with(&self, message: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let address = match (self.address.as_pathname(), self.address.as_abstract_name()) {
+            (Some(path), _) => UnixAddr::new(path)?,
+            (None, Some(name)) => UnixAddr::new_abstract(name)?,
+            (None, None) => return Err(io::ErrorKind::NotFound.into()),
+        };
+        let descriptors = [descriptor.as_raw_fd()];
+        sendmsg(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(message.as_bytes())],
+            &[ControlMessage::ScmRights(&descriptors)],
+            MsgFlags::MSG_NOSIGNAL,
+            Some(&address),
+        )?;
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Proxies and services in user mode: their configuration, their certificates, and what goes to and from the engine.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use rustls::server::ProducesTickets;
 
 use crate::config::{self, Config};
 use crate::proxy::log::Writer;
-use crate::proxy::{Certificates, Info, Log, Plan, Proxies, Readings, Resolver, Steering};
+use crate::proxy::{Certificates, Keeper, Info, Log, Plan, Proxies, Readings, Resolver, Steering};
 use crate::proxy::{server_config, stamp};
 
 /// Clients that are served when the process is to end have so long.
@@ -41,10 +42,10 @@ struct Tls {
 
 impl Proxying {
     /// Starts a thread for each CPU.
-    pub fn start() -> anyhow::Result<Self> {
+    pub fn start(inherited: Vec<TcpListener>, keeper: Arc<dyn Keeper>) -> anyhow::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            proxies: Proxies::start(threads).context("cannot start the threads of the proxy")?,
+            proxies: Proxies::start(threads, inherited, keeper).context("cannot start the threads of the proxy")?,
             steering: Vec::new(),
             ticketer: Ticketer::new().context("no keys for TLS tickets")?,
             tls: BTreeMap::new(),
@@ -211,9 +212,9 @@ impl Proxying {
         problems
     }
 
-    /// Clients go before the process does.
-    pub async fn drain(&self) {
-        self.proxies.drain(DRAIN).await;
+    /// Ready when clients have gone, before the process does.
+    pub fn drain(&self) -> impl Future<Output = ()> + use<> {
+        self.proxies.drain(DRAIN)
     }
 }
 

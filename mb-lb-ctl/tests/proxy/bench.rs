@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mb_lb_ctl::config;
 use mb_lb_ctl::proxy::log::Writer;
-use mb_lb_ctl::proxy::{Counted, Log, Plan, Proxies, Steering, Target};
+use mb_lb_ctl::proxy::{Counted, Log, NoKeeper, Plan, Proxies, Steering, Target};
 use mb_lb_ctl::snapshot::{AdminState, HealthState};
 use socket2::{Domain, Socket, Type};
 
@@ -190,7 +190,7 @@ impl Bench {
         let bench = Self {
             _port: port,
             log,
-            proxies: Proxies::start(2).expect("threads"),
+            proxies: Proxies::start(2, Vec::new(), Arc::new(NoKeeper)).expect("threads"),
             servers,
             at,
             config,

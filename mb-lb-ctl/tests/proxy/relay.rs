@@ -60,7 +60,7 @@ impl Relay {
             .unwrap_or_else(|| panic!("{:?}", parsed.diagnostics));
         let relay = Self {
             _port: port,
-            proxies: Proxies::start(1).expect("threads"),
+            proxies: Proxies::start(1, Vec::new(), std::sync::Arc::new(mb_lb_ctl::proxy::NoKeeper)).expect("threads"),
             at,
             targets,
         };

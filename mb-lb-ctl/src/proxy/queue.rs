@@ -1,0 +1,222 @@
+//! Places at servers, and who waits for one: first come, first served, among those whom a place suits.
+//!
+//! Whoever leaves a place tells the first who waits for it and was not told of another one. Who was told and does not take
+//! it, because it is gone or he is, tells the next one. A place is therefore never free while somebody waits for it, but
+//! for the moment in which he wakes up.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::stats::Server;
+
+/// A request's place at a server; free again when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    server: Arc<Server>,
+    queue: Arc<Queue>,
+}
+
+impl Place {
+    /// For who has waited, or sees by [`Queue::has_room`] that he need not. `None`: the server has as many as it may have.
+    pub fn take(server: &Arc<Server>, queue: &Arc<Queue>, most: Option<u32>) -> Option<Self> {
+        server.enter(most).then(|| Self {
+            server: Arc::clone(server),
+            queue: Arc::clone(queue),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.leave();
+        self.queue.tell(&self.server, None);
+    }
+}
+
+/// Requests that wait for a place at servers of one proxy.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// How many there are, to be seen without the lock.
+    length: AtomicUsize,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next: u64,
+    line: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    /// The only server that will do; `None`: any that takes new users.
+    server: Option<Arc<Server>>,
+    /// It is to look for a place, which became free here.
+    told: Option<Arc<Server>>,
+    wake: Arc<Notify>,
+}
+
+impl Waiter {
+    /// Whether a place at `server` would do. `is_open`: it takes new users.
+    fn wants(&self, server: &Arc<Server>, is_open: bool) -> bool {
+        self.server
+            .as_ref()
+            .map_or(is_open, |own| Arc::ptr_eq(own, server))
+    }
+}
+
+impl Queue {
+    /// Whether a newcomer finds a place and takes nobody's.
+    pub fn has_room(&self, server: &Arc<Server>, most: Option<u32>, is_open: bool) -> bool {
+        server.has_room(most) && (most.is_none() || !self.is_awaited(server, is_open))
+    }
+
+    fn is_awaited(&self, server: &Arc<Server>, is_open: bool) -> bool {
+        if self.length.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let waiting = self.lock();
+        let mut line = waiting.line.iter();
+        line.any(|waiter| waiter.wants(server, is_open))
+    }
+
+    /// Waits for what `try_take` finds: at this very server, or at any that takes new users.
+    pub async fn wait<T>(
+        &self,
+        server: Option<&Arc<Server>>,
+        mut try_take: impl FnMut() -> Option<T>,
+    ) -> T {
+        let (ticket, is_next) = self.join(server);
+        // A place may have become free before anybody could be told.
+        if is_next && let Some(taken) = try_take() {
+            return taken;
+        }
+        loop {
+            ticket.wake.notified().await;
+            // Before it looks, so that it is told of what becomes free meanwhile.
+            let told = ticket.look();
+            if let Some(taken) = try_take() {
+                // What it was told of may still be there.
+                self.tell_of(told, None);
+                return taken;
+            }
+            self.tell_of(told, Some(ticket.number));
+        }
+    }
+
+    /// `true`: nobody before it waits for the same, but those who were told already.
+    fn join(&self, server: Option<&Arc<Server>>) -> (Ticket<'_>, bool) {
+        if let Some(server) = server {
+            server.join_queue();
+        }
+        let wake = Arc::new(Notify::new());
+        let mut waiting = self.lock();
+        let number = waiting.next;
+        waiting.next += 1;
+        let is_before = |waiter: &Waiter| {
+            let same = match server {
+                Some(server) => waiter.wants(server, false),
+                None => waiter.server.is_none(),
+            };
+            same && waiter.told.is_none()
+        };
+        let is_next = !waiting.line.iter().any(is_before);
+        waiting.line.push_back(Waiter {
+            number,
+            server: server.cloned(),
+            told: None,
+            wake: Arc::clone(&wake),
+        });
+        self.length.store(waiting.line.len(), Ordering::SeqCst);
+        drop(waiting);
+        let ticket = Ticket {
+            queue: self,
+            number,
+            server: server.cloned(),
+            wake,
+        };
+        (ticket, is_next)
+    }
+
+    /// A place became free. `after`: not for that one and those before.
+    fn tell(&self, server: &Arc<Server>, after: Option<u64>) {
+        if self.length.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut waiting = self.lock();
+        let mut line = waiting.line.iter_mut();
+        let first = line.find(|waiter| {
+            waiter.told.is_none()
+                && after.is_none_or(|after| waiter.number > after)
+                && waiter.wants(server, true)
+        });
+        if let Some(waiter) = first {
+            waiter.told = Some(Arc::clone(server));
+            waiter.wake.notify_one();
+        }
+    }
+
+    fn tell_of(&self, told: Option<Arc<Server>>, after: Option<u64>) {
+        if let Some(server) = told
+            && server.has_room_left()
+        {
+            self.tell(&server, after);
+        }
+    }
+
+    /// What the engine or the configuration says has changed: whoever waits looks again.
+    pub fn look_again(&self) {
+        for waiter in &self.lock().line {
+            waiter.wake.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // What is in it is whole at any time.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A number in the line, until it is dropped.
+struct Ticket<'a> {
+    queue: &'a Queue,
+    number: u64,
+    server: Option<Arc<Server>>,
+    wake: Arc<Notify>,
+}
+
+impl Ticket<'_> {
+    /// What it was told of, and is not any more.
+    fn look(&self) -> Option<Arc<Server>> {
+        let mut waiting = self.queue.lock();
+        let mut line = waiting.line.iter_mut();
+        let own = line.find(|waiter| waiter.number == self.number)?;
+        own.told.take()
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            server.leave_queue();
+        }
+        let mut waiting = self.queue.lock();
+        let at = waiting
+            .line
+            .iter()
+            .position(|waiter| waiter.number == self.number);
+        let own = at.and_then(|at| waiting.line.remove(at));
+        self.queue
+            .length
+            .store(waiting.line.len(), Ordering::SeqCst);
+        drop(waiting);
+        self.queue.tell_of(own.and_then(|own| own.told), None);
+    }
+}
+
+#[cfg(test)]
+mod tests;
