@@ -135,10 +135,10 @@ impl Exchange {
                     return Err(page::BAD_RESPONSE);
                 }
                 Outcome::Response(response, sender) => {
-                    let sender = is_pooled.then_some(sender);
                     let finishing = Finishing {
                         server: Arc::clone(&server),
-                        sender,
+                        sender: Some(sender),
+                        is_pooled,
                         request: progress,
                         client: Rc::clone(&self.client),
                         journal: self.journal.clone(),

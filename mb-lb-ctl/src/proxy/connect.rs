@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 use super::body::RequestBody;
@@ -34,8 +35,22 @@ pub enum Error {
 /// The near end of a connection to a server.
 #[derive(Debug)]
 pub enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Single),
     Http2(Shared),
+}
+
+/// One request at a time. The connection ends with this, whatever it is about: hyper would go on with a body that the server
+/// does not take.
+#[derive(Debug)]
+pub struct Single {
+    sender: http1::SendRequest<RequestBody>,
+    task: AbortHandle,
+}
+
+impl Drop for Single {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// One of many near ends of a connection of HTTP/2: as many streams, and one more where it is in a pool.
@@ -57,7 +72,7 @@ const BUFFER: usize = 64 * 1024;
 impl Sender {
     pub fn is_closed(&self) -> bool {
         match self {
-            Self::Http1(sender) => sender.is_closed(),
+            Self::Http1(single) => single.sender.is_closed(),
             Self::Http2(shared) => shared.sender.is_closed(),
         }
     }
@@ -102,12 +117,12 @@ impl Sender {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, Option<Request<RequestBody>>> {
         let answer = match self {
-            Self::Http1(sender) => {
+            Self::Http1(single) => {
                 // It may be busy for a moment with the end of the response before.
-                if sender.ready().await.is_err() {
+                if single.sender.ready().await.is_err() {
                     return Err(Some(request));
                 }
-                sender.try_send_request(request).await
+                single.sender.try_send_request(request).await
             }
             Self::Http2(shared) => {
                 if shared.sender.ready().await.is_err() {
@@ -183,11 +198,14 @@ where
                 .handshake(io)
                 .await
                 .map_err(Error::Http)?;
-            tokio::task::spawn_local(async move {
+            let task = tokio::task::spawn_local(async move {
                 // How it ended is told to whoever waits for a response.
                 let _ended = connection.with_upgrades().await;
             });
-            Sender::Http1(sender)
+            Sender::Http1(Single {
+                sender,
+                task: task.abort_handle(),
+            })
         }
         Upstream::Http2 => {
             let (sender, connection) = http2::Builder::new(Local)

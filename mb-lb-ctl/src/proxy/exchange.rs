@@ -33,8 +33,9 @@ const MOST_OF_ID: usize = 128;
 /// What is to be done when the response is out.
 pub struct Finishing {
     pub(super) server: Arc<Server>,
-    /// The connection, where it can be used again.
     pub(super) sender: Option<Sender>,
+    /// The connection may be used for another request.
+    pub(super) is_pooled: bool,
     pub(super) request: Rc<Progress>,
     pub(super) client: Rc<Client>,
     pub(super) journal: Journal,
@@ -48,7 +49,7 @@ impl Finish for Finishing {
         stats.bytes.add(bytes + self.request.bytes.get());
         match fault {
             // A server that answers before it has read all will not find the next request where it looks for it.
-            None if self.request.ended.get() => {
+            None if self.is_pooled && self.request.ended.get() => {
                 if let Some(sender) = self.sender.take() {
                     self.client.worker.pool.put(self.server.id, sender);
                 }

@@ -112,6 +112,11 @@ impl Gate {
         matches!(&self.state, State::Head(head) if head.is_empty())
     }
 
+    /// Whether a part of a request's content is still to come.
+    pub fn is_in_content(&self) -> bool {
+        matches!(&self.state, State::Length(_) | State::Chunked(_))
+    }
+
     /// Looks at bytes: those that did not pass before, and what came after them. Stops at the end of a request.
     pub fn feed(&mut self, bytes: &[u8]) -> Progress {
         let mut progress = Progress {

@@ -134,6 +134,22 @@ impl Server {
     }
 }
 
+/// Waits for a condition.
+pub fn wait_until(is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < SOON, "it does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A server on which nothing of HTTP is: a listening socket, and its address.
+pub fn bare() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
 /// The proxy with its servers. `mb1` to `mb3` are up.
 pub struct Bench {
     pub proxies: Proxies,
@@ -290,6 +306,19 @@ impl Response {
 impl Connection {
     pub fn send(&mut self, bytes: &[u8]) {
         self.reader.get_mut().write_all(bytes).expect("it is taken");
+    }
+
+    /// For another thread.
+    pub fn writer(&self) -> TcpStream {
+        self.reader.get_ref().try_clone().expect("a descriptor")
+    }
+
+    /// Reads to the end, whichever way the other side ends it.
+    pub fn wait_end(&mut self) {
+        let mut rest = Vec::new();
+        if let Err(error) = self.reader.read_to_end(&mut rest) {
+            assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "it does not end");
+        }
     }
 
     /// As much as the other side takes.

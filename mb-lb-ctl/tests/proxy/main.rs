@@ -7,5 +7,6 @@ mod logs;
 mod path;
 mod refused;
 mod relay;
+mod stalls;
 
-pub use bench::{Bench, Connection, Reply, SOON, reserve};
+pub use bench::{Bench, Connection, Reply, SOON, bare, reserve, wait_until};

@@ -23,11 +23,14 @@ use super::{Gate, Limits, Next, Place, Progress, Violation};
 
 /// Bytes read at a time where a head comes in pieces.
 const PIECE: usize = 4096;
-/// After a refusal, what the client sends is read and thrown away for so long, so that the kernel does not reset the
-/// connection before the client has read the answer (RFC 9112 section 9.6).
+/// After a refusal, or an answer before the end of a body, what the client sends is read and thrown away, so that the
+/// kernel does not reset the connection before the client has read the answer (RFC 9112 section 9.6): until it is silent
+/// for so long.
 const LINGER: Duration = Duration::from_secs(1);
 /// And so many bytes of it.
-const LINGER_BYTES: usize = 1 << 20;
+const LINGER_BYTES: usize = 256 << 20;
+/// And for so long in all.
+const LINGER_WHOLE: Duration = Duration::from_secs(10);
 
 /// What a refusal shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +66,11 @@ enum Closing {
     Writing(Bytes),
     Flushing,
     ShuttingDown { lingers: bool },
-    Lingering { timer: Pin<Box<Sleep>>, left: usize },
+    Lingering {
+        timer: Pin<Box<Sleep>>,
+        until: tokio::time::Instant,
+        left: usize,
+    },
     Closed,
 }
 
@@ -287,7 +294,7 @@ impl<S: AsyncRead + Unpin> GateStream<S> {
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Closing::Lingering { timer, left } = &mut self.closing else {
+        let Closing::Lingering { timer, until, left } = &mut self.closing else {
             return Poll::Ready(());
         };
         let mut piece = [0; PIECE];
@@ -296,6 +303,8 @@ impl<S: AsyncRead + Unpin> GateStream<S> {
             match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut piece)) {
                 Ok(()) if !piece.filled().is_empty() => {
                     *left = left.saturating_sub(piece.filled().len());
+                    let next = tokio::time::Instant::now() + LINGER;
+                    timer.as_mut().reset(next.min(*until));
                 }
                 _ => break,
             }
@@ -391,7 +400,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GateStream<S> {
         loop {
             match &mut this.closing {
                 Closing::Open => {
-                    let lingers = this.shared.violation.get().is_some();
+                    let lingers =
+                        this.shared.violation.get().is_some() || this.gate.is_in_content();
                     this.closing = match this.refusal() {
                         Some(answer) => Closing::Writing(answer),
                         None => Closing::ShuttingDown { lingers },
@@ -414,6 +424,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GateStream<S> {
                     this.closing = if lingers && !this.is_at_end {
                         Closing::Lingering {
                             timer: Box::pin(sleep(LINGER)),
+                            until: tokio::time::Instant::now() + LINGER_WHOLE,
                             left: LINGER_BYTES,
                         }
                     } else {
