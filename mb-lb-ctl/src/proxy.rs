@@ -43,11 +43,13 @@ mod proxy_header;
 mod queue;
 mod relay;
 mod serve;
+mod splice;
 mod stats;
 mod table;
 mod tls;
 mod tunnel;
 mod upgrade;
+mod websocket;
 mod worker;
 
 pub use certs::{Certificates, Error as CertificateError, Info, Resolver, stamp};

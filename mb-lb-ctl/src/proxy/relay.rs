@@ -41,7 +41,7 @@ pub async fn connection(
     // Without it the last bytes of a word wait for the acknowledgement of the first.
     let _set = client.set_nodelay(true);
     let local = client.local_addr().unwrap_or(listen.address);
-    let Some((at, place, mut server)) = reach(&listen, &in_force, peer, local).await else {
+    let Some((at, place, server)) = reach(&listen, &in_force, peer, local).await else {
         listen.proxy.stats.refuse("no_server");
         refuse(&mut client, relay).await;
         return;
@@ -65,7 +65,7 @@ pub async fn connection(
             () = worker.stopping() => {}
         }
     };
-    let carried = tunnel::carry(&mut client, &mut server, relay.silence, stop).await;
+    let carried = tunnel::carry(&client, &server, relay.silence, stop).await;
     at.stats.bytes.add(carried.to_client + carried.to_server);
     if carried.is_cut {
         // So that a client that waits for an answer tries again at once.

@@ -153,7 +153,7 @@ impl Taken {
             Err(_) => return finishing.finish(0, Some(super::body::Fault::Ended)),
         };
         let (client, server) = (TokioIo::new(client), TokioIo::new(server));
-        let carried = tunnel::carry(client, server, silence, stop).await;
+        let carried = tunnel::carry_websocket(client, server, silence, stop).await;
         finishing.finish(carried.to_client + carried.to_server, None);
     }
 }

@@ -8,5 +8,6 @@ mod path;
 mod refused;
 mod relay;
 mod stalls;
+mod upstream2;
 
 pub use bench::{Bench, Connection, Reply, SOON, bare, reserve, wait_until};

@@ -1,8 +1,11 @@
 //! The usual way: who serves, what is passed on, what is counted.
 
+use std::io::{Read as _, Write as _};
+
 use mb_lb_ctl::snapshot::{AdminState, HealthState};
 
-use crate::{Bench, Reply};
+use crate::stalls::{read_head, with_bare};
+use crate::{Bench, Reply, SOON};
 
 const COOKIE: &str = "cookie = \"SERVERID\"";
 
@@ -148,4 +151,41 @@ fn a_websocket_is_carried_after_the_servers_101_and_not_before() {
     client.send(b"\x81\x05hello");
     client.send(b"not HTTP at all\r\n\r\n");
     assert_eq!(client.take(26), b"\x81\x05hellonot HTTP at all\r\n\r\n");
+}
+
+/// Between two frames, and never within one (RFC 6455 section 7.4.1).
+#[test]
+fn a_websocket_is_told_that_the_proxy_goes() {
+    let (bench, listener) = with_bare("");
+    let mut client = bench.connect();
+    client.send(
+        b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let (mut server, _) = listener.accept().expect("a connection");
+    read_head(&mut server);
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    server.write_all(switch).expect("it is taken");
+    assert_eq!(client.receive().status, 101);
+    server.write_all(b"\x81\x05he").expect("it is taken");
+    assert_eq!(client.take(4), b"\x81\x05he");
+    let _drained = bench.proxies.drain(SOON);
+    // Masked, and between frames already.
+    let mut last = [0; 8];
+    server.read_exact(&mut last).expect("a last word");
+    let [0x88, 0x82, a, b, _, _, code @ ..] = last else {
+        panic!("{last:02x?}");
+    };
+    assert_eq!(u16::from_be_bytes([code[0] ^ a, code[1] ^ b]), 1001);
+    server.write_all(b"llo\x81\x01!").expect("it is taken");
+    assert_eq!(client.take(3), b"llo");
+    let next = client.take(3);
+    if next == b"\x81\x01!" {
+        // Both frames came at once.
+        assert_eq!(client.take(4), b"\x88\x02\x03\xe9");
+    } else {
+        assert_eq!([next, client.take(1)].concat(), b"\x88\x02\x03\xe9");
+    }
+    client.wait_end();
 }

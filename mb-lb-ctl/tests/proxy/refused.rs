@@ -1,6 +1,6 @@
 //! What could be read in two ways is refused: by bytes through real sockets. Nothing of it comes to a server.
 
-use crate::{Bench, Reply};
+use crate::{Bench, Reply, wait_until};
 
 /// Whether the connection is closed behind the answer, by what it says and does.
 fn refused(bench: &Bench, request: &[u8], status: u16) {
@@ -97,6 +97,7 @@ fn requests_that_can_be_read_in_two_ways_come_to_no_server() {
         (target("http://user@h/"), 400),
         // Targets.
         (target("/a#b"), 400),
+        ("GET / HTTP/1.1\r\nHost: a:b:c\r\n\r\n".to_owned(), 400),
         (target("/\u{1}"), 400),
         (target("/\0"), 400),
         (target("/\t"), 400),
@@ -202,4 +203,31 @@ fn before_the_servers_101_nothing_is_a_tunnel() {
     assert_eq!(client.receive().status, 400);
     assert_eq!(client.rest().expect("a proper end"), "");
     assert_eq!(bench.seen().len(), 1);
+}
+
+/// Each client is one source, not the balancer that they come through.
+#[test]
+fn with_a_proxy_header_its_source_is_counted() {
+    let bench = Bench::new(
+        "accept_proxy = [\"127.0.0.1\"]\nlimits = { connections_per_source = 1 }",
+        "",
+    );
+    let from = |address: &str| {
+        let mut client = bench.connect();
+        let header = format!("PROXY TCP4 {address} 192.0.2.9 1000 80\r\n");
+        client.send(header.as_bytes());
+        client
+    };
+    let mut first = from("192.0.2.1");
+    assert_eq!(first.get("/", "").status, 200);
+    let mut other = from("192.0.2.2");
+    assert_eq!(other.get("/", "").status, 200);
+    from("192.0.2.1").wait_end();
+    assert_eq!(bench.refused("connections_per_source"), 1);
+    drop(first);
+    wait_until(|| {
+        let mut again = from("192.0.2.1");
+        again.try_send(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        again.rest().is_ok_and(|rest| rest.starts_with("HTTP/1.1 200"))
+    });
 }

@@ -2,10 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mb_lb_ctl::config;
-use mb_lb_ctl::proxy::{Plan, Proxies, Steering, Target};
+use mb_lb_ctl::proxy::{NoKeeper, Plan, Proxies, Steering, Target};
 use mb_lb_ctl::snapshot::{AdminState, HealthState};
 
 use socket2::Socket;
@@ -33,6 +34,8 @@ struct Relay {
     proxies: Proxies,
     at: SocketAddr,
     targets: Vec<Target>,
+    service: config::Service,
+    silence: Duration,
     _port: Socket,
 }
 
@@ -58,12 +61,6 @@ impl Relay {
         let config = parsed
             .config
             .unwrap_or_else(|| panic!("{:?}", parsed.diagnostics));
-        let relay = Self {
-            _port: port,
-            proxies: Proxies::start(1, Vec::new(), std::sync::Arc::new(mb_lb_ctl::proxy::NoKeeper)).expect("threads"),
-            at,
-            targets,
-        };
         let silence = config.director.flow_timeouts.established;
         // No service is on the loopback, where this test is.
         let mut service = config.services[0].clone();
@@ -71,8 +68,15 @@ impl Relay {
         for server in &mut service.servers {
             server.address = at.ip();
         }
-        let plan = Plan::relay(&service, silence);
-        relay.proxies.configure(vec![plan], &[]);
+        let relay = Self {
+            _port: port,
+            service,
+            silence,
+            proxies: Proxies::start(1, Vec::new(), Arc::new(NoKeeper)).expect("threads"),
+            at,
+            targets,
+        };
+        relay.put_in_force();
         relay.steer();
         let begin = Instant::now();
         while TcpStream::connect(at).is_err() {
@@ -80,6 +84,11 @@ impl Relay {
             std::thread::sleep(Duration::from_millis(5));
         }
         relay
+    }
+
+    fn put_in_force(&self) {
+        let plan = Plan::relay(&self.service, self.silence);
+        self.proxies.configure(vec![plan], &[]);
     }
 
     fn steer(&self) {
@@ -161,6 +170,44 @@ fn what_a_server_that_fails_has_is_reset_and_a_draining_one_keeps_it() {
     relay.steer();
     let error = client.read(&mut [0; 16]).expect_err("a reset");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// A server whose weight is another one now is the same server.
+#[test]
+fn connections_that_are_older_than_an_edit_are_reset_too() {
+    let mut relay = Relay::new("");
+    let mut client = relay.connect();
+    let name = hear(&mut client, 9);
+    let at = usize::from(name.contains("mb2"));
+    relay.service.servers[at].weight = 7;
+    relay.put_in_force();
+    relay.steer();
+    client.write_all(b"NOOP\r\n").expect("it is taken");
+    assert_eq!(hear(&mut client, 6), "NOOP\r\n");
+    relay.targets[at].health = HealthState::Down;
+    relay.steer();
+    let error = client.read(&mut [0; 16]).expect_err("a reset");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// By hand at first, and by the kernel when it gets long.
+#[test]
+fn what_is_long_comes_whole() {
+    let relay = Relay::new("");
+    let mut client = relay.connect();
+    hear(&mut client, 9);
+    let mut random = fastrand::Rng::with_seed(1);
+    let long: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(5_000_000).collect();
+    let mut writer = client.try_clone().expect("a descriptor");
+    let sent = long.clone();
+    let sender = std::thread::spawn(move || {
+        writer.write_all(&sent).expect("it is taken");
+        writer.shutdown(std::net::Shutdown::Write).expect("it is open");
+    });
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).expect("a proper end");
+    sender.join().expect("no panic");
+    assert!(heard == long, "{} of {} bytes", heard.len(), long.len());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use mb_lb_ctl::snapshot::HealthState;
 use crate::{Bench, Reply, bare, wait_until};
 
 /// All requests go to the first server, which is a bare socket.
-fn with_bare(keys: &str) -> (Bench, std::net::TcpListener) {
+pub fn with_bare(keys: &str) -> (Bench, std::net::TcpListener) {
     let mut bench = Bench::new(keys, "");
     let (listener, address) = bare();
     for at in 1..3 {
@@ -18,7 +18,7 @@ fn with_bare(keys: &str) -> (Bench, std::net::TcpListener) {
     (bench, listener)
 }
 
-fn read_head(stream: &mut TcpStream) -> String {
+pub fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
