@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::CommandFactory as _;
@@ -12,7 +16,7 @@ use mb_lb_ctl::cli::Cli;
 use mb_lb_ctl::config;
 use mb_lb_ctl::snapshot::{Snapshot, VrrpView};
 use mb_lb_tests::cluster::{SOON, Service, expect_all_alive, sink};
-use mb_lb_tests::{Director, Guest, Lab, PairSetup, Session, Sink, Traffic, pair, try_wait_until};
+use mb_lb_tests::{Director, Guest, Lab, Nginx, PairSetup, Session, Sink, Traffic, pair, try_wait_until};
 
 /// What `systemd-analyze security` gives at most; 10 is a service that may do everything.
 const EXPOSURE: f64 = 2.5;
@@ -430,6 +434,93 @@ fn with_a_good_configuration_in_place_installing_starts_it() -> Result<()> {
     assert!(site.carries()?);
     guest.expect("systemctl", &["stop", "by-hand"])?;
     guest.expect("dpkg", &["--remove", "mb-lb"])?;
+    Ok(())
+}
+
+/// New clients of a proxy come all the while, and one has a request under way.
+#[test]
+fn a_restart_refuses_no_client_of_a_proxy() -> Result<()> {
+    let site = Site::new("packageproxy")?;
+    let (guest, lab) = (&site.guest, &site.lab);
+    let servers: Vec<_> = lab
+        .servers()
+        .iter()
+        .map(Nginx::start)
+        .collect::<Result<_>>()?;
+    let vip = lab.vip4();
+    let mut config = site.good_config();
+    config += &format!("\n[proxy.web]\nlisten = \"{vip}:80\"\n\n[proxy.web.servers]\n");
+    for server in lab.servers() {
+        config += &format!("{} = \"{}:80\"\n", server.name(), server.ipv4());
+    }
+    let package = put(guest, lab, "1.0-1")?;
+    guest.expect("dpkg", &["--install", &package])?;
+    site.configure(&config)?;
+    guest.expect("systemctl", &["enable", "--now", "mb-lb"])?;
+    let mut pid = site.wait_usable()?.pid;
+    let served = Arc::new(AtomicU32::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, served, stop) = (lab.client().clone(), served.clone(), stop.clone());
+            let address = SocketAddr::new(vip.into(), 80);
+            std::thread::spawn(move || {
+                client.enter(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let mut stream = TcpStream::connect_timeout(&address, SOON)?;
+                        stream.set_read_timeout(Some(SOON))?;
+                        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")?;
+                        let mut answer = String::new();
+                        stream.read_to_string(&mut answer)?;
+                        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                        served.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(())
+                })
+            })
+        })
+        .collect();
+    let wait_more = || {
+        let enough = served.load(Ordering::Relaxed) + 20;
+        try_wait_until("more requests", SOON, || {
+            let now = served.load(Ordering::Relaxed);
+            ensure!(now >= enough, "{now}");
+            Ok(())
+        })
+    };
+    for _ in 0..3 {
+        wait_more()?;
+        guest.expect("systemctl", &["restart", "mb-lb"])?;
+        let next = site.wait_usable()?.pid;
+        assert_ne!(next, pid);
+        pid = next;
+    }
+    wait_more()?;
+    // Killed, it cuts what is under way; who comes then waits.
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().expect("no panic")?;
+    }
+    guest.expect("systemctl", &["kill", "--signal=STOP", "mb-lb"])?;
+    let waiting = lab.client().enter(|| {
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(vip.into(), 80), SOON)?;
+        stream.set_read_timeout(Some(SOON))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")?;
+        Ok(stream)
+    });
+    guest.expect("systemctl", &["kill", "--signal=KILL", "mb-lb"])?;
+    let mut answer = String::new();
+    waiting?.read_to_string(&mut answer)?;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Of an address that is not listened on any more nothing is kept.
+    site.configure(&site.good_config())?;
+    guest.expect("systemctl", &["reload", "mb-lb"])?;
+    try_wait_until("nobody to listen", SOON, || {
+        let listed = lab.machine("lb1").run("ss", &["-Hltn", "sport = :80"])?;
+        ensure!(listed.trim().is_empty(), "{listed}");
+        Ok(())
+    })?;
+    drop(servers);
     Ok(())
 }
 

@@ -57,6 +57,11 @@ impl Census {
         self.open[0].load(Ordering::SeqCst)
     }
 
+    /// Who has come since.
+    pub fn newcomers(&self) -> u64 {
+        self.open[1].load(Ordering::SeqCst)
+    }
+
     fn enter(&self) -> Option<usize> {
         let turn = usize::from(self.is_leaving.load(Ordering::SeqCst) != 0);
         let [before, since] = &self.open;

@@ -7,13 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::admitted::Census;
 use super::limits::Limits;
 use super::listening::{Keeper, Listening};
 use super::table::{Listen, Plan, Proxy};
-use super::worker::{self, Shared};
+use super::worker::{self, Shared, Stage};
 use super::{Reading, Readings, Steering};
+
+/// For those who came while others were asked to go.
+const LAST: Duration = Duration::from_secs(1);
 
 /// The owner of all proxies. They go on when it is dropped, until the process ends.
 pub struct Proxies {
@@ -36,7 +40,7 @@ impl Proxies {
         let threads = threads.max(1);
         let shared = Arc::new(Shared {
             listens: watch::Sender::new(Vec::new()),
-            stop: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Serving),
             limits: Arc::new(Limits::default()),
             census: Census::of_this_process(),
             listening: Listening::new(inherited, keeper),
@@ -145,20 +149,22 @@ impl Proxies {
     }
 
     /// Asks clients to go, and is ready when those who are there now have gone, or after `limit`. Who comes meanwhile is
-    /// served, and asked to go as well.
+    /// served, and asked to go as well; who comes after that waits for the next process.
     pub fn drain(&self, limit: Duration) -> impl Future<Output = ()> + use<> {
         const LOOK: Duration = Duration::from_millis(10);
         let shared = Arc::clone(&self.shared);
         shared.census.leave();
-        shared.stop.send_replace(true);
+        shared.stage.send_replace(Stage::Leaving);
         async move {
-            let gone = async {
-                while shared.census.left_over() > 0 {
+            let gone = async |counts: fn(&Census) -> u64| {
+                while counts(&shared.census) > 0 {
                     tokio::time::sleep(LOOK).await;
                 }
             };
-            // Who is still there is cut off by the end of the process.
-            let _gone = tokio::time::timeout(limit, gone).await;
+            // Who is still there at the end is cut off by the end of the process.
+            let _gone = timeout(limit, gone(Census::left_over)).await;
+            shared.stage.send_replace(Stage::Closed);
+            let _gone = timeout(LAST, gone(Census::newcomers)).await;
         }
     }
 

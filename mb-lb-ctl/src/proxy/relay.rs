@@ -62,7 +62,8 @@ pub async fn connection(
     let stop = async {
         tokio::select! {
             () = gone => {}
-            () = worker.stopping() => {}
+            // A mail that is under way has until then.
+            () = worker.closing() => {}
         }
     };
     let carried = tunnel::carry(&client, &server, relay.silence, stop).await;

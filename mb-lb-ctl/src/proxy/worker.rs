@@ -24,10 +24,20 @@ const TIDY: Duration = Duration::from_secs(1);
 /// After an accept that failed: most likely there are no descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How far the end of the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Serving,
+    /// Who comes is served once, and all are asked to go.
+    Leaving,
+    /// Who comes waits in the socket for the next process.
+    Closed,
+}
+
 /// What all threads share.
 pub struct Shared {
     pub listens: watch::Sender<Vec<Listen>>,
-    pub stop: watch::Sender<bool>,
+    pub stage: watch::Sender<Stage>,
     pub limits: Arc<Limits>,
     pub census: Census,
     pub listening: Listening,
@@ -38,7 +48,7 @@ pub struct Worker {
     pub pool: Pool,
     pub limits: Arc<Limits>,
     shared: Arc<Shared>,
-    stop: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -54,8 +64,17 @@ impl Worker {
 
     /// Ready when connections are to end.
     pub async fn stopping(&self) {
-        let mut stop = self.stop.clone();
-        if stop.wait_for(|stop| *stop).await.is_err() {
+        self.reached(Stage::Leaving).await;
+    }
+
+    /// Ready when the process is about to end.
+    pub async fn closing(&self) {
+        self.reached(Stage::Closed).await;
+    }
+
+    async fn reached(&self, stage: Stage) {
+        let mut now = self.stage.clone();
+        if now.wait_for(|now| *now >= stage).await.is_err() {
             // Nobody is left to say so.
             std::future::pending().await
         }
@@ -73,7 +92,7 @@ pub fn run(shared: Arc<Shared>) -> io::Result<()> {
     let worker = Rc::new(Worker {
         pool: Pool::default(),
         limits: Arc::clone(&shared.limits),
-        stop: shared.stop.subscribe(),
+        stage: shared.stage.subscribe(),
         shared,
     });
     LocalSet::new().block_on(&runtime, live(worker));
@@ -138,8 +157,18 @@ async fn accept(worker: Rc<Worker>, listen: Listen) {
             None => tokio::time::sleep(AGAIN).await,
         }
     };
+    let closed = worker.reached(Stage::Closed);
+    tokio::pin!(closed);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut closed => {
+                // The socket stays open.
+                std::future::pending().await
+            }
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 let (listen, worker) = (listen.clone(), Rc::clone(&worker));
                 if listen.proxy.in_force.load().relay.is_some() {
