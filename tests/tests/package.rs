@@ -502,7 +502,7 @@ fn a_restart_refuses_no_client_of_a_proxy() -> Result<()> {
         client.join().expect("no panic")?;
     }
     guest.expect("systemctl", &["kill", "--signal=STOP", "mb-lb"])?;
-    let waiting = lab.client().enter(|| {
+    let waiting = lab.client().enter(|| -> Result<_> {
         let mut stream = TcpStream::connect_timeout(&SocketAddr::new(vip.into(), 80), SOON)?;
         stream.set_read_timeout(Some(SOON))?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")?;

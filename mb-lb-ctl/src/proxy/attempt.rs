@@ -128,9 +128,7 @@ impl Exchange {
             };
             let request = self.request(&head, &server, http, taken);
             match self.send(request, sender, &server, &progress).await {
-                Outcome::Response(response, _)
-                    if is_wrong(response.status(), switch.as_ref()) =>
-                {
+                Outcome::Response(response, _) if is_wrong(response.status(), switch.as_ref()) => {
                     server.stats.response_errors.add(1);
                     return Err(page::BAD_RESPONSE);
                 }
@@ -257,7 +255,8 @@ impl Exchange {
             proxy_header::encode(version, self.client.address, self.client.local)
         });
         let limit = self.in_force.config.timeouts.connect;
-        let connecting = connect::connect(&server.config, http, header.as_deref());
+        // Apart, because it is large and most requests need none.
+        let connecting = Box::pin(connect::connect(&server.config, http, header.as_deref()));
         match timeout(limit, connecting).await {
             Ok(Ok(sender)) => Ok(sender),
             Ok(Err(error)) => {
@@ -421,4 +420,3 @@ const fn of_client(fault: Fault) -> Refusal {
         Fault::Ended | Fault::Gone | Fault::Stalled => page::CLIENT_GONE,
     }
 }
-

@@ -282,7 +282,9 @@ impl Begun {
 fn check(request: &Request<Incoming>, host: &str, is_http2: bool) -> Result<(), Refusal> {
     let is_host = |c: u8| c.is_ascii_graphic() && !b"/?#@\\\"<>^`{|}".contains(&c);
     // RFC 9112 section 3.2; one that is no authority has no form in HTTP/2.
-    if !host.bytes().all(is_host) || host.parse::<Authority>().is_err() {
+    let is_plain = |c: u8| c.is_ascii_alphanumeric() || c == b'.' || c == b'-';
+    let is_name = !host.is_empty() && host.bytes().all(is_plain);
+    if !is_name && (!host.bytes().all(is_host) || host.parse::<Authority>().is_err()) {
         return Err(page::BAD_REQUEST);
     }
     if request.headers().get_all(HOST).iter().count() > 1 {

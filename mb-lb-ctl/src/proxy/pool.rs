@@ -34,9 +34,8 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&server)?;
         list.retain(|idle| !idle.sender.is_closed());
-        let may = |idle: &Idle| {
-            idle.sender.has_room() && (is_repeatable || idle.since.elapsed() < FRESH)
-        };
+        let may =
+            |idle: &Idle| idle.sender.has_room() && (is_repeatable || idle.since.elapsed() < FRESH);
         let at = list.iter().rposition(may)?;
         match list[at].sender.share() {
             Some(shared) => {

@@ -67,8 +67,7 @@ impl Proxies {
     pub fn configure(&self, plans: Vec<Plan>, spared: &[String]) {
         let mut known = self.known();
         known.retain(|name, proxy| {
-            let stays =
-                spared.contains(name) || plans.iter().any(|plan| plan.config.name == *name);
+            let stays = spared.contains(name) || plans.iter().any(|plan| plan.config.name == *name);
             if !stays {
                 proxy.retire();
             }
@@ -101,9 +100,7 @@ impl Proxies {
         };
         let before = addresses(&self.shared.listens.borrow());
         let wanted = addresses(&listens);
-        self.shared
-            .listening
-            .settle(&wanted, &before, self.threads);
+        self.shared.listening.settle(&wanted, &before, self.threads);
         self.shared.listens.send_replace(listens);
     }
 

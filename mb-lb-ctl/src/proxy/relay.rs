@@ -92,7 +92,12 @@ async fn reach(
             || fastrand::u64(..),
             |at| servers[at].stats.load(),
             |at| {
-                let has_room = || listen.proxy.queue.has_room(&servers[at].stats, balance.most(at), true);
+                let has_room = || {
+                    listen
+                        .proxy
+                        .queue
+                        .has_room(&servers[at].stats, balance.most(at), true)
+                };
                 !tried.contains(&at) && has_room()
             },
         )?;

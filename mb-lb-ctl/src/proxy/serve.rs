@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::admitted::Admitted;
 use super::exchange;
 use super::gate::{self, GateStream};
 pub use super::io::Busy;
-use super::admitted::Admitted;
 use super::io::{Activity, Prefixed, Reading, Watched, reset};
 use super::journal::{Journal, Session};
 use super::local::Local;
@@ -64,19 +65,26 @@ pub async fn connection(stream: TcpStream, peer: SocketAddr, listen: Listen, wor
     };
     // Without it the end of a response waits for the acknowledgement of its beginning.
     let _set = stream.set_nodelay(true);
-    if let Err(word) = talk(stream, peer, listen, worker, admitted).await {
+    // What the beginning takes is free again when HTTP begins.
+    let greeted = Box::pin(greet(stream, peer, listen, worker, admitted)).await;
+    let ended = match greeted {
+        Ok(Some(spoken)) => spoken.await,
+        Ok(None) => Ok(()),
+        Err(word) => Err(word),
+    };
+    if let Err(word) = ended {
         proxy.stats.refuse(word);
     }
 }
 
-/// An error is the word under which it is counted.
-async fn talk(
+/// All that comes before HTTP. `None`: the client has gone without a word. An error is the word under which it is counted.
+async fn greet(
     stream: TcpStream,
     peer: SocketAddr,
     listen: Listen,
     worker: Rc<Worker>,
     mut admitted: Admitted,
-) -> Result<(), &'static str> {
+) -> Result<Option<Spoken>, &'static str> {
     let in_force = listen.proxy.in_force.load_full();
     let config = &in_force.config;
     let limit = config.timeouts.handshake;
@@ -137,7 +145,7 @@ async fn talk(
         }
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let known = Session::of(session);
-        return begin(Some(known)).speak(stream, is_http2).await;
+        return Ok(Some(begin(Some(known)).speak(stream, is_http2)));
     }
     let is_http2 = match config.http2 && listen.redirect_to.is_none() {
         true => {
@@ -145,12 +153,12 @@ async fn talk(
             // A client that goes without a word is none of our business.
             match looked {
                 Ok(Ok(is_http2)) => is_http2,
-                Ok(Err(_)) | Err(_) => return Ok(()),
+                Ok(Err(_)) | Err(_) => return Ok(None),
             }
         }
         false => false,
     };
-    begin(None).speak(stream, is_http2).await
+    Ok(Some(begin(None).speak(stream, is_http2)))
 }
 
 async fn read_proxy_header(
@@ -173,6 +181,9 @@ async fn is_preface(stream: &mut Prefixed<TcpStream>) -> io::Result<bool> {
     stream.look(look).await
 }
 
+/// A connection to its end. An error is the word under which it is counted.
+type Spoken = Pin<Box<dyn Future<Output = Result<(), &'static str>>>>;
+
 /// All that is known before HTTP begins.
 struct Begun {
     address: SocketAddr,
@@ -186,15 +197,16 @@ struct Begun {
 }
 
 impl Begun {
-    async fn speak<S>(self, stream: S, is_http2: bool) -> Result<(), &'static str>
+    /// No more than what is spoken stays in memory: a future has room for all that was ever in it.
+    fn speak<S>(self, stream: S, is_http2: bool) -> Spoken
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let reading = Arc::new(Reading::default());
         let stream = Watched::new(stream, self.timeouts.client, Arc::clone(&reading));
         match is_http2 {
-            true => self.http2(stream, reading).await,
-            false => self.http1(stream, reading).await,
+            true => self.http2(stream, reading),
+            false => self.http1(stream, reading),
         }
     }
 
@@ -212,7 +224,7 @@ impl Begun {
         })
     }
 
-    async fn http1<S>(self, stream: Watched<S>, reading: Arc<Reading>) -> Result<(), &'static str>
+    fn http1<S>(self, stream: Watched<S>, reading: Arc<Reading>) -> Spoken
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -243,46 +255,48 @@ impl Begun {
             .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        tokio::pin!(connection);
-        let watch = Watch::new(&self, &activity, &reading);
-        let mut is_ending = false;
-        let ended = loop {
-            tokio::select! {
-                biased;
-                ended = connection.as_mut() => break ended,
-                verdict = watch.wait(is_ending) => match verdict {
-                    Verdict::End => {
-                        is_ending = true;
-                        connection.as_mut().graceful_shutdown();
+        let mut connection = Box::pin(connection);
+        Box::pin(async move {
+            let watch = Watch::new(&self, &activity, &reading);
+            let mut is_ending = false;
+            let ended = loop {
+                tokio::select! {
+                    biased;
+                    ended = connection.as_mut() => break ended,
+                    verdict = watch.wait(is_ending) => match verdict {
+                        Verdict::End => {
+                            is_ending = true;
+                            connection.as_mut().graceful_shutdown();
+                        }
+                        // It waits for the client to take the refusal.
+                        Verdict::Slow if gate.violation().is_some() => break Ok(()),
+                        Verdict::Slow => {
+                            Journal::refused(&client, None, ['c', 'R']);
+                            return Err("request_timeout");
+                        }
+                        Verdict::Over => return Ok(()),
                     }
-                    // It waits for the client to take the refusal.
-                    Verdict::Slow if gate.violation().is_some() => break Ok(()),
-                    Verdict::Slow => {
-                        Journal::refused(&client, None, ['c', 'R']);
-                        return Err("request_timeout");
+                }
+            };
+            match gate.violation() {
+                Some(violation) => {
+                    // What had a head has a line.
+                    if violation.place != gate::Place::Body {
+                        let status = violation.fault.status().as_u16();
+                        Journal::refused(&client, Some(status), ['P', 'R']);
                     }
-                    Verdict::Over => return Ok(()),
+                    Err(violation.fault.word())
+                }
+                // Which side broke off does not matter any more.
+                None => {
+                    let _ended = ended;
+                    Ok(())
                 }
             }
-        };
-        match gate.violation() {
-            Some(violation) => {
-                // What had a head has a line.
-                if violation.place != gate::Place::Body {
-                    let status = violation.fault.status().as_u16();
-                    Journal::refused(&client, Some(status), ['P', 'R']);
-                }
-                Err(violation.fault.word())
-            }
-            // Which side broke off does not matter any more.
-            None => {
-                let _ended = ended;
-                Ok(())
-            }
-        }
+        })
     }
 
-    async fn http2<S>(self, stream: Watched<S>, reading: Arc<Reading>) -> Result<(), &'static str>
+    fn http2<S>(self, stream: Watched<S>, reading: Arc<Reading>) -> Spoken
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -308,25 +322,27 @@ impl Begun {
             .keep_alive_timeout(PING)
             .enable_connect_protocol()
             .serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        let mut watch = Watch::new(&self, &activity, &reading);
-        // Frames that begin no request (SETTINGS, PING) are no part of one.
-        watch.request = None;
-        let mut is_ending = false;
-        loop {
-            tokio::select! {
-                biased;
-                ended = connection.as_mut() => return ended.map_err(|_| "http2"),
-                verdict = watch.wait(is_ending) => match verdict {
-                    Verdict::End => {
-                        is_ending = true;
-                        connection.as_mut().graceful_shutdown();
+        let mut connection = Box::pin(connection);
+        Box::pin(async move {
+            let mut watch = Watch::new(&self, &activity, &reading);
+            // Frames that begin no request (SETTINGS, PING) are no part of one.
+            watch.request = None;
+            let mut is_ending = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    ended = connection.as_mut() => return ended.map_err(|_| "http2"),
+                    verdict = watch.wait(is_ending) => match verdict {
+                        Verdict::End => {
+                            is_ending = true;
+                            connection.as_mut().graceful_shutdown();
+                        }
+                        Verdict::Slow => return Err("request_timeout"),
+                        Verdict::Over => return Ok(()),
                     }
-                    Verdict::Slow => return Err("request_timeout"),
-                    Verdict::Over => return Ok(()),
                 }
             }
-        }
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use rustls::server::ProducesTickets;
 
 use crate::config::{self, Config};
 use crate::proxy::log::Writer;
-use crate::proxy::{Certificates, Keeper, Info, Log, Plan, Proxies, Readings, Resolver, Steering};
+use crate::proxy::{Certificates, Info, Keeper, Log, Plan, Proxies, Readings, Resolver, Steering};
 use crate::proxy::{server_config, stamp};
 
 /// Clients that are served when the process is to end have so long.
@@ -45,7 +45,8 @@ impl Proxying {
     pub fn start(inherited: Vec<TcpListener>, keeper: Arc<dyn Keeper>) -> anyhow::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            proxies: Proxies::start(threads, inherited, keeper).context("cannot start the threads of the proxy")?,
+            proxies: Proxies::start(threads, inherited, keeper)
+                .context("cannot start the threads of the proxy")?,
             steering: Vec::new(),
             ticketer: Ticketer::new().context("no keys for TLS tickets")?,
             tls: BTreeMap::new(),

@@ -317,7 +317,11 @@ impl Connection {
     pub fn wait_end(&mut self) {
         let mut rest = Vec::new();
         if let Err(error) = self.reader.read_to_end(&mut rest) {
-            assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "it does not end");
+            assert_ne!(
+                error.kind(),
+                std::io::ErrorKind::WouldBlock,
+                "it does not end"
+            );
         }
     }
 

@@ -259,7 +259,12 @@ fn a_closed_window_is_given_up() {
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     client.send(&frame(SETTINGS, 0, 0, &INITIAL_WINDOW));
     for stream in [1, 3, 5] {
-        client.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&GET)));
+        client.send(&frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            stream,
+            &block(&GET),
+        ));
     }
     for _ in 0..3 {
         next(&mut client, HEADERS);

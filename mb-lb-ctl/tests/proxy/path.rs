@@ -164,7 +164,8 @@ fn a_websocket_is_told_that_the_proxy_goes() {
     );
     let (mut server, _) = listener.accept().expect("a connection");
     read_head(&mut server);
-    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+    let switch =
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     server.write_all(switch).expect("it is taken");
     assert_eq!(client.receive().status, 101);

@@ -228,6 +228,8 @@ fn with_a_proxy_header_its_source_is_counted() {
     wait_until(|| {
         let mut again = from("192.0.2.1");
         again.try_send(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
-        again.rest().is_ok_and(|rest| rest.starts_with("HTTP/1.1 200"))
+        again
+            .rest()
+            .is_ok_and(|rest| rest.starts_with("HTTP/1.1 200"))
     });
 }

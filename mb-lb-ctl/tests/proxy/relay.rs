@@ -197,12 +197,16 @@ fn what_is_long_comes_whole() {
     let mut client = relay.connect();
     hear(&mut client, 9);
     let mut random = fastrand::Rng::with_seed(1);
-    let long: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(5_000_000).collect();
+    let long: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
+        .take(5_000_000)
+        .collect();
     let mut writer = client.try_clone().expect("a descriptor");
     let sent = long.clone();
     let sender = std::thread::spawn(move || {
         writer.write_all(&sent).expect("it is taken");
-        writer.shutdown(std::net::Shutdown::Write).expect("it is open");
+        writer
+            .shutdown(std::net::Shutdown::Write)
+            .expect("it is open");
     });
     let mut heard = Vec::new();
     client.read_to_end(&mut heard).expect("a proper end");

@@ -72,10 +72,15 @@ fn a_slow_upload_is_not_given_up() {
 fn a_get_with_a_body_of_unknown_length_keeps_it() {
     let (bench, listener) = with_bare("");
     let mut client = bench.connect();
-    client.send(b"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    client.send(
+        b"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
     let (mut server, _) = listener.accept().expect("a connection");
     let head = read_head(&mut server);
-    assert!(head.contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
+    assert!(
+        head.contains("\r\ntransfer-encoding: chunked\r\n"),
+        "{head}"
+    );
     let mut body = vec![0; "5\r\nhello\r\n0\r\n\r\n".len()];
     server.read_exact(&mut body).expect("the body");
     assert_eq!(body, b"5\r\nhello\r\n0\r\n\r\n");
@@ -147,7 +152,9 @@ fn clients_of_a_proxy_that_is_removed_are_asked_to_go() {
     let mut idle = bench.connect();
     assert_eq!(idle.get("/", "").status, 200);
     for server in &bench.servers {
-        server.will(Reply::Echo(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha".to_vec()));
+        server.will(Reply::Echo(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha".to_vec(),
+        ));
     }
     let mut busy = bench.connect();
     busy.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");

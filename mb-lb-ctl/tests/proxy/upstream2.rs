@@ -61,10 +61,7 @@ impl Server {
         }
     }
 
-    async fn answer(
-        self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         let (parts, body) = request.into_parts();
         match parts.uri.path() {
             "/slow" => {
@@ -104,7 +101,9 @@ fn requests_are_theirs_and_share_a_connection() {
     }
     client.send(b"POST /p HTTP/1.1\r\nHost: h:8080\r\nContent-Length: 2\r\n\r\nhi");
     assert_eq!(client.receive().body, "POST http://h:8080/p hi");
-    client.send(b"GET /g HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+    client.send(
+        b"GET /g HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    );
     assert_eq!(client.receive().body, "GET http://h/g hi");
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }

@@ -27,8 +27,8 @@ const PIECE: usize = 4096;
 /// kernel does not reset the connection before the client has read the answer (RFC 9112 section 9.6): until it is silent
 /// for so long.
 const LINGER: Duration = Duration::from_secs(1);
-/// And so many bytes of it.
-const LINGER_BYTES: usize = 256 << 20;
+/// And so many bytes of it: where it was refused, and where it was only answered early.
+const LINGER_BYTES: [usize; 2] = [1 << 20, 256 << 20];
 /// And for so long in all.
 const LINGER_WHOLE: Duration = Duration::from_secs(10);
 
@@ -65,7 +65,9 @@ enum Closing {
     Open,
     Writing(Bytes),
     Flushing,
-    ShuttingDown { lingers: bool },
+    ShuttingDown {
+        lingers: bool,
+    },
     Lingering {
         timer: Pin<Box<Sleep>>,
         until: tokio::time::Instant,
@@ -421,11 +423,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GateStream<S> {
                 }
                 &mut Closing::ShuttingDown { lingers } => {
                     ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+                    let is_early = this.shared.violation.get().is_none();
                     this.closing = if lingers && !this.is_at_end {
                         Closing::Lingering {
                             timer: Box::pin(sleep(LINGER)),
                             until: tokio::time::Instant::now() + LINGER_WHOLE,
-                            left: LINGER_BYTES,
+                            left: LINGER_BYTES[usize::from(is_early)],
                         }
                     } else {
                         Closing::Closed

@@ -140,7 +140,9 @@ async fn no_word_is_lost() {
                     };
                     let waiting = queue.wait(bound.map(|at| &servers[at]), take);
                     let place = match random.u8(..8) {
-                        0 => tokio::time::timeout(Duration::from_micros(50), waiting).await.ok(),
+                        0 => tokio::time::timeout(Duration::from_micros(50), waiting)
+                            .await
+                            .ok(),
                         _ => Some(waiting.await),
                     };
                     served += u32::from(place.is_some());
