@@ -282,7 +282,7 @@ fn a_closed_window_is_given_up() {
 #[test]
 fn a_slow_window_is_not_given_up() {
     const LENGTH: u32 = 600_000;
-    let bench = Bench::new("timeouts = { client = \"200ms\" }", "");
+    let bench = Bench::new("timeouts = { client = \"2s\" }", "");
     for server in &bench.servers {
         server.will(Reply::ok(&"x".repeat(LENGTH as usize)));
     }
@@ -290,13 +290,14 @@ fn a_slow_window_is_not_given_up() {
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0x40, 0]));
     client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&GET)));
-    let mut left = LENGTH;
+    let (mut left, mut pauses) = (LENGTH, 25);
     while left > 0 {
         let (_, data) = next(&mut client, DATA);
         left -= u32::try_from(data.len()).expect("a frame");
-        // Ten pauses take more than the patience, each less.
-        if left > 0 && left % 10 == 0 {
-            std::thread::sleep(std::time::Duration::from_millis(40));
+        // Together they are longer than the patience, and each is far shorter.
+        if pauses > 0 {
+            pauses -= 1;
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
         let more = u32::try_from(data.len()).expect("a frame").to_be_bytes();
         if !data.is_empty() {
