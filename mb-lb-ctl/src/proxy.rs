@@ -41,6 +41,7 @@ mod relay;
 mod serve;
 mod stats;
 mod table;
+mod tickets;
 mod tls;
 mod tunnel;
 mod upgrade;
@@ -50,6 +51,7 @@ pub use certs::{Certificates, Error as CertificateError, Info, Resolver, stamp};
 pub use journal::Log;
 pub use proxies::Proxies;
 pub use table::Plan;
+pub use tickets::{MOST as MOST_TICKET_KEYS, TicketKey, Tickets, unix_seconds};
 pub use tls::server_config;
 
 use std::collections::BTreeMap;

@@ -35,6 +35,7 @@ mod resume;
 mod routers;
 mod scripts;
 mod state;
+mod tickets;
 mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -56,7 +57,7 @@ use crate::config_sync::Runner;
 use crate::dataplane::{self, Dataplane, Leases};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Order, Refusal};
 use crate::net::{self, AddressBook, Neighbours, Replies};
-use crate::peer::Hello;
+use crate::peer::{Hello, TICKET_KEYS};
 use crate::prober::Prober;
 use crate::snapshot::{EventView, Snapshot};
 use crate::vrrp::clock::clock;
@@ -68,6 +69,7 @@ use peering::{KeyState, PeerLink};
 use proxying::Proxying;
 use routers::Routers;
 use scripts::Scripts;
+use tickets::Keys;
 use worker::{Job, Worker};
 
 /// Events that may wait for the engine.
@@ -218,6 +220,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (followers, _) = broadcast::channel(KEPT_EVENTS);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let handle = AdminHandle { snapshot, requests };
+    let keys = Keys::new()?;
     let mut director = Director {
         engine,
         start,
@@ -238,7 +241,8 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         scripts: Scripts::new(events.clone()),
         hooks: Hooks::spawn(),
         peering,
-        proxying: Proxying::start()?,
+        proxying: Proxying::start(keys.ticketer())?,
+        keys,
         asked: Asked::default(),
         boot: boot(),
         leaving: None,
@@ -365,6 +369,7 @@ struct Director {
     hooks: Hooks,
     peering: PeerLink,
     proxying: Proxying,
+    keys: Keys,
     asked: Asked,
     boot: u64,
     /// The addresses are being handed over, and then the process ends.
@@ -428,6 +433,9 @@ impl Director {
                     self.routers.alive();
                     self.asked.give_up(peer_config::LATE, false);
                     self.worker.send(Job::Tick);
+                    if let Some(message) = self.keys.look() {
+                        self.peering.send(message);
+                    }
                     self.proxying.look();
                     self.turn(Event::Certificates(self.proxying.certificates()));
                     self.turn(Event::Relayed(self.proxying.readings()));
@@ -471,7 +479,7 @@ impl Director {
             name: self.engine.director_name().to_owned(),
             build: identity.build.clone(),
             boot: self.boot,
-            config_hash: String::new(),
+            knows: TICKET_KEYS.to_owned(),
             started_ms: identity.started_ms,
         }
     }
@@ -509,6 +517,13 @@ impl Director {
     /// One turn of the engine, and what follows from it.
     fn turn(&mut self, event: Event) {
         if self.on_peer_file(&event) {
+            return;
+        }
+        let (taken, said) = self.keys.hear(&event);
+        if let Some(message) = said {
+            self.peering.send(message);
+        }
+        if taken {
             return;
         }
         if let Event::Applied(refused) = &event {

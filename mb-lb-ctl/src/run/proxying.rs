@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
 
 use crate::config::{self, Config};
@@ -41,12 +40,12 @@ struct Tls {
 
 impl Proxying {
     /// Starts a thread for each CPU.
-    pub fn start() -> anyhow::Result<Self> {
+    pub fn start(ticketer: Arc<dyn ProducesTickets>) -> anyhow::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             proxies: Proxies::start(threads).context("cannot start the threads of the proxy")?,
             steering: Vec::new(),
-            ticketer: Ticketer::new().context("no keys for TLS tickets")?,
+            ticketer,
             tls: BTreeMap::new(),
             logs: BTreeMap::new(),
             problems: BTreeMap::new(),
