@@ -105,6 +105,23 @@ pub struct Reading {
     pub servers: BTreeMap<String, Counted>,
 }
 
+/// What does not work, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Clients find nobody.
+    Unserved(String),
+    /// Clients are served, but something is not as the configuration says.
+    Limited(String),
+}
+
+impl Trouble {
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Unserved(why) | Self::Limited(why) => why,
+        }
+    }
+}
+
 /// By name of the proxy or service.
 pub type Readings = BTreeMap<String, Reading>;
 

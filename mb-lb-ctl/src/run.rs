@@ -14,16 +14,19 @@
 //!   script tasks ---- Script                     '---------Hook--> hooks task, one program after the other
 //!   config_sync tasks - Report <---- Order: sources to look at, targets to bring in step (config_sync.rs)
 //!   logger task ----- lines of the XDP program -> tracing
+//!   certificates thread - what it read of files <---- looks at them (certificates.rs), once a second and at a reload
 //! ```
 //!
 //! The engine task itself tells the service manager how it is (`notify.rs`).
 //!
 //! The engine task never waits for the others: it drains its queue, takes its turns, hands actions out. It reads and
-//! writes small files itself: the configuration and the key of the peer at a reload, and the state at a change. Checks and
+//! writes small files itself: the configuration and the key of the peer at a reload, and the state at a change. For
+//! certificates, which may be on another disk, a reload waits for three seconds at most. Checks and
 //! neighbours wait when the event queue is full; the packet path waits for nobody. When the process ends, in
 //! whatever way, the kernel goes on with what it has.
 
 mod answer;
+mod certificates;
 mod hooks;
 mod log;
 mod notify;
@@ -429,6 +432,7 @@ impl Director {
                     self.answer_owed();
                 }
                 Some(request) = requests.recv() => self.answer(request),
+                looked = self.proxying.looked() => self.proxying.take(looked),
                 _ = tick.tick() => {
                     self.routers.alive();
                     self.asked.give_up(peer_config::LATE, false);
@@ -617,7 +621,7 @@ impl Director {
         match read() {
             Ok((config, warnings)) => {
                 if let Err(why) =
-                    routers::check(&config.vrrps).and_then(|()| Proxying::check(&config))
+                    routers::check(&config.vrrps).and_then(|()| self.proxying.check(&config))
                 {
                     self.turn(Event::ReloadFailed(why.clone()));
                     return Err(why);
