@@ -74,7 +74,7 @@ pub enum Event {
     /// Certificates of proxies, by name of the proxy, where they are others than before.
     Certificates(std::collections::BTreeMap<String, Vec<crate::proxy::Info>>),
     /// What proxies and services in user mode cannot do, by what it is, and why.
-    Unserved(std::collections::BTreeMap<String, String>),
+    Unserved(std::collections::BTreeMap<String, crate::proxy::Trouble>),
     /// What became of the last plan: `None` is well.
     Applied(Option<String>),
     /// Interfaces that XDP is attached to, with their MAC addresses, and what could not be attached.

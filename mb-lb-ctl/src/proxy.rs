@@ -46,6 +46,7 @@ mod serve;
 mod splice;
 mod stats;
 mod table;
+mod tickets;
 mod tls;
 mod tunnel;
 mod upgrade;
@@ -57,6 +58,7 @@ pub use journal::Log;
 pub use listening::{Keeper, NoKeeper};
 pub use proxies::Proxies;
 pub use table::Plan;
+pub use tickets::{MOST as MOST_TICKET_KEYS, TicketKey, Tickets, unix_seconds};
 pub use tls::server_config;
 
 use std::collections::BTreeMap;
@@ -108,6 +110,23 @@ pub struct Reading {
     pub unlogged: u64,
     /// By name.
     pub servers: BTreeMap<String, Counted>,
+}
+
+/// What does not work, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Clients find nobody.
+    Unserved(String),
+    /// Clients are served, but something is not as the configuration says.
+    Limited(String),
+}
+
+impl Trouble {
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Unserved(why) | Self::Limited(why) => why,
+        }
+    }
 }
 
 /// By name of the proxy or service.

@@ -14,16 +14,19 @@
 //!   script tasks ---- Script                     '---------Hook--> hooks task, one program after the other
 //!   config_sync tasks - Report <---- Order: sources to look at, targets to bring in step (config_sync.rs)
 //!   logger task ----- lines of the XDP program -> tracing
+//!   certificates thread - what it read of files <---- looks at them (certificates.rs), once a second and at a reload
 //! ```
 //!
 //! The engine task itself tells the service manager how it is (`notify.rs`).
 //!
 //! The engine task never waits for the others: it drains its queue, takes its turns, hands actions out. It reads and
-//! writes small files itself: the configuration and the key of the peer at a reload, and the state at a change. Checks and
+//! writes small files itself: the configuration and the key of the peer at a reload, and the state at a change. For
+//! certificates, which may be on another disk, a reload waits for three seconds at most. Checks and
 //! neighbours wait when the event queue is full; the packet path waits for nobody. When the process ends, in
 //! whatever way, the kernel goes on with what it has.
 
 mod answer;
+mod certificates;
 mod hooks;
 mod inherited;
 mod log;
@@ -36,6 +39,7 @@ mod resume;
 mod routers;
 mod scripts;
 mod state;
+mod tickets;
 mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -57,7 +61,7 @@ use crate::config_sync::Runner;
 use crate::dataplane::{self, Dataplane, Leases};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Order, Refusal};
 use crate::net::{self, AddressBook, Neighbours, Replies};
-use crate::peer::Hello;
+use crate::peer::{Hello, TICKET_KEYS};
 use crate::prober::Prober;
 use crate::snapshot::{EventView, Snapshot};
 use crate::vrrp::clock::clock;
@@ -69,6 +73,7 @@ use peering::{KeyState, PeerLink};
 use proxying::Proxying;
 use routers::Routers;
 use scripts::Scripts;
+use tickets::Keys;
 use worker::{Job, Worker};
 
 /// Events that may wait for the engine.
@@ -220,6 +225,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let handle = AdminHandle { snapshot, requests };
     let manager = Manager::from_environment();
+    let keys = Keys::new()?;
     let mut director = Director {
         engine,
         start,
@@ -239,8 +245,13 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         scripts: Scripts::new(events.clone()),
         hooks: Hooks::spawn(),
         peering,
-        proxying: Proxying::start(inherited::sockets(), Arc::new(manager.clone()))?,
+        proxying: Proxying::start(
+            inherited::sockets(),
+            Arc::new(manager.clone()),
+            keys.ticketer(),
+        )?,
         manager,
+        keys,
         asked: Asked::default(),
         boot: boot(),
         draining: None,
@@ -368,6 +379,7 @@ struct Director {
     hooks: Hooks,
     peering: PeerLink,
     proxying: Proxying,
+    keys: Keys,
     asked: Asked,
     boot: u64,
     /// The addresses are being handed over, and then the process ends.
@@ -435,10 +447,14 @@ impl Director {
                     self.answer_owed();
                 }
                 Some(request) = requests.recv() => self.answer(request),
+                looked = self.proxying.looked() => self.proxying.take(looked),
                 _ = tick.tick() => {
                     self.routers.alive();
                     self.asked.give_up(peer_config::LATE, false);
                     self.worker.send(Job::Tick);
+                    if let Some(message) = self.keys.look() {
+                        self.peering.send(message);
+                    }
                     self.proxying.look();
                     self.turn(Event::Certificates(self.proxying.certificates()));
                     self.turn(Event::Relayed(self.proxying.readings()));
@@ -490,7 +506,7 @@ impl Director {
             name: self.engine.director_name().to_owned(),
             build: identity.build.clone(),
             boot: self.boot,
-            config_hash: String::new(),
+            knows: TICKET_KEYS.to_owned(),
             started_ms: identity.started_ms,
         }
     }
@@ -528,6 +544,13 @@ impl Director {
     /// One turn of the engine, and what follows from it.
     fn turn(&mut self, event: Event) {
         if self.on_peer_file(&event) {
+            return;
+        }
+        let (taken, said) = self.keys.hear(&event);
+        if let Some(message) = said {
+            self.peering.send(message);
+        }
+        if taken {
             return;
         }
         if let Event::Applied(refused) = &event {
@@ -621,7 +644,7 @@ impl Director {
         match read() {
             Ok((config, warnings)) => {
                 if let Err(why) =
-                    routers::check(&config.vrrps).and_then(|()| Proxying::check(&config))
+                    routers::check(&config.vrrps).and_then(|()| self.proxying.check(&config))
                 {
                     self.turn(Event::ReloadFailed(why.clone()));
                     return Err(why);

@@ -137,6 +137,19 @@ impl Nginx {
 /// # Errors
 /// `openssl` refuses.
 pub fn make_certificate(machine: &Machine, path: &std::path::Path, name: &str) -> Result<()> {
+    make_certificate_for(machine, path, name, 30)
+}
+
+/// As [`make_certificate`], for so many days from now.
+///
+/// # Errors
+/// openssl refuses, or a file cannot be written.
+pub fn make_certificate_for(
+    machine: &Machine,
+    path: &std::path::Path,
+    name: &str,
+    days: u32,
+) -> Result<()> {
     let directory = path.parent().context("a directory")?;
     fs::create_dir_all(directory)?;
     let (key, chain) = (
@@ -155,7 +168,7 @@ pub fn make_certificate(machine: &Machine, path: &std::path::Path, name: &str) -
             "ec_paramgen_curve:P-256",
             "-nodes",
             "-days",
-            "30",
+            &days.to_string(),
             "-subj",
             &format!("/CN={name}"),
             "-addext",

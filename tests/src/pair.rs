@@ -119,7 +119,14 @@ impl PairSetup<'_> {
     /// # Errors
     /// Something does not start.
     pub fn start(&self, name: &str) -> Result<Pair> {
-        let lab = Self::lab(name)?;
+        self.start_in(Self::lab(name)?)
+    }
+
+    /// As [`PairSetup::start`], in a lab that [`PairSetup::lab`] has made: what its machines have can be in the configuration.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub fn start_in(&self, lab: Lab) -> Result<Pair> {
         let options = SinkOptions {
             record: false,
             arguments: self.sink.iter().map(|word| (*word).to_owned()).collect(),

@@ -16,7 +16,9 @@ use mb_lb_ctl::cli::Cli;
 use mb_lb_ctl::config;
 use mb_lb_ctl::snapshot::{Snapshot, VrrpView};
 use mb_lb_tests::cluster::{SOON, Service, expect_all_alive, sink};
-use mb_lb_tests::{Director, Guest, Lab, Nginx, PairSetup, Session, Sink, Traffic, pair, try_wait_until};
+use mb_lb_tests::{
+    Director, Guest, Lab, Nginx, PairSetup, Session, Sink, Traffic, pair, try_wait_until,
+};
 
 /// What `systemd-analyze security` gives at most; 10 is a service that may do everything.
 const EXPOSURE: f64 = 2.5;
@@ -469,7 +471,8 @@ fn a_restart_refuses_no_client_of_a_proxy() -> Result<()> {
                     while !stop.load(Ordering::Relaxed) {
                         let mut stream = TcpStream::connect_timeout(&address, SOON)?;
                         stream.set_read_timeout(Some(SOON))?;
-                        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")?;
+                        stream
+                            .write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")?;
                         let mut answer = String::new();
                         stream.read_to_string(&mut answer)?;
                         ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");

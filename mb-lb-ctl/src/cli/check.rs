@@ -57,7 +57,7 @@ pub fn run(global: &Global, args: &Check) -> Result<Exit, Failure> {
     ));
     if !root && examined.config.is_some() {
         say(
-            "not root: kernel, BPF file system, interfaces and routes of this machine were not looked at",
+            "not root: kernel, BPF file system, interfaces, routes and certificates of this machine were not looked at",
         );
     }
     Ok(if examined.errors > 0 {

@@ -9,6 +9,7 @@ use super::Now;
 use super::advice;
 use super::core::{Engine, ServiceState};
 use super::server::Standing;
+use crate::proxy::Trouble;
 use crate::snapshot::{AdminState, Alarm, Severity};
 
 impl Engine {
@@ -49,13 +50,23 @@ impl Engine {
         if let Some(why) = &self.report.error {
             critical(why.clone(), "journalctl -u mb-lb");
         }
-        for (what, why) in &self.unserved {
-            critical(
-                format!("{what} is not served: {why}"),
-                "correct that; it is tried again every few seconds (a certificate: mb-lb-ctl reload)",
-            );
+        for (what, trouble) in &self.unserved {
+            if let Trouble::Unserved(why) = trouble {
+                critical(
+                    format!("{what} is not served: {why}"),
+                    "correct that: it is tried again every few seconds",
+                );
+            }
         }
         let mut warn = |text: String, next: &str| alarms.push(alarm(Severity::Warning, text, next));
+        for (what, trouble) in &self.unserved {
+            if let Trouble::Limited(why) = trouble {
+                warn(
+                    format!("{what}: {why}"),
+                    "correct that: it is tried again every few seconds",
+                );
+            }
+        }
         if let Some(why) = &self.reload_error {
             warn(
                 format!(
@@ -123,16 +134,24 @@ impl Engine {
             for info in infos {
                 let file = info.file.display();
                 let left = info.not_after - unix;
-                let days = left.div_euclid(86_400);
-                let (severity, text) = if left <= 0 {
+                let days = |seconds: i64| match seconds / 86_400 {
+                    1 => "1 day".to_owned(),
+                    days => format!("{days} days"),
+                };
+                let (severity, text) = if left <= -86_400 {
                     (
                         Severity::Critical,
-                        format!("has expired {} days ago", -days),
+                        format!("has expired {} ago", days(-left)),
                     )
+                } else if left <= 0 {
+                    let text = "has expired within the last day".to_owned();
+                    (Severity::Critical, text)
                 } else if info.not_before > unix {
                     (Severity::Critical, "is not valid yet".to_owned())
+                } else if left < 86_400 {
+                    (Severity::Warning, "expires within a day".to_owned())
                 } else if left < SOON {
-                    (Severity::Warning, format!("expires in {days} days"))
+                    (Severity::Warning, format!("expires in {}", days(left)))
                 } else {
                     continue;
                 };

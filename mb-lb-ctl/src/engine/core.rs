@@ -77,7 +77,7 @@ pub struct Engine {
     counted_at: Option<Duration>,
     pub(super) relayed_at: Option<Duration>,
     /// What user mode cannot do, by what it is, and why.
-    pub(super) unserved: BTreeMap<String, String>,
+    pub(super) unserved: BTreeMap<String, crate::proxy::Trouble>,
     /// By name of the proxy.
     pub(super) certificates: BTreeMap<String, Vec<crate::proxy::Info>>,
     table_full_at: Option<Duration>,

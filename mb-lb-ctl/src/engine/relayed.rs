@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::core::Engine;
 use super::{Action, Now};
-use crate::proxy::{Counted, Readings, Steering, Target};
+use crate::proxy::{Counted, Readings, Steering, Target, Trouble};
 
 impl Engine {
     pub(super) fn steering(&self, now: Now) -> Vec<Steering> {
@@ -33,13 +33,14 @@ impl Engine {
 
     pub(super) fn on_unserved(
         &mut self,
-        unserved: BTreeMap<String, String>,
+        unserved: BTreeMap<String, Trouble>,
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        for (what, why) in &unserved {
-            if self.unserved.get(what) != Some(why) {
-                self.record(now, "", "unserved", format!("{what}: {why}"), actions);
+        for (what, trouble) in &unserved {
+            if self.unserved.get(what) != Some(trouble) {
+                let text = format!("{what}: {}", trouble.why());
+                self.record(now, "", "unserved", text, actions);
             }
         }
         self.unserved = unserved;

@@ -1282,7 +1282,7 @@ fn active_beside_a_peer() -> Bench {
             name: "lb2".to_owned(),
             build: String::new(),
             boot: 1,
-            config_hash: String::new(),
+            knows: String::new(),
             started_ms: 0,
         },
     }));

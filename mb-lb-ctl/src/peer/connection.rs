@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::frame::{CHUNK, Deframer, Joiner};
 use super::handshake::{Established, seal};
@@ -175,7 +176,10 @@ impl Reader<'_> {
                 .read_message(self.nonce, frame, content)
                 .map_err(|_| RefusedReason::Tampered)?;
             self.nonce += 1;
-            let Some(bytes) = joiner.push(&content[..length])? else {
+            let joined = joiner.push(&content[..length]);
+            // There may be keys in it.
+            content[..length].zeroize();
+            let Some(bytes) = joined?.map(Zeroizing::new) else {
                 continue;
             };
             add(&self.counters.messages_received, 1);

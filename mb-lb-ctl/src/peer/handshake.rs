@@ -17,6 +17,7 @@ use std::io;
 
 use snow::{Builder, HandshakeState, StatelessTransportState};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use zeroize::Zeroizing;
 
 use super::frame::{self, Joiner, TAG};
 use super::key::Key;
@@ -231,7 +232,8 @@ pub(super) fn seal(
     message: &[u8],
     wire: &mut Vec<u8>,
 ) {
-    let mut content = Vec::with_capacity(message.len().min(frame::CHUNK) + 1);
+    // There may be keys in it.
+    let mut content = Zeroizing::new(Vec::with_capacity(message.len().min(frame::CHUNK) + 1));
     for (kind, chunk) in frame::split(message) {
         content.clear();
         content.push(kind);

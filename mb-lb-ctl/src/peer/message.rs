@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::proxy::{MOST_TICKET_KEYS, TicketKey};
 use crate::snapshot::AdminState;
 use crate::vrrp::machine::Role;
 
@@ -12,6 +13,8 @@ pub const MAX_MESSAGE: usize = 4 << 20;
 /// Flows in one [`Message::Flows`] or [`Message::SnapshotFlows`]: a flow takes several times as much memory as it takes
 /// bytes on the wire.
 pub const MAX_FLOWS: usize = 8192;
+/// Bytes of a [`Message::TicketKeys`] at most: time, name and secret of each, and three in front.
+const KEYS: usize = 3 + MOST_TICKET_KEYS * (10 + 16 + 32);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
@@ -70,7 +73,12 @@ pub enum Message {
     /// Sent and answered by the link itself.
     Ping,
     Pong,
+    /// All keys of session tickets. Only for a peer whose [`Hello`] says [`TICKET_KEYS`].
+    TicketKeys(Vec<TicketKey>),
 }
+
+/// In [`Hello::knows`]: the sender takes [`Message::TicketKeys`].
+pub const TICKET_KEYS: &str = "ticket-keys";
 
 /// Who the other director is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,9 +88,18 @@ pub struct Hello {
     pub build: String,
     /// Random, one for each process.
     pub boot: u64,
-    pub config_hash: String,
+    /// What the sender takes beyond the messages of the first build that spoke this version, in words with a space
+    /// between. An unknown message ends the connection, so what is not said here is not sent. Earlier builds say nothing,
+    /// and read nothing into it.
+    pub knows: String,
     /// Unix time in milliseconds.
     pub started_ms: u64,
+}
+
+impl Hello {
+    pub fn knows(&self, word: &str) -> bool {
+        self.knows.split(' ').any(|known| known == word)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +174,8 @@ pub enum CodecError {
     TooLong(usize),
     #[error("{0} flows, the most is {MAX_FLOWS}")]
     TooManyFlows(usize),
+    #[error("{0} keys, the most is {MOST_TICKET_KEYS}")]
+    TooManyKeys(usize),
     #[error("not a message: {0}")]
     Postcard(#[from] postcard::Error),
     #[error("{0} bytes after the message")]
@@ -166,7 +185,11 @@ pub enum CodecError {
 impl Message {
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
         self.limits()?;
-        let bytes = postcard::to_stdvec(self)?;
+        let bytes = match self {
+            // All at once: what grows leaves secrets behind where it was.
+            Self::TicketKeys(_) => postcard::to_extend(self, Vec::with_capacity(KEYS))?,
+            _ => postcard::to_stdvec(self)?,
+        };
         match bytes.len() {
             long if long > MAX_MESSAGE => Err(CodecError::TooLong(long)),
             _ => Ok(bytes),
@@ -204,6 +227,7 @@ impl Message {
             Self::ConfigPushed { .. } => "config_pushed",
             Self::Ping => "ping",
             Self::Pong => "pong",
+            Self::TicketKeys(_) => "ticket_keys",
         }
     }
 
@@ -211,6 +235,9 @@ impl Message {
         match self {
             Self::Flows(flows) | Self::SnapshotFlows { flows, .. } if flows.len() > MAX_FLOWS => {
                 Err(CodecError::TooManyFlows(flows.len()))
+            }
+            Self::TicketKeys(keys) if keys.len() > MOST_TICKET_KEYS => {
+                Err(CodecError::TooManyKeys(keys.len()))
             }
             _ => Ok(()),
         }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -45,6 +45,8 @@ pub enum Error {
     NoKey { path: PathBuf, beside: [PathBuf; 2] },
     #[error("{}: {text}", .path.display())]
     Pem { path: PathBuf, text: String },
+    #[error("{}: the key in it is encrypted", .0.display())]
+    Encrypted(PathBuf),
     #[error("{}: the key is not that of the certificate", .0.display())]
     WrongKey(PathBuf),
     #[error("{}: the key cannot be used: {text}", .path.display())]
@@ -60,6 +62,27 @@ pub enum Error {
     },
     #[error("{}: a directory without a certificate", .0.display())]
     EmptyDirectory(PathBuf),
+}
+
+impl Error {
+    /// What to do about it.
+    pub const fn next(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "write the file, or correct `certificate`",
+            Self::NoCertificate(_) => "put the chain into it, the server's certificate first",
+            Self::NoKey { .. } => "put the key into it, or beside it",
+            Self::Pem { .. } => "write it in PEM form",
+            Self::Encrypted(_) => "write it without a password: openssl pkey -in OLD -out NEW",
+            Self::WrongKey(_) => {
+                "put the key of this certificate there, or the certificate of this key"
+            }
+            Self::Key { .. } => "make a key of RSA, ECDSA (P-256, P-384, P-521) or Ed25519",
+            Self::Chain { .. } => {
+                "put the server's certificate first, then its issuer's, and so on"
+            }
+            Self::EmptyDirectory(_) => "put PEM files there (.pem, .crt, .cer), or name a file",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -201,12 +224,17 @@ fn read(path: &Path) -> Result<Entry, Error> {
     let bytes = std::fs::read(path).map_err(failed)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
-        .map_err(|error| bad(error.to_string()))?;
+        .map_err(|error| match is_encrypted(&bytes) {
+            // What stands there before the key is no base64.
+            true => Error::Encrypted(path.to_owned()),
+            false => bad(in_words(&error)),
+        })?;
     let first = chain
         .first()
         .ok_or_else(|| Error::NoCertificate(path.to_owned()))?;
     let key = match PrivateKeyDer::from_pem_slice(&bytes) {
         Ok(key) => key,
+        Err(_) if is_encrypted(&bytes) => return Err(Error::Encrypted(path.to_owned())),
         Err(_) => {
             let beside = beside(path);
             let found = beside.iter().find(|path| path.is_file());
@@ -216,10 +244,7 @@ fn read(path: &Path) -> Result<Entry, Error> {
                     beside,
                 });
             };
-            PrivateKeyDer::from_pem_file(found).map_err(|error| Error::Pem {
-                path: found.clone(),
-                text: error.to_string(),
-            })?
+            read_key(found)?
         }
     };
     let info = check_chain(path, &chain, first)?;
@@ -236,6 +261,43 @@ fn read(path: &Path) -> Result<Entry, Error> {
         key: Arc::new(key),
         info,
     })
+}
+
+/// A file that has nothing but a key to give.
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let bytes = std::fs::read(path).map_err(|error| Error::Read {
+        path: path.to_owned(),
+        error,
+    })?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| match is_encrypted(&bytes) {
+        true => Error::Encrypted(path.to_owned()),
+        false => Error::Pem {
+            path: path.to_owned(),
+            text: "no key in it".to_owned(),
+        },
+    })
+}
+
+/// In the form of PKCS #8 (RFC 5958), or in that of RFC 1421, which old versions of openssl wrote.
+fn is_encrypted(pem: &[u8]) -> bool {
+    [
+        &b"BEGIN ENCRYPTED PRIVATE KEY"[..],
+        b"Proc-Type: 4,ENCRYPTED",
+    ]
+    .into_iter()
+    .any(|mark| memchr::memmem::find(pem, mark).is_some())
+}
+
+fn in_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("cut off before END {}", String::from_utf8_lossy(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("no section begins so: {}", String::from_utf8_lossy(line))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Each is issued by the next.
@@ -333,21 +395,20 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// Changes when a file does, or the list of a directory.
+/// Changes when a file does, its permissions among it, or the list of a directory.
 pub fn stamp(paths: &[PathBuf]) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
     let look = |path: &Path, hasher: &mut DefaultHasher| {
         path.hash(hasher);
-        if let Ok(metadata) = std::fs::metadata(path) {
-            use std::os::unix::fs::MetadataExt as _;
-            (
-                metadata.ino(),
-                metadata.size(),
-                metadata.mtime(),
-                metadata.mtime_nsec(),
-            )
-                .hash(hasher);
+        match std::fs::metadata(path) {
+            Ok(metadata) => {
+                use std::os::unix::fs::MetadataExt as _;
+                let (size, changed) = (metadata.size(), (metadata.ctime(), metadata.ctime_nsec()));
+                let modified = (metadata.mtime(), metadata.mtime_nsec());
+                (metadata.dev(), metadata.ino(), size, modified, changed).hash(hasher);
+            }
+            Err(error) => error.raw_os_error().hash(hasher),
         }
     };
     for path in paths {

@@ -4,113 +4,240 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
+use tokio::sync::mpsc;
 
+use super::certificates::{Looked, Reader, Wanted, When, no_answer};
 use crate::config::{self, Config};
 use crate::proxy::log::Writer;
-use crate::proxy::{Certificates, Info, Keeper, Log, Plan, Proxies, Readings, Resolver, Steering};
-use crate::proxy::{server_config, stamp};
+use crate::proxy::server_config;
+use crate::proxy::{Info, Keeper, Log, Plan, Proxies, Readings, Resolver, Steering, Trouble};
 
 /// Clients that are served when the process is to end have so long.
 const DRAIN: Duration = Duration::from_secs(5);
+/// A look at files that takes longer is told of.
+const SLOW: Duration = Duration::from_secs(5);
 
 pub struct Proxying {
     proxies: Proxies,
     steering: Vec<Steering>,
     /// One for all, and for as long as the process lives: clients resume whatever was reloaded.
     ticketer: Arc<dyn ProducesTickets>,
+    /// What is configured, in force or not.
+    wanted: Vec<config::Proxy>,
+    relays: Vec<Plan>,
     tls: BTreeMap<String, Tls>,
     /// By file; `None` is standard output.
     logs: BTreeMap<Option<PathBuf>, Arc<Writer>>,
-    /// What is not in force, by what it is, and why.
-    problems: BTreeMap<String, String>,
+    /// What could not be set up, by what it is.
+    failed: BTreeMap<String, Trouble>,
+    reader: Reader,
+    /// What was read for the configuration that comes next.
+    fresh: Vec<Looked>,
+    look: Look,
+}
+
+/// The look at all files that is under way; there is one at a time.
+struct Look {
+    since: Option<Instant>,
+    /// It began before something newer was read: what it finds is not taken.
+    outdated: bool,
+    answers: (mpsc::Sender<Vec<Looked>>, mpsc::Receiver<Vec<Looked>>),
 }
 
 /// TLS of one proxy.
 struct Tls {
     files: Vec<PathBuf>,
-    resolver: Arc<Resolver>,
-    /// Of the files when they were read, and when they were last looked at: what changes still is not read yet.
-    read: u64,
+    /// `None`: nothing good has been read yet.
+    resolver: Option<Arc<Resolver>>,
+    /// Stamp of what is in force.
+    read: Option<u64>,
+    /// Stamp of the last look.
     seen: u64,
+    /// Why what the files say is not in force.
+    why: Option<String>,
+}
+
+impl Tls {
+    const fn new(files: Vec<PathBuf>) -> Self {
+        Self {
+            files,
+            resolver: None,
+            read: None,
+            seen: 0,
+            why: None,
+        }
+    }
+
+    /// True: these are its first. What is no good is not taken, and read again until it is, whatever made it good.
+    fn take(&mut self, looked: Looked) -> bool {
+        self.seen = looked.seen;
+        match looked.loaded {
+            None => {
+                if self.read == Some(self.seen) {
+                    // As they were, for example when they can be reached again.
+                    self.why = None;
+                }
+                false
+            }
+            Some(Err(errors)) => {
+                self.why = Some(errors.join("; "));
+                false
+            }
+            Some(Ok(certificates)) => {
+                (self.read, self.why) = (Some(self.seen), None);
+                match &self.resolver {
+                    Some(resolver) => {
+                        resolver.swap(certificates);
+                        false
+                    }
+                    None => {
+                        self.resolver = Some(Arc::new(Resolver::new(certificates)));
+                        true
+                    }
+                }
+            }
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let why = self.why.as_ref()?;
+        Some(match self.resolver {
+            None => Trouble::Unserved(why.clone()),
+            Some(_) => Trouble::Limited(format!(
+                "the new certificates are no good, the old ones are in force: {why}"
+            )),
+        })
+    }
 }
 
 impl Proxying {
-    /// Starts a thread for each CPU.
-    pub fn start(inherited: Vec<TcpListener>, keeper: Arc<dyn Keeper>) -> anyhow::Result<Self> {
+    /// Starts a thread for each CPU, and one that reads certificates.
+    pub fn start(
+        inherited: Vec<TcpListener>,
+        keeper: Arc<dyn Keeper>,
+        ticketer: Arc<dyn ProducesTickets>,
+    ) -> anyhow::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             proxies: Proxies::start(threads, inherited, keeper)
                 .context("cannot start the threads of the proxy")?,
             steering: Vec::new(),
-            ticketer: Ticketer::new().context("no keys for TLS tickets")?,
+            ticketer,
+            wanted: Vec::new(),
+            relays: Vec::new(),
             tls: BTreeMap::new(),
             logs: BTreeMap::new(),
-            problems: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            reader: Reader::start()?,
+            fresh: Vec::new(),
+            look: Look {
+                since: None,
+                outdated: false,
+                answers: mpsc::channel(1),
+            },
         })
     }
 
-    /// Whether all that the proxies of a configuration need can be read.
+    /// Whether all that the proxies of a configuration need can be read; [`Proxying::configure`] takes it from there.
     ///
     /// # Errors
     /// What is wrong, a line each.
-    pub fn check(config: &Config) -> Result<(), String> {
+    pub fn check(&mut self, config: &Config) -> Result<(), String> {
+        self.fresh.clear();
+        let wanted: Vec<_> = with_tls(config).map(wanted_now).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let looked = self.reader.wait(wanted).ok_or_else(no_answer)?;
         let mut wrong = Vec::new();
-        for proxy in &config.proxies {
-            if let Err(errors) = Certificates::load(&proxy.certificates) {
-                let name = &proxy.name;
-                wrong.extend(errors.iter().map(|error| format!("proxy {name}: {error}")));
+        for Looked { proxy, loaded, .. } in &looked {
+            if let Some(Err(errors)) = loaded {
+                wrong.extend(errors.iter().map(|error| format!("proxy {proxy}: {error}")));
             }
         }
-        match wrong.is_empty() {
-            true => Ok(()),
-            false => Err(wrong.join("\n")),
+        if !wrong.is_empty() {
+            return Err(wrong.join("\n"));
         }
+        self.fresh = looked;
+        Ok(())
     }
 
-    /// Puts a configuration in force. A proxy whose certificates cannot be read goes on as it was.
+    /// Puts a configuration in force. A proxy whose certificates cannot be read goes on as it was, and follows when they can.
     pub fn configure(&mut self, config: &Config) {
         let silence = config.director.flow_timeouts.established;
         let services = config.services.iter();
-        let mut plans: Vec<Plan> = services
+        self.relays = services
             .filter(|service| !service.forward.is_in_kernel())
             .map(|service| Plan::relay(service, silence))
             .collect();
-        let mut spared = Vec::new();
-        self.problems.clear();
-        for proxy in &config.proxies {
-            match self.tls(proxy) {
-                Ok(tls) => plans.push(Plan {
-                    config: proxy.clone(),
-                    tls,
-                    relay: None,
-                    log: self.log(proxy),
-                }),
-                Err(why) => {
-                    spared.push(proxy.name.clone());
-                    self.problems.insert(format!("proxy {}", proxy.name), why);
-                }
+        self.wanted.clone_from(&config.proxies);
+        self.tls
+            .retain(|name, _| with_tls(config).any(|proxy| proxy.name == *name));
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let is_known = |proxy: &&config::Proxy| {
+            let fresh = fresh.iter().any(|looked| looked.is_of(proxy));
+            let known = self.tls.get(&proxy.name);
+            fresh || known.is_some_and(|tls| tls.files == proxy.certificates)
+        };
+        let missing: Vec<_> = with_tls(config).filter(|proxy| !is_known(proxy)).collect();
+        if !missing.is_empty() {
+            let wanted = missing.into_iter().map(wanted_now).collect();
+            fresh.extend(self.reader.wait(wanted).into_iter().flatten());
+        }
+        self.look.outdated = self.look.since.is_some();
+        for proxy in with_tls(config) {
+            let files = &proxy.certificates;
+            let tls = self
+                .tls
+                .entry(proxy.name.clone())
+                .or_insert_with(|| Tls::new(files.clone()));
+            let at = fresh.iter().position(|looked| looked.is_of(proxy));
+            if tls.files != *files {
+                tls.files.clone_from(files);
+                tls.read = None;
+            }
+            match at {
+                Some(at) => _ = tls.take(fresh.swap_remove(at)),
+                None if tls.read.is_none() && tls.why.is_none() => tls.why = Some(no_answer()),
+                None => {}
             }
         }
-        self.tls
-            .retain(|name, _| config.proxies.iter().any(|proxy| proxy.name == *name));
+        for log in self.logs.values() {
+            // For whoever has renamed the file.
+            log.reopen();
+        }
+        self.apply();
+    }
+
+    fn apply(&mut self) {
+        let mut plans = self.relays.clone();
+        let mut spared = Vec::new();
+        self.failed.clear();
+        for proxy in self.wanted.clone() {
+            match self.tls_of(&proxy) {
+                Ok(tls) => plans.push(Plan {
+                    tls,
+                    relay: None,
+                    log: self.log(&proxy),
+                    config: proxy,
+                }),
+                Err(NotReady) => spared.push(proxy.name),
+            }
+        }
         self.proxies.configure(plans, &spared);
         self.proxies.steer(&self.steering);
     }
 
-    /// Where the proxy's access log goes. A file is opened anew, for whoever has renamed it.
+    /// Where the proxy's access log goes.
     fn log(&mut self, proxy: &config::Proxy) -> Option<Log> {
         let wanted = proxy.access_log.as_ref()?;
         let writer = match self.logs.get(&wanted.file) {
-            Some(known) => {
-                known.reopen();
-                Arc::clone(known)
-            }
+            Some(known) => Arc::clone(known),
             None => match Writer::start(wanted.file.clone()) {
                 Ok(new) => {
                     let new = Arc::new(new);
@@ -118,10 +245,9 @@ impl Proxying {
                     new
                 }
                 Err(error) => {
-                    let file = wanted.file.as_ref().map(|file| file.display().to_string());
                     let what = format!("access log of proxy {}", proxy.name);
-                    let why = format!("{}: {error}", file.unwrap_or_default());
-                    self.problems.insert(what, why);
+                    let why = format!("cannot start its thread: {error}");
+                    self.failed.insert(what, Trouble::Limited(why));
                     return None;
                 }
             },
@@ -132,67 +258,77 @@ impl Proxying {
         })
     }
 
-    fn tls(&mut self, proxy: &config::Proxy) -> Result<Option<Arc<ServerConfig>>, String> {
+    fn tls_of(&mut self, proxy: &config::Proxy) -> Result<Option<Arc<ServerConfig>>, NotReady> {
         if proxy.certificates.is_empty() {
-            self.tls.remove(&proxy.name);
             return Ok(None);
         }
-        let files = proxy.certificates.clone();
-        let seen = stamp(&files);
-        let certificates = Certificates::load(&files).map_err(|errors| in_words(&errors))?;
-        let tls = match self.tls.get_mut(&proxy.name) {
-            Some(known) => {
-                known.resolver.swap(certificates);
-                (known.files, known.read, known.seen) = (files, seen, seen);
-                known
-            }
-            None => {
-                let new = Tls {
-                    files,
-                    resolver: Arc::new(Resolver::new(certificates)),
-                    read: seen,
-                    seen,
-                };
-                self.tls.entry(proxy.name.clone()).or_insert(new)
-            }
-        };
-        let resolver = Arc::clone(&tls.resolver);
-        server_config(proxy, resolver, Arc::clone(&self.ticketer))
-            .map(Some)
-            .map_err(|error| error.to_string())
+        let tls = self.tls.get(&proxy.name).ok_or(NotReady)?;
+        let resolver = Arc::clone(tls.resolver.as_ref().ok_or(NotReady)?);
+        let made = server_config(proxy, resolver, Arc::clone(&self.ticketer));
+        made.map(Some).map_err(|error| {
+            let what = format!("proxy {}", proxy.name);
+            self.failed
+                .insert(what, Trouble::Unserved(error.to_string()));
+            NotReady
+        })
     }
 
-    /// Certificates whose files are others now, and were so a look ago, are read anew. Those that are no good are not taken.
+    /// Has the files of certificates looked at. Those that are others now, and were so a look ago, are read anew.
     pub fn look(&mut self) {
-        for (name, tls) in &mut self.tls {
-            let before = tls.seen;
-            tls.seen = stamp(&tls.files);
-            if tls.seen == tls.read || tls.seen != before {
+        if self.look.since.is_some() || self.tls.is_empty() {
+            return;
+        }
+        let wanted = self.tls.iter().map(|(name, tls)| Wanted {
+            proxy: name.clone(),
+            files: tls.files.clone(),
+            when: When::Changed {
+                read: tls.read,
+                seen: tls.seen,
+            },
+        });
+        let answers = self.look.answers.0.clone();
+        self.look.since = Some(Instant::now());
+        self.reader.look(wanted.collect(), move |looked| {
+            // There is room: only one is under way. Where nobody listens, the process ends.
+            let _sent = answers.try_send(looked);
+        });
+    }
+
+    /// What the last look has found, when it has; for [`Proxying::take`]. Can be dropped at any time.
+    pub async fn looked(&mut self) -> Vec<Looked> {
+        match self.look.answers.1.recv().await {
+            Some(looked) => looked,
+            // A sender is kept beside.
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn take(&mut self, all: Vec<Looked>) {
+        self.look.since = None;
+        if std::mem::take(&mut self.look.outdated) {
+            return;
+        }
+        let mut are_first = false;
+        for looked in all {
+            let name = looked.proxy.clone();
+            let Some(tls) = self.tls.get_mut(&name) else {
                 continue;
+            };
+            let is_good = matches!(looked.loaded, Some(Ok(_)));
+            are_first |= tls.take(looked);
+            if is_good {
+                tracing::info!(proxy = name, "new certificates are in force");
             }
-            tls.read = tls.seen;
-            let what = format!("proxy {name}");
-            match Certificates::load(&tls.files) {
-                Ok(certificates) => {
-                    tls.resolver.swap(certificates);
-                    self.problems.remove(&what);
-                    tracing::info!(proxy = name, "new certificates are in force");
-                }
-                Err(errors) => {
-                    let why = format!(
-                        "the new certificates are no good, the old ones are in force: {}",
-                        in_words(&errors)
-                    );
-                    self.problems.insert(what, why);
-                }
-            }
+        }
+        if are_first {
+            self.apply();
         }
     }
 
     /// Of all proxies, by name.
     pub fn certificates(&self) -> BTreeMap<String, Vec<Info>> {
         let all = self.tls.iter();
-        all.map(|(name, tls)| (name.clone(), tls.resolver.infos()))
+        all.filter_map(|(name, tls)| Some((name.clone(), tls.resolver.as_ref()?.infos())))
             .collect()
     }
 
@@ -206,10 +342,34 @@ impl Proxying {
     }
 
     /// What does not work, by what it is.
-    pub fn problems(&self) -> BTreeMap<String, String> {
+    pub fn problems(&self) -> BTreeMap<String, Trouble> {
+        let mut problems = self.failed.clone();
+        for (name, tls) in &self.tls {
+            let trouble = tls.trouble();
+            problems.extend(trouble.map(|trouble| (format!("proxy {name}"), trouble)));
+        }
+        for (file, log) in &self.logs {
+            let users = self.wanted.iter().filter(|proxy| {
+                let log = proxy.access_log.as_ref();
+                log.is_some_and(|log| log.file == *file)
+            });
+            let Some(why) = log.trouble() else { continue };
+            problems.extend(users.map(|proxy| {
+                let what = format!("access log of proxy {}", proxy.name);
+                (what, Trouble::Limited(why.clone()))
+            }));
+        }
         let unheard = self.proxies.unheard().into_iter();
-        let mut problems = self.problems.clone();
-        problems.extend(unheard.map(|(address, why)| (address.to_string(), why)));
+        problems
+            .extend(unheard.map(|(address, why)| (address.to_string(), Trouble::Unserved(why))));
+        if self.look.since.is_some_and(|since| since.elapsed() >= SLOW) {
+            let why = format!(
+                "their files could not be looked at for {} seconds: the disk does not answer; those that were read stay in \
+                 force",
+                SLOW.as_secs()
+            );
+            problems.insert("certificates of proxies".to_owned(), Trouble::Limited(why));
+        }
         problems
     }
 
@@ -219,7 +379,21 @@ impl Proxying {
     }
 }
 
-fn in_words(errors: &[crate::proxy::CertificateError]) -> String {
-    let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    words.join("; ")
+/// No certificates to serve it with, or none that TLS takes.
+struct NotReady;
+
+fn with_tls(config: &Config) -> impl Iterator<Item = &config::Proxy> {
+    let proxies = config.proxies.iter();
+    proxies.filter(|proxy| !proxy.certificates.is_empty())
 }
+
+fn wanted_now(proxy: &config::Proxy) -> Wanted {
+    Wanted {
+        proxy: proxy.name.clone(),
+        files: proxy.certificates.clone(),
+        when: When::Now,
+    }
+}
+
+#[cfg(test)]
+mod tests;

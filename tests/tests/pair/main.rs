@@ -7,3 +7,4 @@ mod lease;
 mod moved;
 mod policy;
 mod sync;
+mod tickets;

@@ -1,5 +1,6 @@
 //! The HTTPS proxy in the lab: real nginx behind it, real clients in front, Debian's HAProxy beside it.
 
+mod certificates;
 mod haproxy;
 mod load;
 mod setup;

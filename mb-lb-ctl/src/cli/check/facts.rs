@@ -1,6 +1,7 @@
 //! Facts of this machine that a configuration needs. All are warnings: the file may be meant for another machine.
 
 mod addresses;
+mod certificates;
 mod pair;
 
 use std::net::IpAddr;
@@ -38,6 +39,7 @@ pub fn missing(config: &Config, bpf_root: &Path) -> Vec<Fact> {
         .chain(interfaces)
         .chain(network(config))
         .chain(pair::missing(config, Path::new("/sys/class/net")))
+        .chain(certificates::missing(config))
         .collect()
 }
 

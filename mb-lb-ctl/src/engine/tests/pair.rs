@@ -239,7 +239,7 @@ impl Bench {
             name: "lb2".to_owned(),
             build: "test".to_owned(),
             boot: 1,
-            config_hash: String::new(),
+            knows: String::new(),
             started_ms: 0,
         };
         self.handle(Event::Peer(PeerEvent::Connected { hello }))

@@ -111,3 +111,103 @@ fn flows_in_the_kernel_outlive_a_restart() {
         kernel.servers.keys().collect::<Vec<_>>()
     );
 }
+
+fn alarms(bench: &Bench) -> Vec<(Severity, String, String)> {
+    let alarms = bench.engine.snapshot(bench.now).alarms.into_iter();
+    alarms
+        .map(|alarm| (alarm.severity, alarm.text, alarm.next))
+        .filter(|(_, text, _)| text.contains("proxy"))
+        .collect()
+}
+
+#[test]
+fn certificates_that_end_soon_or_have_are_alarms() {
+    const DAY: i64 = 86_400;
+    let config = relayed();
+    let mut bench = Bench::new(&Adopted::default(), SavedState::default(), &config);
+    let now = i64::try_from(bench.now.wall_ms / 1000).expect("small");
+    let mut said = |not_before: i64, not_after: i64| {
+        let info = crate::proxy::Info {
+            file: "/etc/ssl/web.pem".into(),
+            names: vec!["a.example".to_owned()],
+            issuer: String::new(),
+            not_before,
+            not_after,
+            fingerprint: String::new(),
+        };
+        let all = [("web".to_owned(), vec![info])];
+        bench.handle(Event::Certificates(all.into()));
+        let next = "renew it: a new file is taken within seconds";
+        alarms(&bench)
+            .into_iter()
+            .map(move |(severity, text, told)| {
+                assert_eq!(told, next);
+                (severity, text)
+            })
+            .next()
+    };
+    let alarm = |severity, text: &str| {
+        let text = format!("proxy web: the certificate in /etc/ssl/web.pem {text}");
+        Some((severity, text))
+    };
+    assert_eq!(said(now - DAY, now + 14 * DAY), None);
+    for (left, text) in [
+        (14 * DAY - 1, "expires in 13 days"),
+        (2 * DAY, "expires in 2 days"),
+        (2 * DAY - 1, "expires in 1 day"),
+        (DAY - 1, "expires within a day"),
+        (1, "expires within a day"),
+    ] {
+        assert_eq!(said(now - DAY, now + left), alarm(Severity::Warning, text));
+    }
+    for (ago, text) in [
+        (0, "has expired within the last day"),
+        (DAY - 1, "has expired within the last day"),
+        (DAY, "has expired 1 day ago"),
+        (3 * DAY - 1, "has expired 2 days ago"),
+    ] {
+        assert_eq!(
+            said(now - 90 * DAY, now - ago),
+            alarm(Severity::Critical, text)
+        );
+    }
+    let early = alarm(Severity::Critical, "is not valid yet");
+    assert_eq!(said(now + 1, now + 90 * DAY), early);
+}
+
+#[test]
+fn what_is_not_served_is_worse_than_what_is_limited() {
+    use crate::proxy::Trouble;
+    let config = relayed();
+    let mut bench = Bench::new(&Adopted::default(), SavedState::default(), &config);
+    let trouble = [
+        (
+            "proxy a",
+            Trouble::Unserved("/a.pem: no certificate in it".to_owned()),
+        ),
+        (
+            "proxy b",
+            Trouble::Limited("the old ones are in force".to_owned()),
+        ),
+    ];
+    let trouble = trouble.map(|(what, trouble)| (what.to_owned(), trouble));
+    bench.handle(Event::Unserved(trouble.into()));
+    let next = "correct that: it is tried again every few seconds".to_owned();
+    assert_eq!(
+        alarms(&bench),
+        [
+            (
+                Severity::Critical,
+                "proxy a is not served: /a.pem: no certificate in it".to_owned(),
+                next.clone()
+            ),
+            (
+                Severity::Warning,
+                "proxy b: the old ones are in force".to_owned(),
+                next
+            ),
+        ]
+    );
+    bench.handle(Event::Unserved(std::collections::BTreeMap::new()));
+    assert_eq!(alarms(&bench), []);
+}

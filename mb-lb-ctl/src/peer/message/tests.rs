@@ -73,15 +73,22 @@ fn entry() -> impl Strategy<Value = AdminEntry> {
     )
 }
 
+fn ticket_key() -> impl Strategy<Value = TicketKey> {
+    any::<(u64, [u8; 16], [u8; 32])>().prop_map(|key| {
+        let bytes = postcard::to_stdvec(&key).expect("encoded");
+        postcard::from_bytes(&bytes).expect("its fields in their order")
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let result = prop_oneof![any::<String>().prop_map(Ok), any::<String>().prop_map(Err)];
     prop_oneof![
         any::<(String, String, u64, String, u64)>().prop_map(
-            |(name, build, boot, config_hash, started_ms)| Message::Hello(Hello {
+            |(name, build, boot, knows, started_ms)| Message::Hello(Hello {
                 name,
                 build,
                 boot,
-                config_hash,
+                knows,
                 started_ms
             })
         ),
@@ -133,6 +140,7 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), result).prop_map(|(id, result)| Message::ConfigPushed { id, result }),
         Just(Message::Ping),
         Just(Message::Pong),
+        vec(ticket_key(), 0..=MOST_TICKET_KEYS).prop_map(Message::TicketKeys),
     ]
 }
 
@@ -199,6 +207,12 @@ fn what_is_over_a_limit_is_neither_made_nor_taken() {
     assert_eq!(flows.encode(), many);
     let bytes = postcard::to_stdvec(&flows).expect("encoded");
     assert_eq!(Message::decode(&bytes).map(|_| vec![]), many);
+    let key = TicketKey::generate(0).expect("random bytes");
+    let keys = Message::TicketKeys(vec![key; MOST_TICKET_KEYS + 1]);
+    let many = Err(CodecError::TooManyKeys(MOST_TICKET_KEYS + 1));
+    assert_eq!(keys.encode(), many);
+    let bytes = postcard::to_stdvec(&keys).expect("encoded");
+    assert_eq!(Message::decode(&bytes).map(|_| vec![]), many);
     let long = Message::Config {
         text: "x".repeat(MAX_MESSAGE),
         hash: String::new(),
@@ -219,4 +233,35 @@ fn variants_have_the_numbers_that_they_had() {
     assert_eq!(number(Message::ConfigAsk), 9);
     assert_eq!(number(Message::Ping), 13);
     assert_eq!(number(Message::Pong), 14);
+    assert_eq!(number(Message::TicketKeys(vec![])), 15);
+}
+
+#[test]
+fn what_a_peer_knows_is_in_whole_words() {
+    let hello = |knows: &str| Hello {
+        name: String::new(),
+        build: String::new(),
+        boot: 0,
+        knows: knows.to_owned(),
+        started_ms: 0,
+    };
+    for (said, knows) in [
+        ("", false),
+        ("ticket-keys", true),
+        ("more ticket-keys", true),
+        ("ticket-keys-2", false),
+    ] {
+        assert_eq!(hello(said).knows(TICKET_KEYS), knows, "{said:?}");
+    }
+}
+
+/// The keys are in memory that does not grow while they are put into it.
+#[test]
+fn the_longest_message_of_keys_has_room() {
+    let key = TicketKey::generate(u64::MAX).expect("random bytes");
+    let bytes = Message::TicketKeys(vec![key; MOST_TICKET_KEYS])
+        .encode()
+        .expect("short");
+    assert!(bytes.len() <= KEYS, "{}", bytes.len());
+    assert_eq!(bytes.capacity(), KEYS);
 }

@@ -46,7 +46,7 @@ pub fn hello(name: &str) -> Hello {
         name: name.to_owned(),
         build: "0.1.0".to_owned(),
         boot: BOOT.fetch_add(1, Ordering::Relaxed),
-        config_hash: "0123456789ab".to_owned(),
+        knows: "0123456789ab".to_owned(),
         started_ms: 1,
     }
 }

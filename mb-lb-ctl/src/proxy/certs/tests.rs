@@ -77,46 +77,134 @@ fn certificates_come_in_the_forms_that_people_have() {
     assert_eq!(found.concat(), ["b.example", "c.example"]);
 }
 
+/// As openssl wrote them before PKCS #8.
+const OLD_KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
+                       -----END EC PRIVATE KEY-----\n";
+
+/// What is wrong with this one path, and what to do about it.
+fn wrong(path: &Path) -> (String, &'static str) {
+    let errors = Certificates::load(&[path.to_owned()]).expect_err("no good");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    (errors[0].to_string(), errors[0].next())
+}
+
 #[test]
 fn what_is_wrong_is_said_with_the_file() {
     let dir = Dir::new();
     let (certificate, key) = own(&["a.example"]);
     let (_, other) = own(&["a.example"]);
+    let garbage = |kind: &str| format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
+    let broken = |kind: &str| format!("-----BEGIN {kind}-----\n====\n-----END {kind}-----\n");
+    let alone = dir.write("alone.pem", &certificate);
+    let (first, second) = (
+        alone.with_extension("key"),
+        dir.0.path().join("alone.pem.key"),
+    );
+    let nothing = dir.0.path().join("nothing");
+    std::fs::create_dir(&nothing).expect("a directory");
+    let beside = dir.write("beside/beside.pem", &certificate);
+    let bad_key = dir.write("beside/beside.key", "hello");
+    let half = &certificate[..certificate.len() / 2];
+    let pem = "write it in PEM form";
+    let locked = "write it without a password: openssl pkey -in OLD -out NEW";
+    let put = "put the chain into it, the server's certificate first";
     let cases = [
-        (dir.write("empty.pem", ""), "no certificate in it"),
         (
-            dir.write("alone.pem", &certificate),
-            "no key in it, and none beside it",
+            dir.0.path().join("missing.pem"),
+            "No such file or directory (os error 2)".to_owned(),
+            "write the file, or correct `certificate`",
+        ),
+        (
+            dir.write("empty.pem", ""),
+            "no certificate in it".to_owned(),
+            put,
+        ),
+        (
+            dir.write("text.pem", "hello"),
+            "no certificate in it".to_owned(),
+            put,
+        ),
+        (
+            dir.write("key.pem", &key),
+            "no certificate in it".to_owned(),
+            put,
+        ),
+        (
+            alone,
+            format!(
+                "no key in it, and none beside it ({} or {})",
+                first.display(),
+                second.display()
+            ),
+            "put the key into it, or beside it",
+        ),
+        (dir.write("half.pem", half), "cut off before END CERTIFICATE".to_owned(), pem),
+        (
+            dir.write("base64.pem", &broken("CERTIFICATE")),
+            "base64 decode error: InvalidTrailingPadding".to_owned(),
+            pem,
+        ),
+        (
+            dir.write("der.pem", &(garbage("CERTIFICATE") + &key)),
+            "not a certificate: Parsing Error: Der(UnexpectedTag { expected: Some(Tag(16)), actual: Tag(0) })".to_owned(),
+            pem,
         ),
         (
             dir.write("other.pem", &format!("{certificate}{other}")),
-            "the key is not that of the certificate",
+            "the key is not that of the certificate".to_owned(),
+            "put the key of this certificate there, or the certificate of this key",
         ),
         (
-            dir.write("cut.pem", &certificate[..certificate.len() / 2]),
-            "alone",
+            dir.write(
+                "badkey.pem",
+                &(certificate.clone() + &garbage("PRIVATE KEY")),
+            ),
+            "the key cannot be used: unexpected error: failed to parse private key as RSA, ECDSA, or EdDSA".to_owned(),
+            "make a key of RSA, ECDSA (P-256, P-384, P-521) or Ed25519",
         ),
-        (dir.write("key.pem", &key), "no certificate in it"),
         (
-            dir.0.path().join("missing.pem"),
-            "No such file or directory",
+            dir.write(
+                "locked.pem",
+                &(certificate.clone() + &garbage("ENCRYPTED PRIVATE KEY")),
+            ),
+            "the key in it is encrypted".to_owned(),
+            locked,
+        ),
+        (
+            dir.write("old.pem", &format!("{certificate}{OLD_KEY}")),
+            "the key in it is encrypted".to_owned(),
+            locked,
+        ),
+        (
+            dir.write("start.pem", "-----BEGIN CERTIFICATE\n"),
+            "no section begins so: -----BEGIN CERTIFICATE".to_owned(),
+            pem,
+        ),
+        (
+            nothing,
+            "a directory without a certificate".to_owned(),
+            "put PEM files there (.pem, .crt, .cer), or name a file",
         ),
     ];
-    for (path, text) in cases {
-        let errors = load(std::slice::from_ref(&path)).expect_err("no good");
-        assert_eq!(errors.len(), 1, "{errors:?}");
-        assert!(
-            errors[0].starts_with(&path.display().to_string()),
-            "{errors:?}"
-        );
-        assert!(errors[0].contains(text) || text == "alone", "{errors:?}");
+    for (path, text, next) in cases {
+        let said = wrong(&path);
+        assert_eq!(said, (format!("{}: {text}", path.display()), next));
     }
-    let nothing = dir.0.path().join("nothing");
-    std::fs::create_dir(&nothing).expect("a directory");
-    let errors = load(&[nothing]).expect_err("no good");
-    assert!(
-        errors[0].contains("a directory without a certificate"),
-        "{errors:?}"
+    // It is the file of the key that is no good.
+    dir.write("apart.key", &garbage("ENCRYPTED PRIVATE KEY"));
+    let apart = dir.write("apart.pem", &certificate);
+    let text = format!(
+        "{}: the key in it is encrypted",
+        apart.with_extension("key").display()
+    );
+    assert_eq!(wrong(&apart), (text, locked));
+    std::fs::remove_file(apart.with_extension("key")).expect("removed");
+    std::fs::create_dir(apart.with_extension("pem.key")).expect("a directory");
+    let said = wrong(&apart).0;
+    assert!(said.contains("no key in it, and none beside it"), "{said}");
+    assert_eq!(
+        wrong(&beside),
+        (format!("{}: no key in it", bad_key.display()), pem)
     );
 }
 
@@ -139,11 +227,16 @@ fn a_chain_must_be_in_order() {
     assert_eq!(load(&[good]), Ok(vec![vec!["a.example".to_owned()]]));
     let (stranger, _) = own(&["b.example"]);
     let bad = dir.write("bad.pem", &format!("{leaf}{stranger}{key}"));
-    let errors = load(&[bad]).expect_err("no good");
-    assert!(
-        errors[0].contains("certificate 1 of the chain was not issued by the next one"),
-        "{errors:?}"
+    let text = format!(
+        "{}: certificate 1 of the chain was not issued by the next one (CN=ca.example, not CN=b.example): put them in order, the \
+         server's first",
+        bad.display()
     );
+    let next = "put the server's certificate first, then its issuer's, and so on";
+    assert_eq!(wrong(&bad), (text, next));
+    // All files are looked at, and all that is wrong is said.
+    let missing = dir.0.path().join("missing.pem");
+    assert_eq!(load(&[missing, bad]).expect_err("no good").len(), 2);
 }
 
 fn chosen(certificates: &Certificates, name: Option<&str>) -> String {
@@ -202,6 +295,11 @@ fn a_stamp_changes_with_files_and_lists() {
     assert_ne!(first, second);
     dir.write("all/b.pem", "x");
     assert_ne!(second, stamp(&all));
+    let third = stamp(&all);
+    // Whoever makes it readable may repair it.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, mode).expect("changed");
+    assert_ne!(third, stamp(&all));
     let third = stamp(&all);
     std::fs::remove_file(file).expect("it is there");
     assert_ne!(third, stamp(&all));

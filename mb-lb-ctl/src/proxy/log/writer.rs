@@ -4,15 +4,18 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// Lines that wait to be written. More are dropped: answers go before records of them.
 const LINES: usize = 8192;
 /// Bytes that are written at once, more or less. Fewer where no more lines wait.
 const TOGETHER: usize = 64 * 1024;
+/// A file that could not be opened is tried again so often.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The way to one log. Dropped, it writes what waits and then closes the file.
 #[derive(Debug)]
@@ -27,24 +30,35 @@ pub struct Writer {
 struct Shared {
     dropped: AtomicU64,
     reopen: AtomicBool,
+    /// Why lines are dropped.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Shared {
+    fn say(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
 }
 
 impl Writer {
     /// Appends to the file, which is made where there is none, readable by owner and group only. `None`: standard output.
+    /// The file is opened by the thread, and tried again with every line where that fails: see [`Writer::trouble`].
+    ///
+    /// # Errors
+    /// No thread can be had.
     pub fn start(file: Option<PathBuf>) -> io::Result<Self> {
-        let target = match &file {
-            Some(path) => Target::File(open(path)?),
-            None => Target::Stdout(io::stdout()),
-        };
         let shared = Arc::new(Shared::default());
         let (queue, lines) = sync_channel(LINES);
         let mut log = Log {
+            target: match file {
+                Some(_) => Target::Closed,
+                None => Target::Stdout(io::stdout()),
+            },
             path: file,
-            target,
             shared: Arc::clone(&shared),
             waiting: Vec::with_capacity(TOGETHER),
             lines: 0,
-            failing: false,
+            failing: None,
         };
         let thread = thread::Builder::new()
             .name("access-log".to_owned())
@@ -78,6 +92,12 @@ impl Writer {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
+    /// Why lines are dropped, if they are.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.shared.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     #[cfg(test)]
     pub(super) fn stuck(lines: usize) -> (Self, Receiver<String>) {
         let (queue, receiver) = sync_channel(lines);
@@ -103,6 +123,8 @@ impl Drop for Writer {
 }
 
 enum Target {
+    /// It could not be opened yet.
+    Closed,
     File(File),
     Stdout(io::Stdout),
 }
@@ -115,17 +137,35 @@ struct Log {
     waiting: Vec<u8>,
     /// Number of those that wait.
     lines: u64,
-    failing: bool,
+    failing: Option<Failing>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failing {
+    Open,
+    Write,
 }
 
 impl Log {
     fn run(&mut self, lines: &Receiver<String>) {
-        while let Ok(line) = lines.recv() {
-            self.push(&line);
+        self.open();
+        loop {
+            let line = match self.failing {
+                Some(Failing::Open) => lines.recv_timeout(AGAIN),
+                _ => lines.recv().map_err(RecvTimeoutError::from),
+            };
+            match line {
+                Ok(line) => self.push(&line),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
             while self.waiting.len() < TOGETHER
                 && let Ok(line) = lines.try_recv()
             {
                 self.push(&line);
+            }
+            if self.failing == Some(Failing::Open) {
+                self.open();
             }
             self.flush();
         }
@@ -134,7 +174,7 @@ impl Log {
     fn push(&mut self, line: &str) {
         if self.shared.reopen.swap(false, Ordering::Acquire) {
             self.flush();
-            self.reopen();
+            self.open();
         }
         if !line.is_empty() {
             self.waiting.extend_from_slice(line.as_bytes());
@@ -147,39 +187,63 @@ impl Log {
             return;
         }
         let written = match &mut self.target {
-            Target::File(file) => file.write_all(&self.waiting),
+            Target::Closed => None,
+            Target::File(file) => Some(file.write_all(&self.waiting)),
             Target::Stdout(stdout) => {
                 let mut stdout = stdout.lock();
-                stdout
-                    .write_all(&self.waiting)
-                    .and_then(|()| stdout.flush())
+                let written = stdout.write_all(&self.waiting);
+                Some(written.and_then(|()| stdout.flush()))
             }
         };
         match written {
-            Ok(()) => self.failing = false,
-            Err(error) => {
-                self.shared.dropped.fetch_add(self.lines, Ordering::Relaxed);
-                // Once, not for every line on a full disk.
-                if !self.failing {
-                    tracing::warn!(file = %self.name(), %error, "the access log cannot be written");
+            Some(Ok(())) => {
+                if self.failing == Some(Failing::Write) {
+                    self.recover();
                 }
-                self.failing = true;
             }
+            Some(Err(error)) => {
+                self.shared.dropped.fetch_add(self.lines, Ordering::Relaxed);
+                self.fail(Failing::Write, format!("cannot be written: {error}"));
+            }
+            None => _ = self.shared.dropped.fetch_add(self.lines, Ordering::Relaxed),
         }
         self.waiting.clear();
         self.lines = 0;
     }
 
-    fn reopen(&mut self) {
+    /// Anew, where it is open. Where that fails, the old file is written until it does not.
+    fn open(&mut self) {
         let Some(path) = &self.path else {
             return;
         };
         match open(path) {
-            Ok(file) => self.target = Target::File(file),
+            Ok(file) => {
+                self.target = Target::File(file);
+                self.recover();
+            }
             Err(error) => {
-                tracing::warn!(file = %self.name(), %error, "the access log cannot be opened anew; the old file is written");
+                let why = match self.target {
+                    Target::Closed => format!("cannot be opened: {error}"),
+                    _ => format!("cannot be opened anew, the old file is written: {error}"),
+                };
+                self.fail(Failing::Open, why);
             }
         }
+    }
+
+    fn recover(&mut self) {
+        self.failing = None;
+        self.shared.say(None);
+    }
+
+    /// Logged once, not for every line on a full disk.
+    fn fail(&mut self, what: Failing, why: String) {
+        let text = format!("{} {why}", self.name());
+        if self.failing != Some(what) {
+            tracing::warn!("access log: {text}");
+        }
+        self.failing = Some(what);
+        self.shared.say(Some(text));
     }
 
     fn name(&self) -> std::path::Display<'_> {
