@@ -1,8 +1,12 @@
 //! The HTTPS proxy in the lab: real nginx behind it, real clients in front, Debian's HAProxy beside it.
 
+mod browser;
+mod clients;
 mod haproxy;
 mod load;
+mod script;
 mod setup;
 mod users;
+mod websocket;
 
 pub use setup::{Answer, Https};
