@@ -2,6 +2,7 @@
 
 mod browser;
 mod clients;
+mod frames;
 mod haproxy;
 mod load;
 mod script;

@@ -1,5 +1,6 @@
 //! A director with `[proxy.https_backend]`, three nginx behind it, and curl. A second director is there, and does nothing yet.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -192,6 +193,17 @@ impl Https {
 
     pub fn server(&self, name: &str) -> Result<ServerView> {
         server(&self.director, name)
+    }
+
+    /// Resident memory of the controller in KiB.
+    pub fn memory(&mut self) -> Result<u64> {
+        let pid = self.director.running()?.pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number
+            .and_then(|number| number.parse().ok())
+            .context(status.clone())
     }
 }
 
