@@ -7,6 +7,7 @@ mod haproxy;
 mod load;
 mod script;
 mod setup;
+mod tls;
 mod users;
 mod websocket;
 
