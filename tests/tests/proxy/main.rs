@@ -4,6 +4,7 @@ mod browser;
 mod clients;
 mod frames;
 mod haproxy;
+mod http2_servers;
 mod load;
 mod script;
 mod setup;
