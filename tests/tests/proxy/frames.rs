@@ -3,12 +3,10 @@
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use mb_lb_tests::try_wait_until;
 use serde::Deserialize;
 
 use crate::Https;
 use crate::script::{self, Dialogue};
-use crate::setup::SOON;
 
 const FRAMES: &str = include_str!("scripts/frames.py");
 const STALL: &str = include_str!("scripts/stall.py");
@@ -70,16 +68,6 @@ fn attack(https: &mut Https, name: &str, count: u32, pace: Option<&str>) -> Resu
     serde_json::from_str(&text).with_context(|| format!("{name}: {text}"))
 }
 
-fn wait_nothing_at_servers(https: &Https) -> Result<()> {
-    try_wait_until("places at servers to be free", SOON, || {
-        let status = https.director.status()?;
-        let servers = status.services.iter().flat_map(|service| &service.servers);
-        let active: i64 = servers.map(|server| server.active).sum();
-        ensure!(active == 0, "{active}");
-        Ok(())
-    })
-}
-
 #[test]
 fn streams_that_a_client_resets_or_has_reset_end_its_connection() -> Result<()> {
     let mut https = Https::start("pxresets", "")?;
@@ -120,7 +108,7 @@ fn streams_that_a_client_resets_or_has_reset_end_its_connection() -> Result<()> 
     // Requests that are given up, one after the other, are no attack; nothing of them stays.
     let seen = attack(&mut https, "cancel", 500, Some("paced"))?;
     ensure!(!seen.ended && seen.goaway.is_none(), "{seen:?}");
-    wait_nothing_at_servers(&https)
+    https.wait_nothing_at_servers()
 }
 
 #[test]
@@ -145,7 +133,7 @@ fn floods_of_frames_are_ended_or_answered_one_by_one() -> Result<()> {
         );
         ensure!(!seen.ended && seen.goaway.is_none(), "{name}: {seen:?}");
     }
-    wait_nothing_at_servers(&https)
+    https.wait_nothing_at_servers()
 }
 
 /// Every stream has its head, and no more is taken of any.
@@ -170,7 +158,7 @@ fn a_client_that_takes_nothing_has_bounded_memory_and_frees_servers_as_it_goes()
         }
         has_not_grown(&mut https, before, place)?;
         drop(client);
-        wait_nothing_at_servers(&https)?;
+        https.wait_nothing_at_servers()?;
     }
     Ok(())
 }

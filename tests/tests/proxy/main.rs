@@ -8,6 +8,7 @@ mod http2_servers;
 mod load;
 mod script;
 mod setup;
+mod slow;
 mod tls;
 mod users;
 mod websocket;

@@ -195,6 +195,16 @@ impl Https {
         server(&self.director, name)
     }
 
+    pub fn wait_nothing_at_servers(&self) -> Result<()> {
+        try_wait_until("places at servers to be free", SOON, || {
+            let status = self.director.status()?;
+            let servers = status.services.iter().flat_map(|service| &service.servers);
+            let active: i64 = servers.map(|server| server.active).sum();
+            ensure!(active == 0, "{active}");
+            Ok(())
+        })
+    }
+
     /// Resident memory of the controller in KiB.
     pub fn memory(&mut self) -> Result<u64> {
         let pid = self.director.running()?.pid();
