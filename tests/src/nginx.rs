@@ -15,7 +15,8 @@ const START: Duration = Duration::from_secs(20);
 
 /// HTTPS on port 443 with a certificate of its own. `/` and all that is not below answer with the machine's name; `/health`
 /// with the health page of a mail node, which [`Nginx::set_health`] writes; `/own` sets a SERVERID of its own; `/etag` has
-/// a validator; `/slow` comes in pieces.
+/// a validator; `/session` gives out a session; `/upload` takes all of a body before it answers; `/pages/` is what [`Nginx::publish`] wrote; `/ws` is a WebSocket of whoever
+/// listens at port 9000 of its own machine; `/trailer` has one. Port 8443 speaks HTTP/2 too.
 #[derive(Debug)]
 pub struct Nginx {
     machine: Machine,
@@ -29,7 +30,7 @@ impl Nginx {
     /// It does not start.
     pub fn start(machine: &Machine) -> Result<Self> {
         let dir = Self::dir(machine);
-        fs::create_dir_all(dir.join("www"))?;
+        fs::create_dir_all(dir.join("www/pages"))?;
         make_certificate(machine, &dir.join("server.pem"), machine.name())?;
         let name = machine.name();
         let at = dir.display();
@@ -39,7 +40,7 @@ impl Nginx {
              events {{ worker_connections 4096; }}\nhttp {{\n access_log {at}/access.log;\n client_max_body_size 0;\n\
              client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi; \
              uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;\n keepalive_requests 1000000;\n\
-             server {{\n  listen 443 ssl;\n  listen 80;\n  ssl_certificate {at}/server.pem;\n  ssl_certificate_key {at}/server.pem;\n\
+             server {{\n  listen 443 ssl;\n  listen 8443 ssl http2;\n  listen 80;\n  ssl_certificate {at}/server.pem;\n  ssl_certificate_key {at}/server.pem;\n\
              root {at}/www;\n  add_header X-Server {name} always;\n\
              location / {{ return 200 \"{name}\\n\"; }}\n\
              location = /seen {{ return 200 \"$http_cookie|$http_x_forwarded_for|$http_x_forwarded_proto|$http_host\\n\"; }}\n\
@@ -48,6 +49,12 @@ impl Nginx {
              location = /etag {{ add_header X-Server {name}; add_header ETag '\"a\"'; return 200 \"{name}\\n\"; }}\n\
              location = /private {{ add_header X-Server {name}; add_header Cache-Control private; return 200 \"{name}\\n\"; }}\n\
              location = /age {{ add_header X-Server {name}; add_header Cache-Control max-age=60; return 200 \"{name}\\n\"; }}\n\
+             location = /session {{ add_header X-Server {name}; add_header Set-Cookie \"SESSION=$request_id; path=/; HttpOnly\"; return 200 \"{name}\\n\"; }}\n\
+             location = /trailer {{ add_trailer X-Sum abc; return 200 \"{name}\\n\"; }}\n\
+             location /pages/ {{ default_type text/html; }}\n\
+             location = /upload {{ proxy_pass http://127.0.0.1:80/; }}\n\
+             location = /ws {{ proxy_pass http://127.0.0.1:9000; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
+             proxy_set_header Connection upgrade; }}\n\
              location = /big {{ limit_rate 0; }}\n }}\n}}\n"
         );
         let path = dir.join("nginx.conf");
@@ -92,6 +99,15 @@ impl Nginx {
         // At once, so that nobody reads half of it.
         fs::write(dir.join("health.new"), text)?;
         fs::rename(dir.join("health.new"), dir.join("health.json")).context("health.json")
+    }
+
+    /// A page below `/pages/`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn publish(&self, name: &str, text: &str) -> Result<()> {
+        let path = Self::dir(&self.machine).join("www/pages").join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// The page is gone: 503.

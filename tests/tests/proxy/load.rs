@@ -9,10 +9,10 @@ use crate::Https;
 use crate::setup::SOON;
 
 /// An `h2load` that runs.
-struct Load(std::process::Child);
+pub struct Load(std::process::Child);
 
 impl Load {
-    fn start(https: &Https, requests: u32, arguments: &[&str]) -> Result<Self> {
+    pub fn start(https: &Https, requests: u32, arguments: &[&str]) -> Result<Self> {
         let url = format!("https://{}/", https.lab.vip4());
         let mut command: Command = https.client().command("h2load");
         command
@@ -29,7 +29,7 @@ impl Load {
     }
 
     /// All were answered, with 2xx.
-    fn expect_all(self, requests: u32) -> Result<()> {
+    pub fn expect_all(self, requests: u32) -> Result<()> {
         let output = self.0.wait_with_output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let all = format!(
@@ -76,16 +76,13 @@ fn reloads_and_certificates_cost_no_request_of_http_2() -> Result<()> {
 
 #[test]
 fn a_server_that_dies_costs_no_request() -> Result<()> {
-    let requests = 240_000;
-    let mut https = Https::start("pxkill", "")?;
+    with_a_server_that_dies(Https::start("pxkill", "")?, 240_000)
+}
+
+pub fn with_a_server_that_dies(mut https: Https, requests: u32) -> Result<()> {
     let mut load = Load::start(&https, requests, &["-m", "4"])?;
-    let served = |https: &Https| -> Result<u64> {
-        let status = https.director.status()?;
-        let servers = status.services.iter().flat_map(|service| &service.servers);
-        Ok(servers.filter(|s| s.name == "mb2").map(|s| s.opened).sum())
-    };
     try_wait_until("mb2 to be at work", SOON, || {
-        ensure!(served(&https)? > 100);
+        ensure!(https.server("mb2")?.opened > 100);
         Ok(())
     })?;
     https.servers[1].kill()?;

@@ -1,9 +1,12 @@
-//! A director with `[proxy.https_backend]`, three nginx behind it, and curl.
+//! A director with `[proxy.https_backend]`, three nginx behind it, and curl. A second director is there, and does nothing yet.
 
+use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use mb_lb_ctl::snapshot::ServerView;
 use mb_lb_tests::nginx::make_certificate;
 use mb_lb_tests::{Director, Lab, Machine, Nginx, Topology, try_wait_until};
 
@@ -55,10 +58,15 @@ impl Answer {
 impl Https {
     /// `keys` are further lines of the proxy.
     pub fn start(name: &str, keys: &str) -> Result<Self> {
+        Self::start_to(name, keys, 443, "")
+    }
+
+    /// With the servers at another port; `server_keys` are further ones of each, with a comma behind each.
+    pub fn start_to(name: &str, keys: &str, port: u16, server_keys: &str) -> Result<Self> {
         let lab = Lab::with(
             name,
             Topology {
-                directors: 1,
+                directors: 2,
                 servers: 3,
             },
         )?;
@@ -81,7 +89,7 @@ impl Https {
         for server in lab.servers() {
             let (name, address) = (server.name(), server.ipv4());
             config += &format!(
-                "{name} = {{ address = \"{address}:443\", tls = {{ verify = \"none\" }}, cookie = \"{name}\" }}\n"
+                "{name} = {{ address = \"{address}:{port}\", {server_keys} tls = {{ verify = \"none\" }}, cookie = \"{name}\" }}\n"
             );
         }
         director.write_config(&config)?;
@@ -135,27 +143,24 @@ impl Https {
 
     /// Waits until the director gives new users to a server, or does not.
     pub fn wait_usable(&self, name: &str, usable: bool) -> Result<()> {
-        try_wait_until(&format!("{name} usable: {usable}"), SOON, || {
-            let status = self.director.status()?;
-            let services = status.services.iter();
-            let server = services
-                .flat_map(|service| &service.servers)
-                .find(|server| server.name == name)
-                .context("no such server")?;
-            ensure!(
-                server.usable == usable,
-                "{} {}",
-                server.usable,
-                server.health_reason
-            );
-            Ok(())
-        })
+        wait_usable(&self.director, name, usable)
     }
 
     /// `arguments` for curl, before the path.
     pub fn curl(&self, port: u16, path: &str, arguments: &[&str]) -> Result<Answer> {
+        self.curl_at(self.lab.vip4(), port, path, arguments)
+    }
+
+    /// At another address than the VIP.
+    pub fn curl_at(
+        &self,
+        address: Ipv4Addr,
+        port: u16,
+        path: &str,
+        arguments: &[&str],
+    ) -> Result<Answer> {
         let url = format!("https://mail.example.com:{port}{path}");
-        let resolve = format!("mail.example.com:{port}:{}", self.lab.vip4());
+        let resolve = format!("mail.example.com:{port}:{address}");
         let mut all = vec![
             "-k",
             "-s",
@@ -174,4 +179,61 @@ impl Https {
     pub fn get(&self, path: &str, arguments: &[&str]) -> Result<Answer> {
         self.curl(443, path, arguments)
     }
+
+    /// Of the access log, which has to be of the format `json` and go to standard output.
+    pub fn access_log(&mut self) -> Result<Vec<serde_json::Value>> {
+        let text = self.director.running()?.output()?;
+        // The last line may be half written.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let lines = whole.lines().filter(|line| line.starts_with('{'));
+        lines
+            .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
+            .collect()
+    }
+
+    pub fn server(&self, name: &str) -> Result<ServerView> {
+        server(&self.director, name)
+    }
+
+    pub fn wait_nothing_at_servers(&self) -> Result<()> {
+        try_wait_until("places at servers to be free", SOON, || {
+            let status = self.director.status()?;
+            let servers = status.services.iter().flat_map(|service| &service.servers);
+            let active: i64 = servers.map(|server| server.active).sum();
+            ensure!(active == 0, "{active}");
+            Ok(())
+        })
+    }
+
+    /// Resident memory of the controller in KiB.
+    pub fn memory(&mut self) -> Result<u64> {
+        let pid = self.director.running()?.pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number
+            .and_then(|number| number.parse().ok())
+            .context(status.clone())
+    }
+}
+
+fn server(director: &Director, name: &str) -> Result<ServerView> {
+    let services = director.status()?.services.into_iter();
+    let mut servers = services.flat_map(|service| service.servers);
+    let named = servers.find(|server| server.name == name);
+    named.with_context(|| format!("no server {name}"))
+}
+
+/// As [`Https::wait_usable`], of any director.
+pub fn wait_usable(director: &Director, name: &str, usable: bool) -> Result<()> {
+    try_wait_until(&format!("{name} usable: {usable}"), SOON, || {
+        let server = server(director, name)?;
+        ensure!(
+            server.usable == usable,
+            "{} {}",
+            server.usable,
+            server.health_reason
+        );
+        Ok(())
+    })
 }

@@ -1,10 +1,11 @@
 //! Users stay on their server as long as it can be, and are served all the while.
 
 use anyhow::{Context as _, Result, ensure};
-use mb_lb_tests::try_wait_until;
+use mb_lb_tests::{Director, try_wait_until};
 
 use crate::Https;
-use crate::setup::SOON;
+use crate::script::Dialogue;
+use crate::setup::{SOON, wait_usable};
 
 #[test]
 fn a_session_stays_through_drain_and_moves_at_maint_kill_and_return() -> Result<()> {
@@ -83,6 +84,76 @@ fn a_session_stays_through_drain_and_moves_at_maint_kill_and_return() -> Result<
     https.servers[at].again()?;
     https.wait_usable(&second, true)?;
     ensure!(visit(&https)?.body == third.body);
+    Ok(())
+}
+
+/// What an operator does to renew a server and then the director, as a user who has logged in sees it.
+#[test]
+fn a_login_lasts_while_servers_and_directors_are_renewed() -> Result<()> {
+    let mut https = Https::start("pxlogin", "")?;
+    let jar = https.client().directory().join("cookies.txt");
+    let jar = jar.to_str().context("a path of text")?.to_owned();
+    let login = https.get("/session", &["-c", &jar, "-d", "name=user"])?;
+    let own = login.body.clone();
+    ensure!(login.all("set-cookie").len() == 2, "{login:?}");
+    let cookies = login.all("set-cookie");
+    let session = cookies.iter().find(|cookie| cookie.starts_with("SESSION="));
+    let session = session.and_then(|cookie| cookie.split(';').next());
+    let session = session.context("a session")?;
+    // Where the user is; the application sees its session and no other cookie.
+    let visit = |https: &Https| -> Result<String> {
+        let page = https.get("/seen", &["-b", &jar, "-c", &jar])?;
+        ensure!(page.body.split('|').next() == Some(session), "{page:?}");
+        Ok(page.one("x-server").unwrap_or_default().to_owned())
+    };
+    ensure!(visit(&https)? == own);
+
+    // An upload goes on through drain and maintenance.
+    let mut curl = https.client().command("curl");
+    let resolve = format!("mail.example.com:443:{}", https.lab.vip4());
+    curl.args(["-k", "-sS", "-b", &jar, "--resolve", &resolve])
+        .args(["-T", "-", "https://mail.example.com/upload"]);
+    let mut upload = Dialogue::start(&mut curl)?;
+    upload.tell(&"x".repeat(100_000))?;
+    let at_work = |https: &Https, requests: i64| {
+        try_wait_until("requests at the server", SOON, || {
+            let active = https.server(&own)?.active;
+            ensure!(active == requests, "{active}");
+            Ok(())
+        })
+    };
+    at_work(&https, 1)?;
+    let own_server = format!("https_backend/{own}");
+    https.director.expect(&["drain", &own_server])?;
+    ensure!(visit(&https)? == own);
+    https.director.expect(&["maint", &own_server])?;
+    let second = visit(&https)?;
+    ensure!(second != own);
+    at_work(&https, 1)?;
+    upload.tell(&"x".repeat(100_000))?;
+    ensure!(upload.end()? == own);
+    at_work(&https, 0)?;
+    https.director.expect(&["ready", &own_server])?;
+    https.wait_usable(&own, true)?;
+    ensure!(visit(&https)? == second, "who has moved stays");
+
+    // The other director knows the cookie, and so does the first one after a restart.
+    let address = https.lab.machine("lb2").ipv4();
+    let text = https
+        .config()
+        .replace("\"lb1\"", "\"lb2\"")
+        .replace(&https.lab.vip4().to_string(), &address.to_string());
+    let other = Director::start(&https.lab, "lb2", &text)?;
+    wait_usable(&other, &second, true)?;
+    for _ in 0..4 {
+        let page = https.curl_at(address, 443, "/seen", &["-b", &jar])?;
+        ensure!(page.one("x-server") == Some(&second), "{page:?}");
+        ensure!(page.one("set-cookie").is_none(), "{page:?}");
+    }
+    drop(other);
+    https.director.restart()?;
+    https.wait_usable(&second, true)?;
+    ensure!(visit(&https)? == second);
     Ok(())
 }
 

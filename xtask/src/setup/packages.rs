@@ -1,4 +1,4 @@
-//! Debian packages, installed where one of their binaries is missing.
+//! Debian packages, installed where one of their files is missing.
 //!
 //! Some bring daemons (postfix, haproxy) of which only tools are wanted. While dpkg works, a `policy-rc.d` denies
 //! starting them, and afterwards they are taken out of the boot.
@@ -28,6 +28,7 @@ pub enum Purpose {
 
 struct Package {
     name: &'static str,
+    /// Programs by their name; a path is of a file that is none.
     binaries: &'static [&'static str],
     /// Daemons that it would start.
     services: &'static [&'static str],
@@ -108,6 +109,36 @@ const OPENSSL: Package = Package {
     binaries: &["openssl"],
     services: &[],
 };
+const SIEGE: Package = Package {
+    name: "siege",
+    binaries: &["siege"],
+    services: &[],
+};
+const SLOWHTTPTEST: Package = Package {
+    name: "slowhttptest",
+    binaries: &["slowhttptest"],
+    services: &[],
+};
+const TESTSSL: Package = Package {
+    name: "testssl.sh",
+    binaries: &["testssl"],
+    services: &[],
+};
+const CHROMIUM: Package = Package {
+    name: "chromium",
+    binaries: &["chromium"],
+    services: &[],
+};
+const PYTHON_H2: Package = Package {
+    name: "python3-h2",
+    binaries: &["/usr/lib/python3/dist-packages/h2/__init__.py"],
+    services: &[],
+};
+const PYTHON_WEBSOCKETS: Package = Package {
+    name: "python3-websockets",
+    binaries: &["/usr/lib/python3/dist-packages/websockets/__init__.py"],
+    services: &[],
+};
 const NFTABLES: Package = Package {
     name: "nftables",
     binaries: &["nft"],
@@ -182,6 +213,12 @@ impl Purpose {
                 H2LOAD,
                 AB,
                 OPENSSL,
+                SIEGE,
+                SLOWHTTPTEST,
+                TESTSSL,
+                CHROMIUM,
+                PYTHON_H2,
+                PYTHON_WEBSOCKETS,
                 HAPROXY,
                 MMDEBSTRAP,
                 BINUTILS,
@@ -203,7 +240,7 @@ pub fn packages(purpose: Purpose) -> Result<()> {
     let missing: Vec<_> = purpose
         .packages()
         .iter()
-        .filter(|package| !package.binaries.iter().all(|binary| in_path(binary)))
+        .filter(|package| !package.binaries.iter().all(|binary| is_there(binary)))
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -236,10 +273,10 @@ pub fn packages(purpose: Purpose) -> Result<()> {
     if let Some(binary) = missing
         .iter()
         .flat_map(|package| package.binaries)
-        .find(|binary| !in_path(binary))
+        .find(|binary| !is_there(binary))
     {
         bail!(
-            "{list} installed, but `{binary}` is still not in PATH: add /usr/sbin and /sbin to it"
+            "{list} installed, but `{binary}` is still not there or not in PATH: add /usr/sbin and /sbin to it"
         );
     }
     Ok(())
@@ -270,6 +307,13 @@ fn apt(names: &[&str]) -> Command {
         .args(["install", "-q", "-y", "--no-install-recommends"])
         .args(names);
     command
+}
+
+fn is_there(binary: &str) -> bool {
+    match binary.starts_with('/') {
+        true => Path::new(binary).is_file(),
+        false => in_path(binary),
+    }
 }
 
 fn in_path(binary: &str) -> bool {
