@@ -162,3 +162,16 @@ fn a_client_that_takes_nothing_has_bounded_memory_and_frees_servers_as_it_goes()
     }
     Ok(())
 }
+
+/// However lively the connection is otherwise.
+#[test]
+fn streams_that_stand_still_are_reset_and_free_servers() -> Result<()> {
+    let https = Https::start("pxstill", "timeouts = { client = \"1s\" }")?;
+    for place in ["stream", "connection"] {
+        let mut client = stall(&https, place)?;
+        let seen: Seen = serde_json::from_str(&client.ask("more")?)?;
+        ensure!(seen.ended || seen.resets == STREAMS, "{place}: {seen:?}");
+        https.wait_nothing_at_servers()?;
+    }
+    Ok(())
+}

@@ -195,11 +195,19 @@ impl Https {
         server(&self.director, name)
     }
 
+    /// Waits until no request is at any server, in a status that was made from now on.
     pub fn wait_nothing_at_servers(&self) -> Result<()> {
+        let count = || -> Result<(u64, i64)> {
+            let services = self.director.status()?.services.into_iter();
+            let servers: Vec<_> = services.flat_map(|service| service.servers).collect();
+            let opened = servers.iter().map(|server| server.opened).sum();
+            Ok((opened, servers.iter().map(|server| server.active).sum()))
+        };
+        let (before, _) = count()?;
+        ensure!(self.get("/", &[])?.status == "200");
         try_wait_until("places at servers to be free", SOON, || {
-            let status = self.director.status()?;
-            let servers = status.services.iter().flat_map(|service| &service.servers);
-            let active: i64 = servers.map(|server| server.active).sum();
+            let (opened, active) = count()?;
+            ensure!(opened > before, "the status is from before");
             ensure!(active == 0, "{active}");
             Ok(())
         })

@@ -10,6 +10,8 @@ use crate::setup::SOON;
 const CONNECTIONS: u64 = 300;
 /// What one of them may hold, in KiB: the header of 32 KiB, and a record of TLS each way.
 const EACH: u64 = 64;
+/// What a reader may make the director hold besides, in KiB: what was read of the server and not yet written.
+const EACH_READER: u64 = 8 * EACH;
 const TIMEOUTS: &str = "timeouts = { request = \"1s\", keep_alive = \"2s\", client = \"1s\" }";
 
 fn clients(https: &Https) -> Result<ClientsView> {
@@ -69,8 +71,14 @@ fn slow_heads_and_bodies_are_ended() -> Result<()> {
 
 #[test]
 fn slow_readers_are_ended() -> Result<()> {
-    let https = Https::start("pxread", TIMEOUTS)?;
+    let mut https = Https::start("pxread", TIMEOUTS)?;
+    let before = https.memory()?;
     let mut process = outlast(&https, &["-X", "-n", "5", "-z", "5"], "/big")?;
     ensure!(process.exited()?.is_none(), "{}", process.output()?);
+    let after = https.memory()?;
+    ensure!(
+        after < before + CONNECTIONS * EACH_READER,
+        "from {before} to {after} KiB"
+    );
     https.wait_nothing_at_servers()
 }
