@@ -141,7 +141,7 @@ impl Exchange {
                         client: Rc::clone(&self.client),
                         journal: self.journal.clone(),
                         _place: place,
-                        _busy: busy,
+                        busy,
                     };
                     return Ok(self.respond(at, response, finishing, switch));
                 }
@@ -380,7 +380,12 @@ impl Exchange {
             let now = unix_seconds();
             stickiness.on_response(&self.asked, at, &self.facts, status, headers, now)
         });
-        self.journal.responded(status.as_u16(), letter);
+        // An HTTP/2 client's tunnel begins with 200 (RFC 8441 section 5).
+        let shown = match taken.is_some() && self.client.is_http2 {
+            true => StatusCode::OK,
+            false => status,
+        };
+        self.journal.responded(shown.as_u16(), letter);
         let timeouts = &self.in_force.config.timeouts;
         match taken {
             Some(taken) => {

@@ -40,7 +40,7 @@ pub struct Finishing {
     pub(super) client: Rc<Client>,
     pub(super) journal: Journal,
     pub(super) _place: Place,
-    pub(super) _busy: Busy,
+    pub(super) busy: Busy,
 }
 
 impl Finish for Finishing {
@@ -54,7 +54,8 @@ impl Finish for Finishing {
                     self.client.worker.pool.put(self.server.id, sender);
                 }
             }
-            None | Some(Fault::Gone | Fault::Stalled) => {}
+            Some(Fault::Stalled) => self.busy.stalled(),
+            None | Some(Fault::Gone) => {}
             Some(_) => stats.response_errors.add(1),
         }
         let letters = match fault {

@@ -118,6 +118,9 @@ pub struct Activity {
     /// Requests under way.
     busy: Cell<u32>,
     idle_since: Cell<Instant>,
+    /// The client takes nothing of some response: when no request is under way any more, the connection is of no use.
+    is_stalled: Cell<bool>,
+    useless: Notify,
 }
 
 impl Activity {
@@ -125,7 +128,14 @@ impl Activity {
         Rc::new(Self {
             busy: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
+            is_stalled: Cell::new(false),
+            useless: Notify::new(),
         })
+    }
+
+    /// Ready when all that is left are responses that the client takes nothing of.
+    pub async fn is_useless(&self) {
+        self.useless.notified().await;
     }
 
     /// `None` while a request is under way.
@@ -159,12 +169,22 @@ impl Busy {
     }
 }
 
+impl Busy {
+    /// The client takes nothing of the response.
+    pub fn stalled(&self) {
+        self.activity.is_stalled.set(true);
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         let busy = self.activity.busy.get() - 1;
         self.activity.busy.set(busy);
         if busy == 0 {
             self.activity.idle_since.set(Instant::now());
+            if self.activity.is_stalled.get() {
+                self.activity.useless.notify_one();
+            }
             self.reading.busy.store(false, Ordering::Relaxed);
             if let Some(gate) = &self.gate {
                 gate.serving(false);

@@ -352,7 +352,7 @@ enum Verdict {
     End,
     /// A request that does not come to the end of its head.
     Slow,
-    /// It was to end, and has not.
+    /// It was to end, and has not; or there is nothing in it that could go on.
     Over,
 }
 
@@ -413,6 +413,7 @@ impl<'a> Watch<'a> {
             () = slow => Verdict::Slow,
             () = self.worker.stopping() => Verdict::End,
             () = self.proxy.retired() => Verdict::End,
+            () = self.activity.is_useless() => Verdict::Over,
         }
     }
 }

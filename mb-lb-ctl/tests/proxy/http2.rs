@@ -272,10 +272,39 @@ fn a_closed_window_is_given_up() {
     // All places are taken, and are free again.
     assert_eq!(bench.get("/", "").status, 200);
     wait_until(|| (0..3).all(|at| bench.counted(at).active == 0));
-    // The client hears of it when it wants the rest.
-    client.send(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes()));
-    client.send(&frame(WINDOW_UPDATE, 0, 3, &(1_u32 << 24).to_be_bytes()));
-    assert_eq!(next(&mut client, RESET).0, 3);
+    // There is nothing else in the connection.
+    client.wait_end();
+}
+
+/// The connection is not: others in it are served, and the client hears of it when it wants the rest.
+#[test]
+fn a_stream_that_is_given_up_ends_no_other() {
+    let bench = Bench::new("timeouts = { client = \"100ms\" }", "");
+    for server in &bench.servers[..2] {
+        server.will(Reply::ok(&"x".repeat(4 << 20)));
+    }
+    bench.servers[2].will(Reply::Silence);
+    let mut client = bench.connect();
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    for stream in [1, 3, 5] {
+        let get = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&GET));
+        client.send(&get);
+    }
+    wait_until(|| (0..3).map(|at| bench.counted(at).active).sum::<u64>() == 1);
+    let more = (1_u32 << 24).to_be_bytes();
+    client.send(&frame(WINDOW_UPDATE, 0, 0, &more));
+    for stream in [1, 3, 5] {
+        client.send(&frame(WINDOW_UPDATE, 0, stream, &more));
+    }
+    let (first, second) = (next(&mut client, RESET).0, next(&mut client, RESET).0);
+    assert_ne!(first, second);
+    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 7, &block(&GET)));
+    loop {
+        if next(&mut client, HEADERS).0 == 7 {
+            break;
+        }
+    }
 }
 
 /// One that takes a little at a time is served to the end.
