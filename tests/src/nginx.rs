@@ -15,7 +15,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// HTTPS on port 443 with a certificate of its own. `/` and all that is not below answer with the machine's name; `/health`
 /// with the health page of a mail node, which [`Nginx::set_health`] writes; `/own` sets a SERVERID of its own; `/etag` has
-/// a validator; `/slow` comes in pieces.
+/// a validator; `/slow` comes in pieces. `/small` (100 bytes) and `/64k` are for load, and not in the log.
 #[derive(Debug)]
 pub struct Nginx {
     machine: Machine,
@@ -34,6 +34,8 @@ impl Nginx {
         let name = machine.name();
         let at = dir.display();
         fs::write(dir.join("www/big"), "x".repeat(2_000_000))?;
+        fs::write(dir.join("www/64k"), "x".repeat(65_536))?;
+        let small = "x".repeat(100);
         let config = format!(
             "worker_processes 1;\ndaemon off;\nmaster_process off;\npid {at}/nginx.pid;\nerror_log {at}/error.log;\n\
              events {{ worker_connections 4096; }}\nhttp {{\n access_log {at}/access.log;\n client_max_body_size 0;\n\
@@ -48,6 +50,8 @@ impl Nginx {
              location = /etag {{ add_header X-Server {name}; add_header ETag '\"a\"'; return 200 \"{name}\\n\"; }}\n\
              location = /private {{ add_header X-Server {name}; add_header Cache-Control private; return 200 \"{name}\\n\"; }}\n\
              location = /age {{ add_header X-Server {name}; add_header Cache-Control max-age=60; return 200 \"{name}\\n\"; }}\n\
+             location = /small {{ access_log off; return 200 \"{small}\"; }}\n\
+             location = /64k {{ access_log off; }}\n\
              location = /big {{ limit_rate 0; }}\n }}\n}}\n"
         );
         let path = dir.join("nginx.conf");
@@ -132,11 +136,25 @@ impl Nginx {
     }
 }
 
-/// A self-signed certificate with its key, in one PEM file as HAProxy wants it.
+/// A self-signed certificate with its key (ECDSA P-256), in one PEM file as HAProxy wants it.
 ///
 /// # Errors
 /// `openssl` refuses.
 pub fn make_certificate(machine: &Machine, path: &std::path::Path, name: &str) -> Result<()> {
+    let key = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    make_certificate_with(machine, path, name, &key)
+}
+
+/// As [`make_certificate`]; `key_kind` are the arguments after `-newkey` of `openssl req`.
+///
+/// # Errors
+/// `openssl` refuses.
+pub fn make_certificate_with(
+    machine: &Machine,
+    path: &std::path::Path,
+    name: &str,
+    key_kind: &[&str],
+) -> Result<()> {
     let directory = path.parent().context("a directory")?;
     fs::create_dir_all(directory)?;
     let (key, chain) = (
@@ -144,28 +162,14 @@ pub fn make_certificate(machine: &Machine, path: &std::path::Path, name: &str) -
         path.with_extension("crt.tmp"),
     );
     let text = |path: &std::path::Path| path.display().to_string();
-    machine.run(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "30",
-            "-subj",
-            &format!("/CN={name}"),
-            "-addext",
-            &format!("subjectAltName=DNS:{name}"),
-            "-keyout",
-            &text(&key),
-            "-out",
-            &text(&chain),
-        ],
-    )?;
+    let subject = format!("/CN={name}");
+    let names = format!("subjectAltName=DNS:{name}");
+    let (key_text, chain_text) = (text(&key), text(&chain));
+    let mut arguments = vec!["req", "-x509", "-nodes", "-days", "30", "-subj", &subject];
+    arguments.extend(["-addext", &names, "-keyout", &key_text, "-out", &chain_text]);
+    arguments.push("-newkey");
+    arguments.extend(key_kind);
+    machine.run("openssl", &arguments)?;
     let whole = fs::read_to_string(&chain)? + &fs::read_to_string(&key)?;
     let new = path.with_extension("new.tmp");
     fs::write(&new, whole)?;
