@@ -24,6 +24,7 @@ const HANDSHAKES: &str =
     "HTTPS proxy: connections of one request, TLS 1.3, per CPU second of the process";
 const LATENCY: &str =
     "HTTPS proxy: time of a request at a fixed rate, HTTP/1.1 with TLS, 100 B, 32 connections";
+const IDLENESS: &str = "HTTPS proxy: without clients";
 const MEMORY: &str =
     "HTTPS proxy: memory of an idle TLS connection, of 5,000 after one request each";
 
@@ -154,7 +155,9 @@ const GREETINGS: [Greeting; 4] = [
 
 /// Requests per second.
 const RATES: [u32; 2] = [1_000, 4_000];
-const SLICE: Duration = Duration::from_millis(500);
+/// What both sides do once a second is in each.
+const SLICE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(2);
 /// Name, share, aim of the ratio.
 const PERCENTILES: [(&str, f64, &str); 3] = [
     ("p50", 0.5, ""),
@@ -171,7 +174,8 @@ pub fn measure(report: &mut Report, lab: &Lab, effort: Effort) -> Result<()> {
     let mut rig = Rig::start(lab)?;
     requests(report, &mut rig, effort)?;
     handshakes(report, &mut rig, effort)?;
-    latencies(report, &rig, effort)?;
+    latencies(report, &mut rig, effort)?;
+    nothing(report, &mut rig, effort)?;
     memory(report, &mut rig, effort)?;
     rig.stop()
 }
@@ -280,8 +284,8 @@ fn handshakes(report: &mut Report, rig: &mut Rig<'_>, effort: Effort) -> Result<
     Ok(())
 }
 
-fn latencies(report: &mut Report, rig: &Rig<'_>, effort: Effort) -> Result<()> {
-    let slices = if effort.quick { 3 } else { 6 };
+fn latencies(report: &mut Report, rig: &mut Rig<'_>, effort: Effort) -> Result<()> {
+    let slices = if effort.quick { 2 } else { 4 };
     for rate in RATES {
         let mut values: [[Vec<f64>; SIDES.len()]; PERCENTILES.len()] = Default::default();
         for _ in 0..effort.https_rounds() {
@@ -289,7 +293,8 @@ fn latencies(report: &mut Report, rig: &Rig<'_>, effort: Effort) -> Result<()> {
             // Short ones by turns: what holds the machine up for a moment is to hit both.
             for _ in 0..slices {
                 for (side, times) in SIDES.iter().zip(&mut times) {
-                    times.extend(latency::send(rig, *side, rate, SLICE).context(side.name())?);
+                    let sent = rig.alone(*side, |rig| latency::send(rig, *side, rate, SLICE));
+                    times.extend(sent.context(side.name())?);
                 }
             }
             for (at, times) in times.iter_mut().enumerate() {
@@ -304,6 +309,19 @@ fn latencies(report: &mut Report, rig: &Rig<'_>, effort: Effort) -> Result<()> {
             Pairs { values }.tell(report, LATENCY, &what, "ms", aim);
         }
     }
+    Ok(())
+}
+
+/// What a process takes of a CPU by itself. It is in all the other figures.
+fn nothing(report: &mut Report, rig: &mut Rig<'_>, effort: Effort) -> Result<()> {
+    let pairs = Pairs::take(effort.https_rounds(), |side| {
+        let seconds = rig.seconds(side, |_| {
+            std::thread::sleep(IDLE);
+            Ok(())
+        })?;
+        Ok(seconds / IDLE.as_secs_f64() * 1e3)
+    })?;
+    pairs.tell(report, IDLENESS, "CPU without requests", "ms/s", "");
     Ok(())
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use mb_lb_tests::nginx::{make_certificate, make_certificate_with};
 use mb_lb_tests::{Director, Lab, Nginx, Process, try_wait_until};
+use nix::sys::signal::Signal;
 
-use crate::facts::process_seconds;
+use crate::facts::process_clock;
 
 const START: Duration = Duration::from_secs(20);
 /// Of HAProxy, above ours.
@@ -133,9 +134,29 @@ impl<'a> Rig<'a> {
     /// User and system time that a side takes for `work`, of all its threads, in seconds.
     pub fn seconds(&mut self, side: Side, work: impl FnOnce(&Self) -> Result<()>) -> Result<f64> {
         let pid = self.pid(side)?;
-        let before = process_seconds(pid)?;
+        let before = process_clock(pid)?;
         work(self)?;
-        Ok(process_seconds(pid)? - before)
+        Ok(process_clock(pid)? - before)
+    }
+
+    /// Does `work` while the other side stands still. Once a second ours goes through the flow table, and on a kernel without
+    /// preemption that holds a CPU for as long as it takes.
+    pub fn alone<T>(&mut self, side: Side, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let other = match side {
+            Side::MbLb => Side::Haproxy,
+            Side::Haproxy => Side::MbLb,
+        };
+        self.signal(other, Signal::SIGSTOP)?;
+        let done = work(self);
+        self.signal(other, Signal::SIGCONT)?;
+        done
+    }
+
+    fn signal(&mut self, side: Side, signal: Signal) -> Result<()> {
+        match side {
+            Side::MbLb => self.director.running()?.signal(signal),
+            Side::Haproxy => self.haproxy.signal(signal),
+        }
     }
 
     fn wait_listening(&mut self, side: Side) -> Result<()> {
