@@ -17,6 +17,7 @@ const START: Duration = Duration::from_secs(20);
 /// with the health page of a mail node, which [`Nginx::set_health`] writes; `/own` sets a SERVERID of its own; `/etag` has
 /// a validator; `/session` gives out a session; `/upload` takes all of a body before it answers; `/pages/` is what [`Nginx::publish`] wrote; `/ws` is a WebSocket of whoever
 /// listens at port 9000 of its own machine; `/trailer` has one. Port 8443 speaks HTTP/2 too.
+/// `/small` (100 bytes) and `/64k` are for load, and not in the log.
 #[derive(Debug)]
 pub struct Nginx {
     machine: Machine,
@@ -35,6 +36,8 @@ impl Nginx {
         let name = machine.name();
         let at = dir.display();
         fs::write(dir.join("www/big"), "x".repeat(2_000_000))?;
+        fs::write(dir.join("www/64k"), "x".repeat(65_536))?;
+        let small = "x".repeat(100);
         let config = format!(
             "worker_processes 1;\ndaemon off;\nmaster_process off;\npid {at}/nginx.pid;\nerror_log {at}/error.log;\n\
              events {{ worker_connections 4096; }}\nhttp {{\n access_log {at}/access.log;\n client_max_body_size 0;\n\
@@ -55,6 +58,8 @@ impl Nginx {
              location = /upload {{ proxy_pass http://127.0.0.1:80/; }}\n\
              location = /ws {{ proxy_pass http://127.0.0.1:9000; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
              proxy_set_header Connection upgrade; }}\n\
+             location = /small {{ access_log off; return 200 \"{small}\"; }}\n\
+             location = /64k {{ access_log off; }}\n\
              location = /big {{ limit_rate 0; }}\n }}\n}}\n"
         );
         let path = dir.join("nginx.conf");
@@ -148,22 +153,38 @@ impl Nginx {
     }
 }
 
-/// A self-signed certificate with its key, in one PEM file as HAProxy wants it.
+const P256: [&str; 3] = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+
+/// A self-signed certificate with its key (ECDSA P-256), in one PEM file as HAProxy wants it.
 ///
 /// # Errors
 /// `openssl` refuses.
 pub fn make_certificate(machine: &Machine, path: &std::path::Path, name: &str) -> Result<()> {
-    make_certificate_for(machine, path, name, 30)
+    make_certificate_with(machine, path, name, &P256, 30)
 }
 
 /// As [`make_certificate`], for so many days from now.
 ///
 /// # Errors
-/// openssl refuses, or a file cannot be written.
+/// `openssl` refuses.
 pub fn make_certificate_for(
     machine: &Machine,
     path: &std::path::Path,
     name: &str,
+    days: u32,
+) -> Result<()> {
+    make_certificate_with(machine, path, name, &P256, days)
+}
+
+/// As [`make_certificate_for`]; `key_kind` are the arguments after `-newkey` of `openssl req`.
+///
+/// # Errors
+/// `openssl` refuses.
+pub fn make_certificate_with(
+    machine: &Machine,
+    path: &std::path::Path,
+    name: &str,
+    key_kind: &[&str],
     days: u32,
 ) -> Result<()> {
     let directory = path.parent().context("a directory")?;
@@ -173,28 +194,14 @@ pub fn make_certificate_for(
         path.with_extension("crt.tmp"),
     );
     let text = |path: &std::path::Path| path.display().to_string();
-    machine.run(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            &days.to_string(),
-            "-subj",
-            &format!("/CN={name}"),
-            "-addext",
-            &format!("subjectAltName=DNS:{name}"),
-            "-keyout",
-            &text(&key),
-            "-out",
-            &text(&chain),
-        ],
-    )?;
+    let subject = format!("/CN={name}");
+    let names = format!("subjectAltName=DNS:{name}");
+    let (key_text, chain_text, days) = (text(&key), text(&chain), days.to_string());
+    let mut arguments = vec!["req", "-x509", "-nodes", "-days", &days, "-subj", &subject];
+    arguments.extend(["-addext", &names, "-keyout", &key_text, "-out", &chain_text]);
+    arguments.push("-newkey");
+    arguments.extend(key_kind);
+    machine.run("openssl", &arguments)?;
     let whole = fs::read_to_string(&chain)? + &fs::read_to_string(&key)?;
     let new = path.with_extension("new.tmp");
     fs::write(&new, whole)?;

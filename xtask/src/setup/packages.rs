@@ -227,7 +227,9 @@ impl Purpose {
                 QEMU,
             ],
             Self::Dist => &[BINUTILS, DPKG_DEV],
-            Self::Bench => &[IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES, KEEPALIVED],
+            Self::Bench => &[
+                IPROUTE2, ETHTOOL, POSTFIX, HAPROXY, NFTABLES, KEEPALIVED, NGINX, H2LOAD, OPENSSL,
+            ],
         }
     }
 }

@@ -101,3 +101,17 @@ pub fn process_seconds(pid: u32) -> Result<f64> {
         .sum();
     Ok(ticks / ticks_per_second())
 }
+
+/// As [`process_seconds`], of the kernel's own clock of the process: not in ticks.
+pub fn process_clock(pid: u32) -> Result<f64> {
+    let pid = libc::pid_t::try_from(pid).context("a pid beyond the kernel's")?;
+    let mut clock = 0;
+    // SAFETY: the clock's number is written to a variable that outlives the call.
+    let error = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
+    if error != 0 {
+        return Err(std::io::Error::from_raw_os_error(error)).context("no clock of a process");
+    }
+    let time = nix::time::clock_gettime(nix::time::ClockId::from_raw(clock))
+        .context("cannot read the clock of a process")?;
+    Ok(Duration::from(time).as_secs_f64())
+}

@@ -5,7 +5,9 @@ mod directors;
 mod facts;
 mod failover;
 mod generator;
+mod https;
 mod packets;
+mod punctual;
 mod report;
 mod smtp;
 mod sweep;
@@ -51,6 +53,8 @@ enum Part {
     Smtp,
     /// Sweep, memory, load and adoption
     Sweep,
+    /// Requests, handshakes, latency and memory of the HTTPS proxy, against HAProxy
+    Https,
     /// What clients see of failovers, against keepalived with HAProxy
     Failover,
 }
@@ -83,6 +87,10 @@ impl Effort {
     /// How long the sender sends.
     pub const fn wire_time(self) -> Duration {
         Duration::from_millis(if self.quick { 300 } else { 1_500 })
+    }
+
+    pub const fn https_rounds(self) -> u32 {
+        if self.quick { 1 } else { 5 }
     }
 
     /// Failovers of a kind; those that take seconds each are fewer.
@@ -144,6 +152,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     if wanted(Part::Sweep) {
         eprintln!("bench: flow table, load and restart");
         sweep::measure(&mut report, &lab, effort)?;
+    }
+    if wanted(Part::Https) {
+        eprintln!("bench: HTTPS proxy");
+        https::measure(&mut report, &lab, effort)?;
     }
     lab.down()?;
     if wanted(Part::Failover) {

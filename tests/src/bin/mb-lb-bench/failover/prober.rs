@@ -60,7 +60,7 @@ impl Prober {
             let (seen, count, end) = (Arc::clone(&seen), Arc::clone(&count), Arc::clone(&end));
             move || {
                 machine.enter(|| {
-                    be_punctual();
+                    crate::punctual::be_punctual();
                     probe(to, &seen, &count, &end)
                 })
             }
@@ -134,19 +134,6 @@ fn longest_gap(successes: &[Instant], from: Instant, to: Instant) -> Duration {
         .map(|(one, other)| other - one)
         .max()
         .unwrap_or_default()
-}
-
-/// Others want the CPU too, and what the prober sleeps would look like a gap.
-fn be_punctual() {
-    let priority = libc::sched_param { sched_priority: 10 };
-    // SAFETY: the parameter is a struct that outlives the call; 0 is the calling thread.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const priority) };
-    if result != 0 {
-        eprintln!(
-            "bench: the prober has no real-time priority ({}): gaps contain what it waits itself",
-            std::io::Error::last_os_error()
-        );
-    }
 }
 
 struct Attempt {
