@@ -9,12 +9,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
-use zeroize::{Zeroize as _, Zeroizing};
 
 use super::frame::{CHUNK, Deframer, Joiner};
 use super::handshake::{Established, seal};
 use super::link::{Incoming, Shared, Timing, Why};
-use super::message::Message;
+use super::message::{Message, wipe};
 use super::queue::Queued;
 use super::stats::{Counters, RefusedReason, add};
 
@@ -177,13 +176,14 @@ impl Reader<'_> {
                 .map_err(|_| RefusedReason::Tampered)?;
             self.nonce += 1;
             let joined = joiner.push(&content[..length]);
-            // There may be keys in it.
-            content[..length].zeroize();
-            let Some(bytes) = joined?.map(Zeroizing::new) else {
+            wipe(&mut content[..length]);
+            let Some(mut bytes) = joined? else {
                 continue;
             };
             add(&self.counters.messages_received, 1);
-            match Message::decode(&bytes) {
+            let message = Message::decode(&bytes);
+            wipe(&mut bytes);
+            match message {
                 Ok(Message::Ping) => self.pings.asked.notify_one(),
                 Ok(Message::Pong) => self.pings.pong(self.counters),
                 Ok(Message::Hello(_)) | Err(_) => return Err(RefusedReason::BadMessage),

@@ -17,11 +17,10 @@ use std::io;
 
 use snow::{Builder, HandshakeState, StatelessTransportState};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use zeroize::Zeroizing;
 
 use super::frame::{self, Joiner, TAG};
 use super::key::Key;
-use super::message::{Hello, Message};
+use super::message::{Hello, Message, wipe};
 use super::stats::RefusedReason;
 
 const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
@@ -232,8 +231,7 @@ pub(super) fn seal(
     message: &[u8],
     wire: &mut Vec<u8>,
 ) {
-    // There may be keys in it.
-    let mut content = Zeroizing::new(Vec::with_capacity(message.len().min(frame::CHUNK) + 1));
+    let mut content = Vec::with_capacity(message.len().min(frame::CHUNK) + 1);
     for (kind, chunk) in frame::split(message) {
         content.clear();
         content.push(kind);
@@ -247,4 +245,5 @@ pub(super) fn seal(
             .expect("a chunk fits into a Noise message");
         *nonce += 1;
     }
+    wipe(&mut content);
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 use crate::proxy::{MOST_TICKET_KEYS, TicketKey};
 use crate::snapshot::AdminState;
@@ -15,6 +16,16 @@ pub const MAX_MESSAGE: usize = 4 << 20;
 pub const MAX_FLOWS: usize = 8192;
 /// Bytes of a [`Message::TicketKeys`] at most: time, name and secret of each, and three in front.
 const KEYS: usize = 3 + MOST_TICKET_KEYS * (10 + 16 + 32);
+/// What is longer has no keys in it, and would take long to wipe.
+const WIPED: usize = 4096;
+const _: () = assert!(KEYS < WIPED);
+
+/// Of bytes of a message that are not needed any more: there may be keys in it.
+pub(super) fn wipe(bytes: &mut [u8]) {
+    if bytes.len() <= WIPED {
+        bytes.zeroize();
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use zeroize::Zeroize as _;
 
 use super::link::Shared;
-use super::message::Message;
+use super::message::{Message, wipe};
 use super::stats::add;
 
 /// Messages.
@@ -51,8 +50,7 @@ impl Drop for Queued {
     fn drop(&mut self) {
         let queued = &self.shared.counters.queued;
         queued.fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
-        // There may be keys in it.
-        self.bytes.zeroize();
+        wipe(&mut self.bytes);
     }
 }
 

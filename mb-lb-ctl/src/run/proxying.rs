@@ -189,7 +189,7 @@ impl Proxying {
             let wanted = missing.into_iter().map(wanted_now).collect();
             fresh.extend(self.reader.wait(wanted).into_iter().flatten());
         }
-        self.look.outdated = self.look.since.is_some();
+        self.look.outdated |= self.look.since.is_some() && !fresh.is_empty();
         for proxy in with_tls(config) {
             let files = &proxy.certificates;
             let tls = self
@@ -314,6 +314,9 @@ impl Proxying {
             let Some(tls) = self.tls.get_mut(&name) else {
                 continue;
             };
+            if tls.files != looked.files {
+                continue;
+            }
             let is_good = matches!(looked.loaded, Some(Ok(_)));
             are_first |= tls.take(looked);
             if is_good {

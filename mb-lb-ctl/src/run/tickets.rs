@@ -41,7 +41,14 @@ impl Keys {
         };
         match event {
             PeerEvent::Connected { hello } if hello.knows(TICKET_KEYS) => (false, Some(self.say())),
-            PeerEvent::Connected { .. } | PeerEvent::Disconnected { .. } => {
+            PeerEvent::Connected { .. } => {
+                tracing::info!(
+                    "the build of the peer takes no keys of session tickets: TLS sessions are not resumed on the other director"
+                );
+                self.told = None;
+                (false, None)
+            }
+            PeerEvent::Disconnected { .. } => {
                 self.told = None;
                 (false, None)
             }

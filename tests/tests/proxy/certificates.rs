@@ -62,7 +62,10 @@ fn a_bad_certificate_is_not_taken_and_a_good_one_is_without_a_reload() -> Result
     let second = wait_other_than(&https, &first)?;
     wait_alarms(&https, &[])?;
     let checked = https.director.ctl(&["check"])?;
-    ensure!(!checked.stdout.contains("https_backend"), "{checked:?}");
+    ensure!(
+        !checked.stdout.contains("proxy https_backend: "),
+        "{checked:?}"
+    );
 
     // Ten days from now, but for the seconds since.
     make_certificate_for(https.director.machine(), &file, "mail.example.com", 10)?;
