@@ -32,7 +32,7 @@ pub use service::{
     SERVICE_REPLY_LOCAL, SLOTS_PER_BLOCK, Service, ServiceConf, ServiceCursor, ServiceKey,
     SlotBlock, SmallEntry, TCP,
 };
-pub use settings::{Port, Settings, SweepArgs, TableState};
+pub use settings::{Port, SKIP4, SKIP6, Settings, SweepArgs, TableState};
 pub use sync::{
     EVENT_CLOSED, EVENT_EXPIRED, EVENT_GONE, EVENT_OPENED, EVENT_RESET, FlowEvent, SYNC_ADD,
     SYNC_BUSY, SYNC_CLOSE, SYNC_FULL, SYNC_OPEN, SYNC_REMOVE, SYNC_RESET, SYNC_STALE,
@@ -168,7 +168,7 @@ mod tests {
             TableState { full_at, full_total, said, events_lost, reserved }
             SweepArgs {
                 pass, established, half_closed, closing, reset, jiffies, nanoseconds, flows, removed, server, correction,
-                reserved
+                skip, flows6
             }
             FlowEvent {
                 kind, server, generation, reserved, client, vip, client_port, vip_port, reserved_end

@@ -45,6 +45,9 @@ pub struct TableState {
     pub reserved: [u64; 4],
 }
 
+pub const SKIP4: u32 = 1;
+pub const SKIP6: u32 = 2;
+
 /// In and out of one run of the sweep.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -60,11 +63,14 @@ pub struct SweepArgs {
     /// Out: jiffies and CLOCK_MONOTONIC in nanoseconds at the start; two runs tell how long a jiffy is.
     pub jiffies: u64,
     pub nanoseconds: u64,
-    /// Out: flows in the table after the pass, and flows that it removed.
+    /// Out: flows in the tables after the pass, and flows that it removed.
     pub flows: u32,
     pub removed: u32,
     /// In, with pass 0: proven drift to take out of a server's count.
     pub server: u32,
     pub correction: i32,
-    pub reserved: [u32; 2],
+    /// In: tables that are known to be empty, [`SKIP4`] and [`SKIP6`]: it takes milliseconds to find that out.
+    pub skip: u32,
+    /// Out: those of the flows that are of IPv6.
+    pub flows6: u32,
 }

@@ -33,7 +33,7 @@ use crate::config::{FlowTimeouts, XdpMode};
 use crate::plan::{self, Desired, Image, Op, TableCache};
 use kernel::Kernel;
 use load::{Loaded, io_error};
-use sweep::{Drift, Sweeper, Swept};
+use sweep::{Drift, Empty, Sweeper, Swept};
 use sys::{PerCpuTable, Table};
 
 /// Time between two comparisons of what is in the kernel with what should be.
@@ -113,6 +113,7 @@ pub struct Dataplane {
     sweep_at: Instant,
     /// The last sweep, and what it found by server.
     swept: Swept,
+    empty: Empty,
     audited: BTreeMap<u32, AuditCell>,
     sweeps: u64,
     repairs: u64,
@@ -151,6 +152,7 @@ impl Dataplane {
             read_back_at: Instant::now() + READ_BACK,
             sweep_at: Instant::now(),
             swept: Swept::default(),
+            empty: Empty::default(),
             audited: BTreeMap::new(),
             sweeps: 0,
             repairs: 0,
@@ -227,6 +229,8 @@ impl Dataplane {
         self.timeouts = desired.timeouts;
         let image = desired.image(&mut self.cache);
         let ops = plan::diff(&self.image, &image);
+        // Before the first flow can come.
+        self.empty.serve(image.listens.keys());
         let mut refused = None;
         for op in &ops {
             // What could not be replaced may still be pointed at: then nothing is taken away.
@@ -303,7 +307,10 @@ impl Dataplane {
         report.swept = now >= self.sweep_at;
         let before = self.counts(&indices)?;
         if report.swept {
-            self.swept = self.sweeper.sweep(&self.timeouts)?;
+            let listens = self.image.listens.keys();
+            self.swept = self
+                .sweeper
+                .sweep(&self.timeouts, &mut self.empty, listens)?;
             self.sweep_at = now + self.swept.took * REST;
             self.sweeps += 1;
             self.audited.clear();

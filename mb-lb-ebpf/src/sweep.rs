@@ -7,7 +7,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_for_each_map_elem, bpf_jiffies64, bpf_ktime_get_ns};
 use mb_lb_common::{
-    EVENT_EXPIRED, Flow, FlowKey4, FlowKey6, FlowState, FlowWord, HalfKind, HalfWord, SweepArgs,
+    EVENT_EXPIRED, Flow, FlowKey4, FlowKey6, FlowState, FlowWord, HalfKind, HalfWord, SKIP4, SKIP6,
+    SweepArgs,
 };
 
 use crate::{
@@ -69,18 +70,25 @@ pub extern "C" fn sweep(args: *mut SweepArgs) -> i64 {
     let context = (&raw mut walk).cast::<c_void>();
     // SAFETY: the maps are hash maps, the callbacks have their key and value types, and `walk` outlives the calls.
     unsafe {
-        bpf_for_each_map_elem(
-            (&raw const FLOWS4).cast_mut().cast(),
-            visit4 as *mut c_void,
-            context,
-            0,
-        );
-        bpf_for_each_map_elem(
-            (&raw const FLOWS6).cast_mut().cast(),
-            visit6 as *mut c_void,
-            context,
-            0,
-        );
+        let skip = (&raw const (*args).skip).read_volatile();
+        if skip & SKIP4 == 0 {
+            bpf_for_each_map_elem(
+                (&raw const FLOWS4).cast_mut().cast(),
+                visit4 as *mut c_void,
+                context,
+                0,
+            );
+        }
+        let flows4 = (&raw const walk.flows).read_volatile();
+        if skip & SKIP6 == 0 {
+            bpf_for_each_map_elem(
+                (&raw const FLOWS6).cast_mut().cast(),
+                visit6 as *mut c_void,
+                context,
+                0,
+            );
+        }
+        (&raw mut (*args).flows6).write_volatile(walk.flows - flows4);
         (&raw mut (*args).flows).write_volatile(walk.flows);
         (&raw mut (*args).removed).write_volatile(walk.removed);
     }

@@ -1,10 +1,11 @@
 //! Expiry and audit: runs the sweep program, and judges what it found.
 
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use mb_lb_common::{ServerCount, Settings, SweepArgs};
+use mb_lb_common::{SKIP4, SKIP6, ServerCount, ServiceKey, Settings, SweepArgs};
 
 use super::{sys, syscall};
 use crate::config::FlowTimeouts;
@@ -26,6 +27,48 @@ pub struct Swept {
     pub pass: u64,
     pub flows: u32,
     pub took: Duration,
+}
+
+/// Tables in which no flow can be: none was in them at the last passes, and no service can have brought one since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Empty {
+    /// Passes in a row that found none while nothing was served.
+    ipv4: u8,
+    ipv6: u8,
+}
+
+/// One pass might come between a packet's look at the services and the flow that it makes.
+const PASSES_WITHOUT: u8 = 2;
+
+impl Empty {
+    /// `listens` are VIPs of the kernel.
+    pub fn serve<'a>(&mut self, listens: impl IntoIterator<Item = &'a ServiceKey>) {
+        for key in listens {
+            match Ipv6Addr::from(key.address).to_canonical() {
+                IpAddr::V4(_) => self.ipv4 = 0,
+                IpAddr::V6(_) => self.ipv6 = 0,
+            }
+        }
+    }
+
+    fn skip(self) -> u32 {
+        let of = |passes: u8, skip| if passes < PASSES_WITHOUT { 0 } else { skip };
+        of(self.ipv4, SKIP4) | of(self.ipv6, SKIP6)
+    }
+
+    /// After a pass.
+    fn learn<'a>(&mut self, args: &SweepArgs, listens: impl IntoIterator<Item = &'a ServiceKey>) {
+        let next = |passes: u8, flows| {
+            if flows == 0 {
+                passes.saturating_add(1)
+            } else {
+                0
+            }
+        };
+        self.ipv4 = next(self.ipv4, args.flows - args.flows6);
+        self.ipv6 = next(self.ipv6, args.flows6);
+        self.serve(listens);
+    }
 }
 
 impl Sweeper {
@@ -97,8 +140,13 @@ impl Sweeper {
             .clamp(1, i32::MAX as u32)
     }
 
-    /// One pass.
-    pub fn sweep(&mut self, timeouts: &FlowTimeouts) -> io::Result<Swept> {
+    /// One pass over what is not `empty`, while `listens` are served.
+    pub fn sweep<'a>(
+        &mut self,
+        timeouts: &FlowTimeouts,
+        empty: &mut Empty,
+        listens: impl IntoIterator<Item = &'a ServiceKey>,
+    ) -> io::Result<Swept> {
         if self.pass == 0 {
             // The audit cells still hold pass numbers of an earlier controller; jiffies are above them all.
             self.pass = self.jiffies()?;
@@ -110,10 +158,12 @@ impl Sweeper {
             half_closed: self.jiffies_of(timeouts.half_closed),
             closing: self.jiffies_of(timeouts.closing),
             reset: self.jiffies_of(timeouts.reset),
+            skip: empty.skip(),
             ..SweepArgs::default()
         };
         let start = Instant::now();
         sys::run_syscall_program(self.program.as_fd(), &mut args)?;
+        empty.learn(&args, listens);
         Ok(Swept {
             pass: self.pass,
             flows: args.flows,
@@ -186,6 +236,44 @@ mod tests {
             expired,
             ..ServerCount::default()
         }
+    }
+
+    #[test]
+    fn a_table_is_skipped_when_no_flow_can_be_in_it() {
+        let key = |ip: IpAddr| {
+            let address = match ip {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                IpAddr::V6(ip) => ip,
+            };
+            ServiceKey {
+                address: address.octets(),
+                port: [0, 25],
+                protocol: 6,
+                zero: 0,
+            }
+        };
+        let vip4 = key([192, 0, 2, 1].into());
+        let vip6 = key("2001:db8::1".parse().expect("an address"));
+        let found = |flows, flows6| SweepArgs {
+            flows,
+            flows6,
+            ..SweepArgs::default()
+        };
+        let mut empty = Empty::default();
+        for _ in 0..3 {
+            empty.learn(&found(0, 0), [&vip4]);
+        }
+        assert_eq!(empty.skip(), SKIP6, "IPv4 is served");
+        // Its service is gone, and its flows are not yet.
+        empty.learn(&found(5, 0), []);
+        empty.learn(&found(0, 0), []);
+        assert_eq!(empty.skip(), SKIP6, "once is not enough");
+        empty.learn(&found(0, 0), []);
+        assert_eq!(empty.skip(), SKIP4 | SKIP6);
+        empty.serve([&vip6]);
+        assert_eq!(empty.skip(), SKIP4);
+        empty.learn(&found(3, 3), [&vip6]);
+        assert_eq!(empty.skip(), SKIP4);
     }
 
     #[test]
