@@ -252,7 +252,6 @@ impl Begun {
             .header_read_timeout(None)
             .max_headers(usize::from(self.limits.fields).max(16) + 16)
             .max_buf_size((self.limits.header as usize).max(8192) + 8192)
-            .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = Box::pin(connection);

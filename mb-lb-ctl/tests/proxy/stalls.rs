@@ -165,3 +165,37 @@ fn clients_of_a_proxy_that_is_removed_are_asked_to_go() {
     wait_until(|| TcpStream::connect(bench.at).is_err());
     busy.writer().shutdown(Shutdown::Both).expect("it was open");
 }
+
+/// What a client does not take is not taken from the server either.
+#[test]
+fn a_client_that_reads_nothing_holds_up_its_server() {
+    const LENGTH: usize = 200_000_000;
+    let (bench, listener) = with_bare("timeouts = { client = \"1h\", server = \"1h\" }");
+    let mut client = bench.connect();
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let (mut server, _) = listener.accept().expect("a connection");
+    read_head(&mut server);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+    server.write_all(head.as_bytes()).expect("it is taken");
+    server.set_nonblocking(true).expect("an option");
+    let piece = vec![b'x'; 1 << 20];
+    let mut sent = 0;
+    // Until nothing has been taken for a while; all buffers of the kernel and ours are far smaller than the body.
+    let mut waits = 0;
+    while waits < 100 && sent < LENGTH {
+        match server.write(&piece[..piece.len().min(LENGTH - sent)]) {
+            Ok(more) => (sent, waits) = (sent + more, 0),
+            Err(_) => {
+                waits += 1;
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+    }
+    assert!(sent < LENGTH / 2, "{sent} bytes were taken");
+    // And all of it comes when it reads.
+    server.set_nonblocking(false).expect("an option");
+    let sender = std::thread::spawn(move || server.write_all(&vec![b'x'; LENGTH - sent]));
+    let response = client.receive();
+    assert_eq!(response.body.len(), LENGTH);
+    sender.join().expect("no panic").expect("it is taken");
+}
