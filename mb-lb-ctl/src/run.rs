@@ -410,9 +410,10 @@ impl Director {
             let deadline = self.engine.next_deadline(self.now());
             let deadline = deadline.map(|at| tokio::time::Instant::from_std(self.start + at));
             tokio::select! {
-                _ = terminate.recv() => if self.end() { break },
-                _ = interrupt.recv() => if self.end() { break },
-                _ = replaced.recv() => {
+                _ = terminate.recv() => if self.end(&mut stays) { break },
+                _ = interrupt.recv() => if self.end(&mut stays) { break },
+                // Who was told to stop hands over, whatever else it is told.
+                _ = replaced.recv(), if self.draining.is_none() && self.leaving.is_none() => {
                     stays = true;
                     self.draining = Some(Box::pin(self.proxying.drain()));
                 }
@@ -471,6 +472,7 @@ impl Director {
         }
         self.manager.stopping();
         self.hooks.finish().await;
+        self.proxying.close(stays).await;
         if stays {
             // The last thing, because the word is good for a moment only. Adverts went on until now.
             leave_word(&self.routers, &self.options.state_dir).await;
@@ -482,7 +484,12 @@ impl Director {
     }
 
     /// Clients of the proxies go first, while the addresses are here. True: as [`Self::leave`].
-    fn end(&mut self) -> bool {
+    fn end(&mut self, stays: &mut bool) -> bool {
+        // It was to be replaced, and is to stop now.
+        let was_replaced = std::mem::take(stays);
+        if self.draining.is_some() && was_replaced {
+            return false;
+        }
         if self.draining.take().is_some() || self.leaving.is_some() {
             return self.leave();
         }

@@ -17,14 +17,17 @@ const RESERVED: u64 = 2048;
 /// Of all proxies and threads together.
 #[derive(Debug)]
 pub struct Census {
+    /// Descriptors in all.
     most: u64,
+    /// Those that are not clients': connections to servers, and pipes.
+    others: AtomicU64,
     /// Those who came before it was said that all are to go, and those who came since.
     open: [AtomicU64; 2],
     is_leaving: AtomicU64,
 }
 
 impl Census {
-    /// As many as there are descriptors for: each client has one, and one at its server.
+    /// As many as there are descriptors for. Clients have half of them at most, so that there is one at a server for each.
     pub fn of_this_process() -> Self {
         let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {
             Ok((soft, hard)) => {
@@ -42,6 +45,7 @@ impl Census {
     const fn new(most: u64) -> Self {
         Self {
             most,
+            others: AtomicU64::new(0),
             open: [AtomicU64::new(0), AtomicU64::new(0)],
             is_leaving: AtomicU64::new(0),
         }
@@ -57,19 +61,29 @@ impl Census {
         self.open[0].load(Ordering::SeqCst)
     }
 
-    /// Who has come since.
-    pub fn newcomers(&self) -> u64 {
-        self.open[1].load(Ordering::SeqCst)
+    pub fn all(&self) -> u64 {
+        let [before, since] = &self.open;
+        before.load(Ordering::SeqCst) + since.load(Ordering::SeqCst)
     }
 
+    /// `None`: there are as many as there may be.
     fn enter(&self) -> Option<usize> {
         let turn = usize::from(self.is_leaving.load(Ordering::SeqCst) != 0);
-        let [before, since] = &self.open;
-        if before.load(Ordering::Relaxed) + since.load(Ordering::Relaxed) >= self.most {
+        let clients = self.all();
+        if clients >= self.most / 2 || clients + self.others.load(Ordering::Relaxed) >= self.most {
             return None;
         }
         self.open[turn].fetch_add(1, Ordering::SeqCst);
         Some(turn)
+    }
+
+    fn take(&self, count: u64) -> bool {
+        let others = self.others.fetch_add(count, Ordering::Relaxed) + count;
+        let may = others + self.all() <= self.most;
+        if !may {
+            self.others.fetch_sub(count, Ordering::Relaxed);
+        }
+        may
     }
 }
 
@@ -80,7 +94,31 @@ const fn most(descriptors: u64) -> u64 {
     } else {
         RESERVED
     };
-    (descriptors - reserved) / 2
+    descriptors - reserved
+}
+
+/// Descriptors of a connection to a server, or of a pipe, until it is dropped.
+#[derive(Debug)]
+pub struct Descriptors {
+    worker: Rc<Worker>,
+    count: u64,
+}
+
+impl Descriptors {
+    /// `None`: there are as many as there may be.
+    pub fn take(worker: &Rc<Worker>, count: u64) -> Option<Self> {
+        worker.census().take(count).then(|| Self {
+            worker: Rc::clone(worker),
+            count,
+        })
+    }
+}
+
+impl Drop for Descriptors {
+    fn drop(&mut self) {
+        let others = &self.worker.census().others;
+        others.fetch_sub(self.count, Ordering::Relaxed);
+    }
 }
 
 /// Counted among the connections, until it is dropped.
@@ -143,18 +181,26 @@ mod tests {
 
     #[test]
     fn descriptors_are_left_for_the_rest() {
-        assert_eq!(most(65_536), 31_744);
-        assert_eq!(most(1_024), 384);
+        assert_eq!(most(65_536), 63_488);
+        assert_eq!(most(1_024), 768);
         assert_eq!(most(0), 0);
+        let census = Census::new(4);
+        assert!(census.enter().is_some() && census.enter().is_some());
+        assert_eq!(census.enter(), None, "the other half is for servers");
+        assert!(census.take(2));
+        assert!(!census.take(1));
+        let census = Census::new(4);
+        assert!(census.take(4));
+        assert_eq!(census.enter(), None);
     }
 
     #[test]
     fn who_came_before_is_told_from_who_came_since() {
-        let census = Census::new(2);
+        let census = Census::new(10);
         assert_eq!(census.enter(), Some(0));
         census.leave();
         assert_eq!(census.enter(), Some(1));
         assert_eq!(census.left_over(), 1);
-        assert_eq!(census.enter(), None);
+        assert_eq!(census.all(), 2);
     }
 }

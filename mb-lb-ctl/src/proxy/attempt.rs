@@ -127,7 +127,7 @@ impl Exchange {
                 None => RequestBody::Empty,
             };
             let request = self.request(&head, &server, http, taken);
-            match self.send(request, sender, &server, &progress).await {
+            match self.send(request, sender, &progress).await {
                 Outcome::Response(response, _) if is_wrong(response.status(), switch.as_ref()) => {
                     server.stats.response_errors.add(1);
                     return Err(page::BAD_RESPONSE);
@@ -200,6 +200,7 @@ impl Exchange {
             };
             let found = match look(true) {
                 Some(found) => Ok(found),
+                None if queue.is_full() => return Err(page::QUEUE_FULL),
                 None => {
                     let free = queue.wait(Some(stats), || look(false));
                     timeout(config.timeouts.queue, free).await
@@ -238,6 +239,9 @@ impl Exchange {
         if self.in_force.balance.load().is_empty() {
             return Err(page::NO_SERVER);
         }
+        if queue.is_full() {
+            return Err(page::QUEUE_FULL);
+        }
         let free = queue.wait(None, || {
             if self.in_force.balance.load().is_empty() {
                 return Some(Err(page::NO_SERVER));
@@ -256,7 +260,12 @@ impl Exchange {
         });
         let limit = self.in_force.config.timeouts.connect;
         // Apart, because it is large and most requests need none.
-        let connecting = Box::pin(connect::connect(&server.config, http, header.as_deref()));
+        let connecting = Box::pin(connect::connect(
+            &self.client.worker,
+            &server.config,
+            http,
+            header.as_deref(),
+        ));
         match timeout(limit, connecting).await {
             Ok(Ok(sender)) => Ok(sender),
             Ok(Err(error)) => {
@@ -327,7 +336,6 @@ impl Exchange {
         &self,
         request: Request<RequestBody>,
         mut sender: Sender,
-        server: &Server,
         progress: &Progress,
     ) -> Outcome {
         let limit = self.in_force.config.timeouts.server;
@@ -354,7 +362,7 @@ impl Exchange {
             Some(Err(Some(request))) => Outcome::Again(request),
             Some(Err(None)) => Outcome::Lost,
             None => {
-                self.client.worker.pool.forsake(server.id, &sender);
+                sender.forsake();
                 Outcome::Refused(page::NO_RESPONSE)
             }
         }
@@ -395,7 +403,13 @@ impl Exchange {
                     gate.make_transparent();
                 }
                 let worker = Rc::clone(&self.client.worker);
-                let stop = async move { worker.stopping().await };
+                let proxy = Arc::clone(&self.proxy);
+                let stop = async move {
+                    tokio::select! {
+                        () = worker.stopping() => {}
+                        () = proxy.retired() => {}
+                    }
+                };
                 tokio::task::spawn_local(taken.carry(finishing, timeouts.tunnel, stop));
                 Response::from_parts(parts, ResponseBody::Own(None))
             }

@@ -178,6 +178,12 @@ impl Body for RequestBody {
 
 /// What is done when a response is out, or has come to nothing.
 pub trait Finish {
+    /// What there is as long as the client has a response that was given up.
+    type Stalled;
+
+    /// The client takes nothing of it: [`Finish::finish`] with [`Fault::Stalled`].
+    fn give_up(&mut self, bytes: u64) -> Self::Stalled;
+
     /// `bytes` of the body; the fault of the server's side, or `None` where the body came to its end.
     fn finish(&mut self, bytes: u64, fault: Option<Fault>);
 }
@@ -201,11 +207,19 @@ struct Flow<F: Finish> {
     /// With the server.
     patience: Patience,
     bytes: u64,
+    /// What did not fit into a piece.
+    rest: Bytes,
+    /// At most so large; `None`: as it comes.
+    piece: Option<usize>,
     /// When the client was given a piece, and has not come back for more since.
     given: Option<Instant>,
     /// `None`: it was done.
     finish: Option<F>,
+    stalled: Option<F::Stalled>,
 }
+
+/// A frame of HTTP/2 (RFC 9113 section 6.5.2): a client that takes one within its patience takes enough.
+const PIECE: usize = 16 * 1024;
 
 impl<F: Finish> ResponseBody<F> {
     pub fn own(text: impl Into<Bytes>) -> Self {
@@ -228,8 +242,11 @@ impl<F: Finish> ResponseBody<F> {
             incoming: Some(incoming),
             patience: Patience::new(silence),
             bytes: 0,
+            rest: Bytes::new(),
+            piece: patience.map(|_| PIECE),
             given: None,
             finish: Some(finish),
+            stalled: None,
         };
         Self::Stream(Outbound {
             flow: Rc::new(RefCell::new(flow)),
@@ -242,6 +259,9 @@ impl<F: Finish> ResponseBody<F> {
 impl<F: Finish> Flow<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         self.given = None;
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.give())));
+        }
         let Some(incoming) = &mut self.incoming else {
             return Poll::Ready(Some(Err(Fault::Stalled)));
         };
@@ -262,20 +282,38 @@ impl<F: Finish> Flow<F> {
             Poll::Ready(Some(Ok(frame))) => {
                 self.patience.renew();
                 self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                // With a length, hyper asks no more after the last byte.
-                match self.is_end_stream() {
-                    true => self.done(None),
-                    false => self.given = Some(Instant::now()),
+                match frame.into_data() {
+                    Ok(data) => {
+                        self.rest = data;
+                        Poll::Ready(Some(Ok(self.give())))
+                    }
+                    Err(trailers) => {
+                        self.after_piece();
+                        Poll::Ready(Some(Ok(trailers)))
+                    }
                 }
-                Poll::Ready(Some(Ok(frame)))
             }
         }
     }
 
+    fn give(&mut self) -> Frame<Bytes> {
+        let length = self.rest.len().min(self.piece.unwrap_or(usize::MAX));
+        let piece = self.rest.split_to(length);
+        self.after_piece();
+        Frame::data(piece)
+    }
+
+    fn after_piece(&mut self) {
+        // With a length, hyper asks no more after the last byte.
+        match self.is_end_stream() {
+            true => self.done(None),
+            false => self.given = Some(Instant::now()),
+        }
+    }
+
     fn is_end_stream(&self) -> bool {
-        self.incoming
-            .as_ref()
-            .is_some_and(|incoming| incoming.is_end_stream())
+        let incoming = self.incoming.as_ref();
+        self.rest.is_empty() && incoming.is_some_and(|incoming| incoming.is_end_stream())
     }
 
     fn done(&mut self, fault: Option<Fault>) {
@@ -298,8 +336,9 @@ async fn give_up<F: Finish>(flow: Weak<RefCell<Flow<F>>>, limit: Duration) {
         };
         let mut flow = flow.borrow_mut();
         if flow.given.is_some_and(|since| since.elapsed() >= limit) {
-            flow.incoming = None;
-            flow.done(Some(Fault::Stalled));
+            (flow.incoming, flow.rest) = (None, Bytes::new());
+            let bytes = flow.bytes;
+            flow.stalled = flow.finish.take().map(|mut finish| finish.give_up(bytes));
             return;
         }
     }
@@ -312,7 +351,7 @@ impl<F: Finish> Drop for Outbound<F> {
             watch.abort();
         }
         let mut flow = self.flow.borrow_mut();
-        flow.incoming = None;
+        (flow.incoming, flow.stalled) = (None, None);
         flow.done(Some(Fault::Gone));
     }
 }
@@ -356,8 +395,16 @@ impl<F: Finish + Unpin + 'static> Body for ResponseBody<F> {
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
             Self::Stream(outbound) => {
                 let flow = outbound.flow.borrow();
-                let incoming = flow.incoming.as_ref();
-                incoming.map_or_else(SizeHint::default, |incoming| incoming.size_hint())
+                let Some(incoming) = &flow.incoming else {
+                    return SizeHint::default();
+                };
+                let (hint, rest) = (incoming.size_hint(), flow.rest.len() as u64);
+                let mut with_rest = SizeHint::new();
+                if let Some(upper) = hint.upper() {
+                    with_rest.set_upper(upper + rest);
+                }
+                with_rest.set_lower(hint.lower() + rest);
+                with_rest
             }
         }
     }

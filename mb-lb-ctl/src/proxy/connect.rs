@@ -1,5 +1,6 @@
 //! Connections to servers.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,16 +15,21 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::admitted::Descriptors;
 use super::body::RequestBody;
 use super::local::Local;
+use super::worker::Worker;
 use crate::config::{ProxyServer, Upstream};
 use crate::upstream_tls;
 
 /// Why there is no connection, for people.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("there are no descriptors left for connections to servers")]
+    Full,
     #[error("{0}")]
     Tcp(io::Error),
     #[error("TLS: {0}")]
@@ -57,7 +63,8 @@ impl Drop for Single {
 #[derive(Clone, Debug)]
 pub struct Shared {
     sender: http2::SendRequest<RequestBody>,
-    all: Rc<()>,
+    /// Whether it is forsaken.
+    all: Rc<Cell<bool>>,
 }
 
 /// Streams at a time: RFC 9113 section 6.5.2 advises servers to take no less, and hyper would let the others wait.
@@ -66,14 +73,24 @@ const STREAMS: usize = 100;
 const WINDOW: u32 = 64 * 1024;
 /// A connection that does not answer is closed after two of these.
 const PING: Duration = Duration::from_secs(10);
+/// The end of the response before takes no longer.
+const BUSY: Duration = Duration::from_millis(500);
 /// Bytes read at a time from a server of HTTP/1.1, and its longest head.
 const BUFFER: usize = 64 * 1024;
 
 impl Sender {
+    /// Or no other request is to go there.
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Http1(single) => single.sender.is_closed(),
-            Self::Http2(shared) => shared.sender.is_closed(),
+            Self::Http2(shared) => shared.sender.is_closed() || shared.all.get(),
+        }
+    }
+
+    /// No other request is to go there; those that are there go on.
+    pub fn forsake(&self) {
+        if let Self::Http2(shared) = self {
+            shared.all.set(true);
         }
     }
 
@@ -119,8 +136,9 @@ impl Sender {
         let answer = match self {
             Self::Http1(single) => {
                 // It may be busy for a moment with the end of the response before.
-                if single.sender.ready().await.is_err() {
-                    return Err(Some(request));
+                match timeout(BUSY, single.sender.ready()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => return Err(Some(request)),
                 }
                 single.sender.try_send_request(request).await
             }
@@ -138,10 +156,12 @@ impl Sender {
 /// Connects to speak this version of HTTP, with the client's address in front where the server wants it. What reads and writes the connection runs as a
 /// task of this thread.
 pub async fn connect(
+    worker: &Rc<Worker>,
     server: &ProxyServer,
     http: Upstream,
     proxy_header: Option<&[u8]>,
 ) -> Result<Sender, Error> {
+    let held = Descriptors::take(worker, 1).ok_or(Error::Full)?;
     let mut stream = TcpStream::connect(server.address)
         .await
         .map_err(Error::Tcp)?;
@@ -150,7 +170,7 @@ pub async fn connect(
         stream.write_all(header).await.map_err(Error::Tcp)?;
     }
     let Some(tls) = &server.tls else {
-        return speak(stream, http).await;
+        return speak(stream, http, held).await;
     };
     let setup = |error: upstream_tls::Error| Error::Tls(error.to_string());
     let config = upstream_tls::client_config(tls).map_err(setup)?;
@@ -158,7 +178,7 @@ pub async fn connect(
     let stream = handshake(config, name, stream, http)
         .await
         .map_err(|error| Error::Tls(explain(&error, server.address)))?;
-    speak(stream, http).await
+    speak(stream, http, held).await
 }
 
 async fn handshake(
@@ -186,7 +206,7 @@ fn explain(error: &io::Error, address: SocketAddr) -> String {
     }
 }
 
-async fn speak<S>(stream: S, http: Upstream) -> Result<Sender, Error>
+async fn speak<S>(stream: S, http: Upstream, held: Descriptors) -> Result<Sender, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -201,6 +221,7 @@ where
             let task = tokio::task::spawn_local(async move {
                 // How it ended is told to whoever waits for a response.
                 let _ended = connection.with_upgrades().await;
+                drop(held);
             });
             Sender::Http1(Single {
                 sender,
@@ -220,10 +241,11 @@ where
                 .map_err(Error::Http)?;
             tokio::task::spawn_local(async move {
                 let _ended = connection.await;
+                drop(held);
             });
             Sender::Http2(Shared {
                 sender,
-                all: Rc::new(()),
+                all: Rc::default(),
             })
         }
     })

@@ -15,6 +15,7 @@ use super::attempt::{Exchange, Head};
 use super::body::{Fault, Finish, Progress, RequestBody, ResponseBody};
 use super::connect::Sender;
 use super::cookie::{Asked, RequestFacts};
+use super::io::Stalled;
 use super::journal::Journal;
 use super::page::{self, Refusal};
 use super::queue::Place;
@@ -44,6 +45,13 @@ pub struct Finishing {
 }
 
 impl Finish for Finishing {
+    type Stalled = Stalled;
+
+    fn give_up(&mut self, bytes: u64) -> Stalled {
+        self.finish(bytes, Some(Fault::Stalled));
+        self.busy.stalled()
+    }
+
     fn finish(&mut self, bytes: u64, fault: Option<Fault>) {
         let stats = &self.server.stats;
         stats.bytes.add(bytes + self.request.bytes.get());
@@ -54,8 +62,7 @@ impl Finish for Finishing {
                     self.client.worker.pool.put(self.server.id, sender);
                 }
             }
-            Some(Fault::Stalled) => self.busy.stalled(),
-            None | Some(Fault::Gone) => {}
+            None | Some(Fault::Gone | Fault::Stalled) => {}
             Some(_) => stats.response_errors.add(1),
         }
         let letters = match fault {

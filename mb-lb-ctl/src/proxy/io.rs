@@ -118,9 +118,11 @@ pub struct Activity {
     /// Requests under way.
     busy: Cell<u32>,
     idle_since: Cell<Instant>,
-    /// The client takes nothing of some response: when no request is under way any more, the connection is of no use.
-    is_stalled: Cell<bool>,
+    /// Responses that the client takes nothing of, and has not given up.
+    stalled: Cell<u32>,
     useless: Notify,
+    has_begun: Cell<bool>,
+    first: Notify,
 }
 
 impl Activity {
@@ -128,14 +130,25 @@ impl Activity {
         Rc::new(Self {
             busy: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
-            is_stalled: Cell::new(false),
+            stalled: Cell::new(0),
             useless: Notify::new(),
+            has_begun: Cell::new(false),
+            first: Notify::new(),
         })
     }
 
     /// Ready when all that is left are responses that the client takes nothing of.
     pub async fn is_useless(&self) {
-        self.useless.notified().await;
+        while self.busy.get() > 0 || self.stalled.get() == 0 {
+            self.useless.notified().await;
+        }
+    }
+
+    /// Ready when a first request has begun.
+    pub async fn has_begun(&self) {
+        while !self.has_begun.get() {
+            self.first.notified().await;
+        }
     }
 
     /// `None` while a request is under way.
@@ -159,6 +172,8 @@ impl Busy {
             gate.serving(true);
         }
         activity.busy.set(activity.busy.get() + 1);
+        activity.has_begun.set(true);
+        activity.first.notify_one();
         reading.busy.store(true, Ordering::Relaxed);
         reading.begun.store(false, Ordering::Relaxed);
         Self {
@@ -169,10 +184,23 @@ impl Busy {
     }
 }
 
+/// A response that the client takes nothing of, as long as it has not given that up.
+#[derive(Debug)]
+pub struct Stalled(Rc<Activity>);
+
 impl Busy {
     /// The client takes nothing of the response.
-    pub fn stalled(&self) {
-        self.activity.is_stalled.set(true);
+    pub fn stalled(&self) -> Stalled {
+        let stalled = &self.activity.stalled;
+        stalled.set(stalled.get() + 1);
+        Stalled(Rc::clone(&self.activity))
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        let stalled = &self.0.stalled;
+        stalled.set(stalled.get() - 1);
     }
 }
 
@@ -182,9 +210,7 @@ impl Drop for Busy {
         self.activity.busy.set(busy);
         if busy == 0 {
             self.activity.idle_since.set(Instant::now());
-            if self.activity.is_stalled.get() {
-                self.activity.useless.notify_one();
-            }
+            self.activity.useless.notify_one();
             self.reading.busy.store(false, Ordering::Relaxed);
             if let Some(gate) = &self.gate {
                 gate.serving(false);

@@ -75,18 +75,18 @@ impl Listening {
         }
     }
 
-    /// These are the only ones that are wanted now. `before` were wanted, too; of sockets of the process before, each of
-    /// `threads` takes one.
-    pub fn settle(&self, wanted: &[SocketAddr], before: &[SocketAddr], threads: usize) {
-        let is_wanted = |address: &SocketAddr| wanted.contains(address);
-        lock(&self.unheard).retain(|address, _| is_wanted(address));
-        for &address in before.iter().filter(|address| !is_wanted(address)) {
-            self.keeper.forget(address);
-        }
+    /// Of sockets of the process before, those of `wanted` may still be used; each of `threads` takes one.
+    pub fn settle(&self, wanted: &[SocketAddr], threads: usize) {
         lock(&self.inherited).retain(|address, sockets| {
             sockets.truncate(threads);
-            is_wanted(address)
+            wanted.contains(address)
         });
+    }
+
+    /// Nobody listens there any more on this thread.
+    pub fn forget(&self, address: SocketAddr) {
+        self.keeper.forget(address);
+        lock(&self.unheard).remove(&address);
     }
 
     pub fn unheard(&self) -> BTreeMap<SocketAddr, String> {
@@ -152,7 +152,7 @@ mod tests {
         let client = std::net::TcpStream::connect(unwanted).expect("a connection");
         let notes = Arc::new(Notes::default());
         let listening = Listening::new(inherited, Arc::clone(&notes) as Arc<dyn Keeper>);
-        listening.settle(&[address], &[], 2);
+        listening.settle(&[address], 2);
         let opened: Vec<_> = (0..2).map(|_| listening.open(address)).collect();
         assert!(opened.iter().all(Option::is_some));
         assert_eq!(lock(&listening.inherited)[&address].len(), 0);
@@ -161,7 +161,7 @@ mod tests {
         let mut byte = [0; 1];
         let read = std::io::Read::read(&mut &client, &mut byte);
         assert!(read.is_err() || read.is_ok_and(|length| length == 0));
-        listening.settle(&[], &[address], 2);
+        listening.forget(address);
         let mut said = lock(&notes.0).clone();
         said[..2].sort();
         let mut forgotten = [format!("forget {address}"), format!("forget {unwanted}")];

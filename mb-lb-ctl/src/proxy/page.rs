@@ -33,6 +33,7 @@ macro_rules! refusals {
 refusals! {
     NO_SERVER = SERVICE_UNAVAILABLE, "no_server", "SC", "No server is available to handle this request.";
     QUEUE = SERVICE_UNAVAILABLE, "queue_timeout", "sQ", "No server became free in time.";
+    QUEUE_FULL = SERVICE_UNAVAILABLE, "queue_full", "PQ", "Too many requests wait for a server.";
     CONNECT = SERVICE_UNAVAILABLE, "connect_failed", "SC", "The server could not be reached.";
     BAD_RESPONSE = BAD_GATEWAY, "bad_response", "SH", "The server returned an invalid or incomplete response.";
     NO_RESPONSE = GATEWAY_TIMEOUT, "response_timeout", "sH", "The server didn't respond in time.";

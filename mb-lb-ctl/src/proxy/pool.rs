@@ -65,13 +65,6 @@ impl Pool {
         });
     }
 
-    /// No other request is to go there; those that are there go on.
-    pub fn forsake(&self, server: u64, sender: &Sender) {
-        if let Some(list) = self.idle.borrow_mut().get_mut(&server) {
-            list.retain(|idle| !idle.sender.is_same(sender));
-        }
-    }
-
     /// Closes what was idle for too long, and all of servers that `keeps` says no of.
     pub fn tidy(&self, keeps: impl Fn(u64) -> bool) {
         let mut idle = self.idle.borrow_mut();

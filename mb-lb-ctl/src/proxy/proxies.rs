@@ -15,9 +15,7 @@ use super::listening::{Keeper, Listening};
 use super::table::{Listen, Plan, Proxy};
 use super::worker::{self, Shared, Stage};
 use super::{Reading, Readings, Steering};
-
-/// For those who came while others were asked to go.
-const LAST: Duration = Duration::from_secs(1);
+use crate::config;
 
 /// The owner of all proxies. They go on when it is dropped, until the process ends.
 pub struct Proxies {
@@ -63,11 +61,13 @@ impl Proxies {
     }
 
     /// Puts exactly these in force. Requests that are under way end as they began, and sockets that stay are not touched.
-    /// Of `spared` nothing is changed: their new configuration is no good.
-    pub fn configure(&self, plans: Vec<Plan>, spared: &[String]) {
+    /// Of `spared` nothing is changed: their new configuration is no good yet. Sockets of the process before are kept for
+    /// them.
+    pub fn configure(&self, plans: Vec<Plan>, spared: &[config::Proxy]) {
         let mut known = self.known();
         known.retain(|name, proxy| {
-            let stays = spared.contains(name) || plans.iter().any(|plan| plan.config.name == *name);
+            let stays = spared.iter().any(|spared| spared.name == *name)
+                || plans.iter().any(|plan| plan.config.name == *name);
             if !stays {
                 proxy.retire();
             }
@@ -95,12 +95,10 @@ impl Proxies {
             let redirects = config.redirect_http.iter();
             listens.extend(redirects.map(|address| listen(address, https)));
         }
-        let addresses = |listens: &[Listen]| -> Vec<SocketAddr> {
-            listens.iter().map(|listen| listen.address).collect()
-        };
-        let before = addresses(&self.shared.listens.borrow());
-        let wanted = addresses(&listens);
-        self.shared.listening.settle(&wanted, &before, self.threads);
+        let mut wanted: Vec<_> = listens.iter().map(|listen| listen.address).collect();
+        let spared = spared.iter();
+        wanted.extend(spared.flat_map(|proxy| proxy.listen.iter().chain(&proxy.redirect_http)));
+        self.shared.listening.settle(&wanted, self.threads);
         self.shared.listens.send_replace(listens);
     }
 
@@ -146,27 +144,33 @@ impl Proxies {
     }
 
     /// Asks clients to go, and is ready when those who are there now have gone, or after `limit`. Who comes meanwhile is
-    /// served, and asked to go as well; who comes after that waits for the next process.
+    /// served, and asked to go as well.
     pub fn drain(&self, limit: Duration) -> impl Future<Output = ()> + use<> {
-        const LOOK: Duration = Duration::from_millis(10);
         let shared = Arc::clone(&self.shared);
         shared.census.leave();
-        shared.stage.send_replace(Stage::Leaving);
-        async move {
-            let gone = async |counts: fn(&Census) -> u64| {
-                while counts(&shared.census) > 0 {
-                    tokio::time::sleep(LOOK).await;
-                }
-            };
-            // Who is still there at the end is cut off by the end of the process.
-            let _gone = timeout(limit, gone(Census::left_over)).await;
-            shared.stage.send_replace(Stage::Closed);
-            let _gone = timeout(LAST, gone(Census::newcomers)).await;
-        }
+        shared.rise(Stage::Leaving);
+        // Who is still there at the end is cut off by the end of the process.
+        async move { _ = timeout(limit, gone(|| shared.census.left_over())).await }
+    }
+
+    /// Who comes from now on waits for the next process. Sessions of services in user mode
+    /// are reset. Ready when all have gone, or after `limit`.
+    pub fn close(&self, limit: Duration) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        shared.rise(Stage::Closed);
+        async move { _ = timeout(limit, gone(|| shared.census.all())).await }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Proxy>>> {
         // What is in it is whole at any time.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ready when `count` is zero.
+async fn gone(count: impl Fn() -> u64) {
+    const LOOK: Duration = Duration::from_millis(10);
+    while count() > 0 {
+        tokio::time::sleep(LOOK).await;
     }
 }

@@ -1,8 +1,8 @@
-//! Places at servers, and who waits for one: first come, first served, among those whom a place suits.
+//! Places at servers, and who waits for one: first come, first served, among those whom the place suits.
 //!
-//! Whoever leaves a place tells the first who waits for it and was not told of another one. Who was told and does not take
-//! it, because it is gone or he is, tells the next one. A place is therefore never free while somebody waits for it, but
-//! for the moment in which he wakes up.
+//! Whoever leaves a place tells the first who waits for it and was not told of another one. Where there is none, the place
+//! is remembered as spare, for who is no longer told of another one, or comes next. Nobody takes a place that somebody in
+//! the line waits for. So a place is never free while somebody waits for it, but for the moment in which he wakes up.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::stats::Server;
+
+/// Requests that may wait; more are answered at once.
+const MOST: usize = 10_000;
 
 /// A request's place at a server; free again when it is dropped.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.server.leave();
-        self.queue.tell(&self.server, None);
+        self.queue.tell(&self.server);
     }
 }
 
@@ -47,7 +50,46 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
+    /// By number.
     line: VecDeque<Waiter>,
+    /// Places became free here that nobody could be told of. Empty where the line is.
+    spare: Vec<Arc<Server>>,
+}
+
+impl Waiting {
+    /// A place became free. `after`: not for that one and those before.
+    fn tell(&mut self, server: &Arc<Server>, after: Option<u64>) {
+        let mut line = self.line.iter_mut();
+        let first = line.find(|waiter| {
+            waiter.told.is_none()
+                && after.is_none_or(|after| waiter.number > after)
+                && waiter.wants(server, true)
+        });
+        if let Some(waiter) = first {
+            waiter.told = Some(Arc::clone(server));
+            waiter.wake.notify_one();
+        } else if !self.line.is_empty()
+            && !self.spare.iter().any(|spare| Arc::ptr_eq(spare, server))
+        {
+            self.spare.push(Arc::clone(server));
+        }
+    }
+
+    /// Somebody may be told of what is spare.
+    fn tell_spare(&mut self) {
+        for server in std::mem::take(&mut self.spare) {
+            if server.has_room_left() {
+                self.tell(&server, None);
+            }
+        }
+    }
+
+    fn at(&self, number: u64) -> Option<usize> {
+        let found = self
+            .line
+            .binary_search_by_key(&number, |waiter| waiter.number);
+        found.ok()
+    }
 }
 
 #[derive(Debug)]
@@ -84,15 +126,20 @@ impl Queue {
         line.any(|waiter| waiter.wants(server, is_open))
     }
 
+    /// Whether no more may wait.
+    pub fn is_full(&self) -> bool {
+        self.length.load(Ordering::Relaxed) >= MOST
+    }
+
     /// Waits for what `try_take` finds: at this very server, or at any that takes new users.
     pub async fn wait<T>(
         &self,
         server: Option<&Arc<Server>>,
         mut try_take: impl FnMut() -> Option<T>,
     ) -> T {
-        let (ticket, is_next) = self.join(server);
-        // A place may have become free before anybody could be told.
-        if is_next && let Some(taken) = try_take() {
+        let (ticket, is_first) = self.join(server);
+        // A place may have become free while there was nobody to be told.
+        if is_first && let Some(taken) = try_take() {
             return taken;
         }
         loop {
@@ -101,14 +148,14 @@ impl Queue {
             let told = ticket.look();
             if let Some(taken) = try_take() {
                 // What it was told of may still be there.
-                self.tell_of(told, None);
+                self.pass_on(told, None);
                 return taken;
             }
-            self.tell_of(told, Some(ticket.number));
+            self.pass_on(told, Some(ticket.number));
         }
     }
 
-    /// `true`: nobody before it waits for the same, but those who were told already.
+    /// `true`: the line was empty.
     fn join(&self, server: Option<&Arc<Server>>) -> (Ticket<'_>, bool) {
         if let Some(server) = server {
             server.join_queue();
@@ -117,14 +164,7 @@ impl Queue {
         let mut waiting = self.lock();
         let number = waiting.next;
         waiting.next += 1;
-        let is_before = |waiter: &Waiter| {
-            let same = match server {
-                Some(server) => waiter.wants(server, false),
-                None => waiter.server.is_none(),
-            };
-            same && waiter.told.is_none()
-        };
-        let is_next = !waiting.line.iter().any(is_before);
+        let is_first = waiting.line.is_empty();
         waiting.line.push_back(Waiter {
             number,
             server: server.cloned(),
@@ -132,6 +172,7 @@ impl Queue {
             wake: Arc::clone(&wake),
         });
         self.length.store(waiting.line.len(), Ordering::SeqCst);
+        waiting.tell_spare();
         drop(waiting);
         let ticket = Ticket {
             queue: self,
@@ -139,32 +180,24 @@ impl Queue {
             server: server.cloned(),
             wake,
         };
-        (ticket, is_next)
+        (ticket, is_first)
     }
 
-    /// A place became free. `after`: not for that one and those before.
-    fn tell(&self, server: &Arc<Server>, after: Option<u64>) {
-        if self.length.load(Ordering::SeqCst) == 0 {
-            return;
+    /// A place became free.
+    fn tell(&self, server: &Arc<Server>) {
+        if self.length.load(Ordering::SeqCst) > 0 {
+            self.lock().tell(server, None);
         }
+    }
+
+    /// Who was told has looked: others are told of what is left.
+    fn pass_on(&self, told: Option<Arc<Server>>, after: Option<u64>) {
         let mut waiting = self.lock();
-        let mut line = waiting.line.iter_mut();
-        let first = line.find(|waiter| {
-            waiter.told.is_none()
-                && after.is_none_or(|after| waiter.number > after)
-                && waiter.wants(server, true)
-        });
-        if let Some(waiter) = first {
-            waiter.told = Some(Arc::clone(server));
-            waiter.wake.notify_one();
-        }
-    }
-
-    fn tell_of(&self, told: Option<Arc<Server>>, after: Option<u64>) {
+        waiting.tell_spare();
         if let Some(server) = told
             && server.has_room_left()
         {
-            self.tell(&server, after);
+            waiting.tell(&server, after);
         }
     }
 
@@ -193,9 +226,8 @@ impl Ticket<'_> {
     /// What it was told of, and is not any more.
     fn look(&self) -> Option<Arc<Server>> {
         let mut waiting = self.queue.lock();
-        let mut line = waiting.line.iter_mut();
-        let own = line.find(|waiter| waiter.number == self.number)?;
-        own.told.take()
+        let at = waiting.at(self.number)?;
+        waiting.line[at].told.take()
     }
 }
 
@@ -205,16 +237,16 @@ impl Drop for Ticket<'_> {
             server.leave_queue();
         }
         let mut waiting = self.queue.lock();
-        let at = waiting
-            .line
-            .iter()
-            .position(|waiter| waiter.number == self.number);
+        let at = waiting.at(self.number);
         let own = at.and_then(|at| waiting.line.remove(at));
         self.queue
             .length
             .store(waiting.line.len(), Ordering::SeqCst);
+        if waiting.line.is_empty() {
+            waiting.spare.clear();
+        }
         drop(waiting);
-        self.queue.tell_of(own.and_then(|own| own.told), None);
+        self.queue.pass_on(own.and_then(|own| own.told), None);
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::admitted::Admitted;
+use super::admitted::{Admitted, Descriptors};
 use super::exchange::canonical;
 use super::io::reset;
 use super::queue::Place;
@@ -41,7 +41,8 @@ pub async fn connection(
     // Without it the last bytes of a word wait for the acknowledgement of the first.
     let _set = client.set_nodelay(true);
     let local = client.local_addr().unwrap_or(listen.address);
-    let Some((at, place, server)) = reach(&listen, &in_force, peer, local).await else {
+    let reached = reach(&listen, &in_force, &worker, peer, local).await;
+    let Some((at, place, server, _held)) = reached else {
         listen.proxy.stats.refuse("no_server");
         refuse(&mut client, relay).await;
         return;
@@ -66,7 +67,7 @@ pub async fn connection(
             () = worker.closing() => {}
         }
     };
-    let carried = tunnel::carry(&client, &server, relay.silence, stop).await;
+    let carried = tunnel::carry(&client, &server, relay.silence, &worker, stop).await;
     at.stats.bytes.add(carried.to_client + carried.to_server);
     if carried.is_cut {
         // So that a client that waits for an answer tries again at once.
@@ -80,9 +81,10 @@ pub async fn connection(
 async fn reach(
     listen: &Listen,
     in_force: &InForce,
+    worker: &Rc<Worker>,
     peer: SocketAddr,
     local: SocketAddr,
-) -> Option<(usize, Place, TcpStream)> {
+) -> Option<(usize, Place, TcpStream, Descriptors)> {
     let servers = &in_force.servers;
     let mut tried = Vec::new();
     for _ in 0..=usize::from(in_force.config.retries) {
@@ -110,6 +112,10 @@ async fn reach(
         if address.port() == 0 {
             address.set_port(local.port());
         }
+        let Some(held) = Descriptors::take(worker, 1) else {
+            listen.proxy.stats.refuse("descriptors");
+            return None;
+        };
         let limit = in_force.config.timeouts.connect;
         if let Ok(Ok(mut stream)) = timeout(limit, TcpStream::connect(address)).await {
             let _set = stream.set_nodelay(true);
@@ -121,7 +127,7 @@ async fn reach(
                 None => Ok(()),
             };
             if said.is_ok() {
-                return Some((at, place, stream));
+                return Some((at, place, stream, held));
             }
         }
         server.stats.connect_errors.add(1);

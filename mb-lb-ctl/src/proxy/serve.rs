@@ -31,6 +31,8 @@ use crate::config::{ProxyLimits, ProxyTimeouts};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// After a polite end was asked for, what is under way may go on for so long at most.
 const GRACE: Duration = Duration::from_secs(30);
+/// For the first request of a client that has just come when all are to go.
+const FIRST: Duration = Duration::from_millis(500);
 const HTTP2_WINDOW: u32 = 256 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 const HTTP2_SEND_BUFFER: usize = 128 * 1024;
@@ -257,14 +259,14 @@ impl Begun {
         let mut connection = Box::pin(connection);
         Box::pin(async move {
             let watch = Watch::new(&self, &activity, &reading);
-            let mut is_ending = false;
+            let mut ending = Ending::No;
             let ended = loop {
                 tokio::select! {
                     biased;
                     ended = connection.as_mut() => break ended,
-                    verdict = watch.wait(is_ending) => match verdict {
-                        Verdict::End => {
-                            is_ending = true;
+                    verdict = watch.wait(ending) => match verdict {
+                        Verdict::End(next) => {
+                            ending = next;
                             connection.as_mut().graceful_shutdown();
                         }
                         // It waits for the client to take the refusal.
@@ -326,14 +328,14 @@ impl Begun {
             let mut watch = Watch::new(&self, &activity, &reading);
             // Frames that begin no request (SETTINGS, PING) are no part of one.
             watch.request = None;
-            let mut is_ending = false;
+            let mut ending = Ending::No;
             loop {
                 tokio::select! {
                     biased;
                     ended = connection.as_mut() => return ended.map_err(|_| "http2"),
-                    verdict = watch.wait(is_ending) => match verdict {
-                        Verdict::End => {
-                            is_ending = true;
+                    verdict = watch.wait(ending) => match verdict {
+                        Verdict::End(next) => {
+                            ending = next;
                             connection.as_mut().graceful_shutdown();
                         }
                         Verdict::Slow => return Err("request_timeout"),
@@ -348,11 +350,21 @@ impl Begun {
 /// What is to become of a connection.
 enum Verdict {
     /// It is to end after what is under way.
-    End,
+    End(Ending),
     /// A request that does not come to the end of its head.
     Slow,
-    /// It was to end, and has not; or there is nothing in it that could go on.
+    /// It was to end, and has not.
     Over,
+}
+
+/// How far the end of a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// What is under way may go on as long as it takes.
+    WhenDone,
+    /// What is under way may go on for so long.
+    Within(Duration),
 }
 
 /// Ends connections that stand still.
@@ -361,7 +373,7 @@ struct Watch<'a> {
     reading: &'a Reading,
     worker: &'a Worker,
     proxy: &'a Proxy,
-    keep_alive: Duration,
+    timeouts: ProxyTimeouts,
     request: Option<Duration>,
 }
 
@@ -372,22 +384,33 @@ impl<'a> Watch<'a> {
             reading,
             worker: &begun.worker,
             proxy: &begun.listen.proxy,
-            keep_alive: begun.timeouts.keep_alive,
+            timeouts: begun.timeouts,
             request: Some(begun.timeouts.request),
         }
     }
 
-    async fn wait(&self, is_ending: bool) -> Verdict {
-        if is_ending {
-            tokio::time::sleep(GRACE).await;
-            return Verdict::Over;
+    async fn wait(&self, ending: Ending) -> Verdict {
+        match ending {
+            Ending::No => self.wait_open().await,
+            Ending::WhenDone => {
+                self.worker.stopping().await;
+                Verdict::End(Ending::Within(GRACE))
+            }
+            Ending::Within(limit) => {
+                tokio::time::sleep(limit).await;
+                Verdict::Over
+            }
         }
+    }
+
+    async fn wait_open(&self) -> Verdict {
+        let keep_alive = self.timeouts.keep_alive;
         let idle = async {
             loop {
                 let since = self.activity.idle_since().unwrap_or_else(Instant::now);
-                sleep_until(since + self.keep_alive).await;
+                sleep_until(since + keep_alive).await;
                 let idle = self.activity.idle_since();
-                if idle.is_some_and(|since| since.elapsed() >= self.keep_alive) {
+                if idle.is_some_and(|since| since.elapsed() >= keep_alive) {
                     return;
                 }
             }
@@ -408,11 +431,18 @@ impl<'a> Watch<'a> {
             }
         };
         tokio::select! {
-            () = idle => Verdict::End,
+            () = idle => Verdict::End(Ending::Within(GRACE)),
             () = slow => Verdict::Slow,
-            () = self.worker.stopping() => Verdict::End,
-            () = self.proxy.retired() => Verdict::End,
-            () = self.activity.is_useless() => Verdict::Over,
+            () = self.after_first(self.worker.stopping()) => Verdict::End(Ending::Within(GRACE)),
+            () = self.after_first(self.proxy.retired()) => Verdict::End(Ending::WhenDone),
+            // It has as long to take what it was given already.
+            () = self.activity.is_useless() => Verdict::End(Ending::Within(self.timeouts.client)),
         }
+    }
+
+    /// Who has just come gets an answer: a connection that was never used would be closed without one.
+    async fn after_first(&self, all_are_to_go: impl Future<Output = ()>) {
+        all_are_to_go.await;
+        let _begun = timeout(FIRST, self.activity.has_begun()).await;
     }
 }

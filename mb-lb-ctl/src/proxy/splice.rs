@@ -5,11 +5,15 @@ use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use nix::fcntl::{OFlag, SpliceFFlags, splice};
 use nix::unistd::pipe2;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+
+use super::admitted::Descriptors;
+use super::worker::Worker;
 
 const BUFFER: usize = 16 * 1024;
 /// Bytes after which a pipe is made.
@@ -21,20 +25,29 @@ const PIPE: usize = 64 * 1024;
 ///
 /// # Errors
 /// Those of the sockets.
-pub async fn copy(from: &TcpStream, to: &TcpStream, moved: &Cell<u64>) -> io::Result<()> {
+pub async fn copy(
+    from: &TcpStream,
+    to: &TcpStream,
+    moved: &Cell<u64>,
+    worker: &Rc<Worker>,
+) -> io::Result<()> {
     let mut pipe = None;
     let mut tries_pipe = true;
     let mut buffer = Vec::new();
     loop {
         if moved.get() >= LONG && std::mem::take(&mut tries_pipe) {
             // Without descriptors it goes on as it began.
-            pipe = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).ok();
+            let held = Descriptors::take(worker, 2);
+            pipe = held.and_then(|held| {
+                let ends = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).ok()?;
+                Some((ends, held))
+            });
             if pipe.is_some() {
                 buffer = Vec::new();
             }
         }
         let length = match &pipe {
-            Some(pipe) => through(from, to, pipe).await?,
+            Some((pipe, _)) => through(from, to, pipe).await?,
             None => by_hand(from, to, &mut buffer).await?,
         };
         if length == 0 {

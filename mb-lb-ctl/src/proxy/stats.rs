@@ -44,7 +44,8 @@ impl Server {
 
     /// Whether a request would find a place.
     pub fn has_room(&self, most: Option<u32>) -> bool {
-        most.is_none_or(|most| self.active.load(Ordering::Relaxed) < u64::from(most))
+        // With the line's length, which is changed before this is read.
+        most.is_none_or(|most| self.active.load(Ordering::SeqCst) < u64::from(most))
     }
 
     /// As [`Self::has_room`], with the cap that was in force when somebody last came.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 
 use super::splice;
 use super::websocket::{Frames, GOING_AWAY, masked_going_away};
+use super::worker::Worker;
 
 const BUFFER: usize = 16 * 1024;
 /// For the last words of both sides.
@@ -149,11 +151,12 @@ pub async fn carry(
     client: &TcpStream,
     server: &TcpStream,
     silence: Duration,
+    worker: &Rc<Worker>,
     stop: impl Future<Output = ()>,
 ) -> Carried {
     let moved = Moved::default();
-    let up = splice::copy(client, server, &moved.to_server);
-    let down = splice::copy(server, client, &moved.to_client);
+    let up = splice::copy(client, server, &moved.to_server, worker);
+    let down = splice::copy(server, client, &moved.to_client, worker);
     let both = async { tokio::try_join!(up, down).is_err() };
     let is_cut = tokio::select! {
         is_cut = both => is_cut,

@@ -1,5 +1,6 @@
 //! One thread: its runtime, its listening sockets, its pools.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
@@ -41,6 +43,17 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     pub census: Census,
     pub listening: Listening,
+}
+
+impl Shared {
+    /// There is no way back.
+    pub fn rise(&self, stage: Stage) {
+        self.stage.send_if_modified(|now| {
+            let rises = *now < stage;
+            *now = stage.max(*now);
+            rises
+        });
+    }
 }
 
 /// What the tasks of one thread share.
@@ -102,7 +115,7 @@ pub fn run(shared: Arc<Shared>) -> io::Result<()> {
 async fn live(worker: Rc<Worker>) {
     let mut listens = worker.shared.listens.subscribe();
     listens.mark_changed();
-    let mut accepting: BTreeMap<SocketAddr, (Listen, JoinHandle<()>)> = BTreeMap::new();
+    let mut accepting: BTreeMap<SocketAddr, Accepting> = BTreeMap::new();
     let mut tidy = tokio::time::interval(TIDY);
     loop {
         tokio::select! {
@@ -116,7 +129,7 @@ async fn live(worker: Rc<Worker>) {
             _ = tidy.tick() => {
                 let proxies: Vec<Arc<Proxy>> = accepting
                     .values()
-                    .map(|(listen, _)| Arc::clone(&listen.proxy))
+                    .map(|accepting| Arc::clone(&accepting.listen.proxy))
                     .collect();
                 worker.pool.tidy(|id| proxies.iter().any(|proxy| proxy.keeps(id)));
             }
@@ -124,36 +137,63 @@ async fn live(worker: Rc<Worker>) {
     }
 }
 
-/// Sockets that stay are not touched: what waits in them is not lost.
+/// An address that is listened on.
+struct Accepting {
+    listen: Listen,
+    /// Stays when others are to be served there: a socket in which clients wait is not closed.
+    socket: Rc<OnceCell<TcpListener>>,
+    task: JoinHandle<()>,
+}
+
+impl Accepting {
+    fn start(worker: &Rc<Worker>, listen: Listen, socket: Rc<OnceCell<TcpListener>>) -> Self {
+        let accept = accept(Rc::clone(worker), listen.clone(), Rc::clone(&socket));
+        Self {
+            task: tokio::task::spawn_local(accept),
+            listen,
+            socket,
+        }
+    }
+}
+
 fn settle(
     worker: &Rc<Worker>,
-    accepting: &mut BTreeMap<SocketAddr, (Listen, JoinHandle<()>)>,
+    accepting: &mut BTreeMap<SocketAddr, Accepting>,
     wanted: Vec<Listen>,
 ) {
     let same =
         |a: &Listen, b: &Listen| Arc::ptr_eq(&a.proxy, &b.proxy) && a.redirect_to == b.redirect_to;
-    accepting.retain(|address, (listen, task)| {
-        let stays = wanted
-            .iter()
-            .any(|wanted| wanted.address == *address && same(wanted, listen));
+    accepting.retain(|address, known| {
+        let stays = wanted.iter().any(|wanted| wanted.address == *address);
         if !stays {
-            task.abort();
+            known.task.abort();
+            // The last thread to do so leaves none behind.
+            worker.shared.listening.forget(*address);
         }
         stays
     });
     for listen in wanted {
+        let socket = match accepting.get(&listen.address) {
+            Some(known) if same(&known.listen, &listen) => continue,
+            Some(known) => {
+                known.task.abort();
+                Rc::clone(&known.socket)
+            }
+            None => Rc::default(),
+        };
         let address = listen.address;
-        accepting.entry(address).or_insert_with(|| {
-            let task = tokio::task::spawn_local(accept(Rc::clone(worker), listen.clone()));
-            (listen, task)
-        });
+        accepting.insert(address, Accepting::start(worker, listen, socket));
     }
 }
 
-async fn accept(worker: Rc<Worker>, listen: Listen) {
+async fn accept(worker: Rc<Worker>, listen: Listen, socket: Rc<OnceCell<TcpListener>>) {
     let listener = loop {
+        if let Some(listener) = socket.get() {
+            break listener;
+        }
         match worker.shared.listening.open(listen.address) {
-            Some(listener) => break listener,
+            // It was empty.
+            Some(listener) => _ = socket.set(listener),
             None => tokio::time::sleep(AGAIN).await,
         }
     };

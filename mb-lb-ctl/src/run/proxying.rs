@@ -19,6 +19,10 @@ use crate::proxy::{Info, Keeper, Log, Plan, Proxies, Readings, Resolver, Steerin
 
 /// Clients that are served when the process is to end have so long.
 const DRAIN: Duration = Duration::from_secs(5);
+/// And those who came meanwhile so long.
+const LAST: Duration = Duration::from_secs(1);
+/// To reset sessions.
+const RESET: Duration = Duration::from_millis(50);
 /// A look at files that takes longer is told of.
 const SLOW: Duration = Duration::from_secs(5);
 
@@ -207,6 +211,13 @@ impl Proxying {
                 None => {}
             }
         }
+        let logs = config
+            .proxies
+            .iter()
+            .filter_map(|proxy| proxy.access_log.as_ref());
+        let wanted: Vec<_> = logs.map(|log| &log.file).collect();
+        // Requests that are under way still have theirs.
+        self.logs.retain(|file, _| wanted.contains(&file));
         for log in self.logs.values() {
             // For whoever has renamed the file.
             log.reopen();
@@ -226,7 +237,7 @@ impl Proxying {
                     log: self.log(&proxy),
                     config: proxy,
                 }),
-                Err(NotReady) => spared.push(proxy.name),
+                Err(NotReady) => spared.push(proxy),
             }
         }
         self.proxies.configure(plans, &spared);
@@ -376,9 +387,14 @@ impl Proxying {
         problems
     }
 
-    /// Ready when clients have gone, before the process does.
+    /// Asks clients to go; ready when they have gone, or have had their time.
     pub fn drain(&self) -> impl Future<Output = ()> + use<> {
         self.proxies.drain(DRAIN)
+    }
+
+    /// Before the process ends. `is_replaced`: those who came last have their time, for the addresses are still here.
+    pub fn close(&self, is_replaced: bool) -> impl Future<Output = ()> + use<> {
+        self.proxies.close(if is_replaced { LAST } else { RESET })
     }
 }
 

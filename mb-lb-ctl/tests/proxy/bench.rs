@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mb_lb_ctl::config;
 use mb_lb_ctl::proxy::log::Writer;
-use mb_lb_ctl::proxy::{Counted, Log, NoKeeper, Plan, Proxies, Steering, Target};
+use mb_lb_ctl::proxy::{Counted, Keeper, Log, Plan, Proxies, Steering, Target};
 use mb_lb_ctl::snapshot::{AdminState, HealthState};
 use socket2::{Domain, Socket, Type};
 
@@ -150,11 +152,24 @@ pub fn bare() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
+/// Counts the listening sockets that were to be kept.
+#[derive(Default)]
+pub struct Kept(pub AtomicUsize);
+
+impl Keeper for Kept {
+    fn keep(&self, _: SocketAddr, _: BorrowedFd<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn forget(&self, _: SocketAddr) {}
+}
+
 /// The proxy with its servers. `mb1` to `mb3` are up.
 pub struct Bench {
     pub proxies: Proxies,
     pub servers: Vec<Server>,
     pub at: SocketAddr,
+    pub kept: Arc<Kept>,
     config: config::Proxy,
     targets: Vec<Target>,
     log: Option<Log>,
@@ -203,10 +218,13 @@ impl Bench {
             format: log.format,
             writer: Arc::new(Writer::start(log.file.clone()).expect("a log")),
         });
+        let kept = Arc::new(Kept::default());
+        let keeper = Arc::clone(&kept);
         let bench = Self {
+            kept,
             _port: port,
             log,
-            proxies: Proxies::start(2, Vec::new(), Arc::new(NoKeeper)).expect("threads"),
+            proxies: Proxies::start(2, Vec::new(), keeper).expect("threads"),
             servers,
             at,
             config,
@@ -306,6 +324,15 @@ impl Response {
 impl Connection {
     pub fn send(&mut self, bytes: &[u8]) {
         self.reader.get_mut().write_all(bytes).expect("it is taken");
+    }
+
+    /// Nothing comes for a while, and it does not end.
+    pub fn expect_silence(&mut self) {
+        let stream = self.reader.get_ref();
+        let a_while = Some(Duration::from_millis(300));
+        stream.set_read_timeout(a_while).expect("a time");
+        let error = self.reader.fill_buf().expect_err("silence");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     }
 
     /// For another thread.

@@ -1,5 +1,8 @@
 //! HTTP/2 in raw frames (RFC 9113): what no well-behaved library would send.
 
+use std::io::Write as _;
+
+use crate::stalls::{read_head, with_bare};
 use crate::{Bench, Connection, Reply, wait_until};
 
 const DATA: u8 = 0;
@@ -70,7 +73,44 @@ fn status(block: &[u8]) -> u16 {
         [0x48, 0x83, 0x68, 0x0d, 0xff, ..] => 405,
         [0x48, 0x83, 0x69, 0x90, 0xff, ..] => 431,
         [0x48, 0x82, 0x6c, 0x02, ..] => 502,
+        [0x48, 0x83, 0x6c, 0x0d, 0x7f, ..] => 504,
         _ => panic!("{block:02x?}"),
+    }
+}
+
+/// A client that asks on several streams.
+pub struct Http2 {
+    connection: Connection,
+    /// What has come: stream and status.
+    heads: Vec<(u32, u16)>,
+}
+
+impl Http2 {
+    pub fn new(mut connection: Connection) -> Self {
+        connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        connection.send(&frame(SETTINGS, 0, 0, &[]));
+        Self {
+            connection,
+            heads: Vec::new(),
+        }
+    }
+
+    pub fn ask(&mut self, stream: u32, path: &str) {
+        let fields = [&GET[..3], &[(":path", path)]].concat();
+        let head = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&fields));
+        self.connection.send(&head);
+    }
+
+    pub fn wait_for(&mut self, stream: u32, expected: u16) {
+        loop {
+            let found = self.heads.iter().find(|(of, _)| *of == stream);
+            if let Some((_, found)) = found {
+                assert_eq!(*found, expected);
+                return;
+            }
+            let (of, block) = next(&mut self.connection, HEADERS);
+            self.heads.push((of, status(&block)));
+        }
     }
 }
 
@@ -276,35 +316,46 @@ fn a_closed_window_is_given_up() {
     client.wait_end();
 }
 
-/// The connection is not: others in it are served, and the client hears of it when it wants the rest.
+/// Others on the connection are served to their end, and the client hears of it when it wants the rest.
 #[test]
 fn a_stream_that_is_given_up_ends_no_other() {
-    let bench = Bench::new("timeouts = { client = \"100ms\" }", "");
-    for server in &bench.servers[..2] {
-        server.will(Reply::ok(&"x".repeat(4 << 20)));
-    }
-    bench.servers[2].will(Reply::Silence);
+    const LENGTH: usize = 3 << 20;
+    let (bench, listener) = with_bare("timeouts = { client = \"1s\" }");
     let mut client = bench.connect();
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    let mut servers = Vec::new();
     for stream in [1, 3, 5] {
         let get = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&GET));
         client.send(&get);
+        let (mut server, _) = listener.accept().expect("a connection");
+        read_head(&mut server);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+        server.write_all(head.as_bytes()).expect("it is taken");
+        servers.push(server);
     }
-    wait_until(|| (0..3).map(|at| bench.counted(at).active).sum::<u64>() == 1);
+    let piece = vec![b'x'; LENGTH];
+    for server in &mut servers[..2] {
+        server.set_nonblocking(true).expect("an option");
+        // As much as fits.
+        let _some = server.write(&piece);
+    }
+    wait_until(|| bench.counted(0).active == 1);
     let more = (1_u32 << 24).to_be_bytes();
     client.send(&frame(WINDOW_UPDATE, 0, 0, &more));
-    for stream in [1, 3, 5] {
-        client.send(&frame(WINDOW_UPDATE, 0, stream, &more));
-    }
-    let (first, second) = (next(&mut client, RESET).0, next(&mut client, RESET).0);
-    assert_ne!(first, second);
-    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 7, &block(&GET)));
-    loop {
-        if next(&mut client, HEADERS).0 == 7 {
-            break;
+    client.send(&frame(WINDOW_UPDATE, 0, 5, &more));
+    let mut last = servers.pop().expect("the third");
+    let sender = std::thread::spawn(move || last.write_all(&piece));
+    let mut left = LENGTH;
+    while left > 0 {
+        let (stream, data) = next(&mut client, DATA);
+        if stream == 5 {
+            left -= data.len();
         }
     }
+    sender.join().expect("no panic").expect("it is taken");
+    client.send(&frame(WINDOW_UPDATE, 0, 1, &more));
+    assert_eq!(next(&mut client, RESET).0, 1);
 }
 
 /// One that takes a little at a time is served to the end.

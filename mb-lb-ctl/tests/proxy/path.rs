@@ -156,6 +156,11 @@ fn a_websocket_is_carried_after_the_servers_101_and_not_before() {
 /// Between two frames, and never within one (RFC 6455 section 7.4.1).
 #[test]
 fn a_websocket_is_told_that_the_proxy_goes() {
+    websocket_is_told(|bench| drop(bench.proxies.drain(SOON)));
+    websocket_is_told(|bench| bench.proxies.configure(Vec::new(), &[]));
+}
+
+fn websocket_is_told(go: impl FnOnce(&Bench)) {
     let (bench, listener) = with_bare("");
     let mut client = bench.connect();
     client.send(
@@ -171,7 +176,7 @@ fn a_websocket_is_told_that_the_proxy_goes() {
     assert_eq!(client.receive().status, 101);
     server.write_all(b"\x81\x05he").expect("it is taken");
     assert_eq!(client.take(4), b"\x81\x05he");
-    let _drained = bench.proxies.drain(SOON);
+    go(&bench);
     // Masked, and between frames already.
     let mut last = [0; 8];
     server.read_exact(&mut last).expect("a last word");

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::Ordering;
 
 use mb_lb_ctl::snapshot::HealthState;
 
@@ -50,14 +51,14 @@ fn a_server_that_takes_no_more_of_an_upload_is_given_up() {
 
 #[test]
 fn a_slow_upload_is_not_given_up() {
-    let (bench, listener) = with_bare("timeouts = { server = \"100ms\", client = \"1h\" }");
+    let (bench, listener) = with_bare("timeouts = { server = \"2s\", client = \"1h\" }");
     let mut client = bench.connect();
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
     let (mut server, _) = listener.accept().expect("a connection");
     read_head(&mut server);
     for _ in 0..10 {
         // Each is the client's time, and together they are far more than the server's.
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(std::time::Duration::from_millis(300));
         client.send(b"x");
     }
     let mut body = [0; 10];
@@ -198,4 +199,39 @@ fn a_client_that_reads_nothing_holds_up_its_server() {
     let response = client.receive();
     assert_eq!(response.body.len(), LENGTH);
     sender.join().expect("no panic").expect("it is taken");
+}
+
+/// Clients who come while others are asked to go are answered, however late they speak.
+#[test]
+fn who_comes_while_all_are_to_go_is_answered() {
+    let bench = Bench::new("http2 = false", "");
+    let mut idle = bench.connect();
+    assert_eq!(idle.get("/", "").status, 200);
+    let _drained = bench.proxies.drain(crate::SOON);
+    assert_eq!(idle.rest().expect("a proper end"), "");
+    let mut late = bench.connect();
+    let response = late.get("/", "");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.field("connection"), Some("close"));
+    // Later nobody accepts, and nobody refuses.
+    let _closed = bench.proxies.close(crate::SOON);
+    let mut waits = bench.connect();
+    waits.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    waits.expect_silence();
+}
+
+/// The same sockets: clients may wait in them.
+#[test]
+fn a_proxy_of_another_name_takes_over_its_sockets() {
+    let mut bench = Bench::new("", "");
+    wait_until(|| bench.kept.0.load(Ordering::SeqCst) == 2);
+    let mut idle = bench.connect();
+    assert_eq!(idle.get("/", "").status, 200);
+    bench.reload(|proxy| proxy.name = "other".to_owned());
+    assert_eq!(idle.rest().expect("a proper end"), "");
+    // Nothing was said of its servers yet.
+    for _ in 0..20 {
+        assert_eq!(bench.get("/", "").status, 503);
+    }
+    assert_eq!(bench.kept.0.load(Ordering::SeqCst), 2);
 }

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::watch;
 
+use crate::http2::Http2;
 use crate::{Bench, wait_until};
 
 /// In clear, with prior knowledge (RFC 9113 section 3.3). `/slow` answers when it is told, `/never` never; all else with the
@@ -109,16 +110,31 @@ fn requests_are_theirs_and_share_a_connection() {
 }
 
 #[test]
-fn as_many_connections_are_made_as_are_wanted() {
-    const CLIENTS: usize = 250;
+fn as_many_connections_are_made_as_are_wanted_and_no_more() {
     let (bench, server) = bench("");
-    let mut clients: Vec<_> = (0..CLIENTS).map(|_| bench.connect()).collect();
+    let connections = || server.connections.load(Ordering::SeqCst);
+    let mut clients: Vec<_> = (0..300).map(|_| bench.connect()).collect();
+    // Each of the two threads has made its own.
     for client in &mut clients {
-        client.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(client.get("/", "").status, 200);
     }
-    wait_until(|| server.under_way.load(Ordering::SeqCst) == CLIENTS);
-    let connections = server.connections.load(Ordering::SeqCst);
-    assert!(connections >= 3, "{connections}");
+    let before = connections();
+    assert!(before <= 2, "{before}");
+    let slow = b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n";
+    let wait_for = |count: usize| {
+        wait_until(|| server.under_way.load(Ordering::SeqCst) == count);
+    };
+    // A hundred fit into one.
+    for client in &mut clients[..100] {
+        client.send(slow);
+    }
+    wait_for(100);
+    assert_eq!(connections(), before);
+    for client in &mut clients[100..] {
+        client.send(slow);
+    }
+    wait_for(300);
+    assert!(connections() >= 3, "{}", connections());
     server.goes.send_replace(true);
     for client in &mut clients {
         assert_eq!(client.receive().status, 200);
@@ -128,11 +144,20 @@ fn as_many_connections_are_made_as_are_wanted() {
 
 #[test]
 fn a_connection_that_does_not_answer_is_not_used_again() {
-    let (bench, server) = bench("timeouts = { server = \"200ms\" }");
-    let mut client = bench.connect();
-    assert_eq!(client.get("/", "").status, 200);
-    assert_eq!(client.get("/never", "").status, 504);
-    assert_eq!(client.get("/", "").status, 200);
-    // On this thread, which is the client's.
+    let (bench, server) = bench("timeouts = { server = \"500ms\" }");
+    // On one thread, which is that of the client.
+    let mut client = Http2::new(bench.connect());
+    client.ask(1, "/");
+    client.wait_for(1, 200);
+    client.ask(3, "/never");
+    client.ask(5, "/slow");
+    wait_until(|| server.under_way.load(Ordering::SeqCst) == 1);
+    client.wait_for(3, 504);
+    // One that ends well on the same connection does not bring it back.
+    server.goes.send_replace(true);
+    client.wait_for(5, 200);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    client.ask(7, "/");
+    client.wait_for(7, 200);
     assert_eq!(server.connections.load(Ordering::SeqCst), 2);
 }

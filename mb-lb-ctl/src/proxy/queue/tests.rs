@@ -60,8 +60,40 @@ async fn newcomers_do_not_overtake() {
         queue.has_room(&server, Some(1), false),
         "a server that takes no new users is nothing for him"
     );
-    drop(waiting.await.expect("a place"));
+    // Nor by standing behind him.
+    let next = wait(&server, &queue, true);
+    let place = waiting.await.expect("a place");
+    tokio::task::yield_now().await;
+    assert!(!next.is_finished());
+    drop(place);
+    drop(next.await.expect("a place"));
     assert!(queue.has_room(&server, Some(1), true));
+}
+
+/// Two places become free while one waits; the second is for who comes next.
+#[tokio::test]
+async fn a_place_that_nobody_could_be_told_of_is_for_the_next() {
+    let (one, queue) = one();
+    let other = Arc::new(Server::default());
+    let places = [&one, &other].map(|server| Place::take(server, &queue, Some(1)));
+    let any = |queue: &Arc<Queue>| {
+        let (one, other, queue) = (Arc::clone(&one), Arc::clone(&other), Arc::clone(queue));
+        tokio::spawn(async move {
+            let take = || {
+                Place::take(&one, &queue, Some(1)).or_else(|| Place::take(&other, &queue, Some(1)))
+            };
+            queue.wait(None, take).await
+        })
+    };
+    let first = any(&queue);
+    tokio::task::yield_now().await;
+    drop(places);
+    let second = any(&queue);
+    let both = async { (first.await, second.await) };
+    let (first, second) = tokio::time::timeout(SOON, both)
+        .await
+        .expect("both are told");
+    assert!(first.is_ok() && second.is_ok());
 }
 
 #[tokio::test]
