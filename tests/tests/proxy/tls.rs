@@ -79,10 +79,12 @@ fn testssl_finds_nothing() -> Result<()> {
     let text = fs::read_to_string(&path).with_context(|| format!("testssl: {status}"))?;
     let findings: Vec<Finding> = serde_json::from_str(&text)?;
     for id in LOOKED_AT {
-        let seen = findings.iter().any(|finding| finding.id == id);
+        let looked = |finding: &Finding| finding.id == id && finding.severity != "WARN";
+        let seen = findings.iter().any(looked);
         ensure!(seen, "{id} was not looked at: {findings:#?}");
     }
-    let harmless = ["OK", "INFO", "LOW"];
+    // A warning is that it could not look, which on a busy machine it sometimes cannot.
+    let harmless = ["OK", "INFO", "LOW", "WARN"];
     let mut others = BTreeMap::new();
     let mut text = String::new();
     for finding in findings {
