@@ -493,7 +493,6 @@ impl Director {
         if self.draining.take().is_some() || self.leaving.is_some() {
             return self.leave();
         }
-        self.manager.stopping();
         self.draining = Some(Box::pin(self.proxying.drain()));
         false
     }
@@ -503,6 +502,7 @@ impl Director {
         if self.leaving.is_some() || !self.engine.has_routers() {
             return true;
         }
+        self.manager.stopping();
         self.leaving = Some(self.routers.leave("stopped"));
         false
     }

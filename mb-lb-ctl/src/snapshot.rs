@@ -227,7 +227,7 @@ pub struct ServiceView {
     pub scheduler: String,
     pub on_down: String,
     pub no_server: Option<String>,
-    /// `reply` or `reset`: what a client gets now when no server is usable.
+    /// `reply` or `reset`, of a proxy `503`: what a client gets when no server is usable.
     pub no_server_does: String,
     /// Seconds since it was last usable or not usable (a change of that).
     pub since: u64,

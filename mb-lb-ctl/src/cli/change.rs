@@ -169,7 +169,22 @@ fn admin_text(done: &str, service: &ServiceView, server: &ServerView, state: Adm
 
 /// What the state means for flows.
 fn flows_text(service: &ServiceView, server: &ServerView, state: AdminState) -> String {
-    let flows = count(u64::try_from(server.active).unwrap_or(0), "open flow");
+    let open = u64::try_from(server.active).unwrap_or(0);
+    if service.layer == 7 {
+        let name = format!("{}/{}", service.name, server.name);
+        let requests = count(open, "request");
+        return match state {
+            AdminState::Ready => String::new(),
+            AdminState::Drain => format!(
+                "No new users; {requests} under way. Users who have its cookie still come here: mb-lb-ctl maint {name} \
+                 sends them to other servers.\n"
+            ),
+            AdminState::Maint => format!(
+                "No new requests, no checks; {requests} under way may end. Users who have its cookie get another server.\n"
+            ),
+        };
+    }
+    let flows = count(open, "open flow");
     match state {
         AdminState::Ready => String::new(),
         AdminState::Drain => format!("No new flows; {flows} may end in peace.\n"),

@@ -12,7 +12,7 @@ use crate::cli::format::{count, grouped, span};
 use crate::cli::output::say;
 use crate::cli::state;
 use crate::engine::ServerRef;
-use crate::snapshot::{AdminState, ServerView, Snapshot};
+use crate::snapshot::{AdminState, ServerView, ServiceView, Snapshot};
 
 const POLL: Duration = Duration::from_millis(250);
 /// The data plane is counted once a second, so a count says something about now only after so many seconds.
@@ -58,10 +58,12 @@ pub fn wait(
     let mut freshness = Freshness::default();
     let mut seen_fresh = false;
     let mut last = String::from("the daemon did not answer");
+    let mut kind = Kind::Kernel;
     loop {
         match client.snapshot() {
             Ok(snapshot) => {
-                let (_, view) = find(&snapshot, server)?;
+                let (service, view) = find(&snapshot, server)?;
+                kind = Kind::of(service);
                 last = describe(view, goal);
                 if let Some(state) = goal.state()
                     && view.admin != state
@@ -81,7 +83,9 @@ pub fn wait(
                     say(&format!(
                         "{name}: {} after {}",
                         match goal {
+                            Goal::Usable if kind == Kind::Proxy => "takes new users",
                             Goal::Usable => "takes new flows",
+                            _ if kind == Kind::Proxy => "no request is under way",
                             _ => "no flow left",
                         },
                         span(started.elapsed().as_secs())
@@ -100,17 +104,52 @@ pub fn wait(
         let judged = seen_fresh || started.elapsed() > JUDGED;
         if left.is_zero() && judged {
             progress.end();
-            return Err(timed_out(&name, goal, &last, limit));
+            return Err(timed_out(&name, goal, kind, &last, limit));
         }
         std::thread::sleep(if judged { POLL.min(left) } else { POLL });
     }
 }
 
-fn timed_out(name: &str, goal: Goal, last: &str, limit: Duration) -> Failure {
+/// Where the connections are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Kernel,
+    UserMode,
+    Proxy,
+}
+
+impl Kind {
+    fn of(service: &ServiceView) -> Self {
+        match (service.layer, &service.clients) {
+            (7, _) => Self::Proxy,
+            (_, Some(_)) => Self::UserMode,
+            (_, None) => Self::Kernel,
+        }
+    }
+}
+
+fn timed_out(name: &str, goal: Goal, kind: Kind, last: &str, limit: Duration) -> Failure {
+    // What the rest of the line took is no matter.
     let limit = match limit.subsec_millis() {
         0 => span(limit.as_secs()),
         _ => format!("{}ms", limit.as_millis()),
     };
+    if kind != Kind::Kernel && goal != Goal::Usable {
+        let state = match goal {
+            Goal::Drained => "drained",
+            _ => "in maint",
+        };
+        let next = match (kind, goal) {
+            (Kind::Proxy, Goal::Drained) => {
+                format!("mb-lb-ctl maint {name} sends users who have its cookie elsewhere")
+            }
+            _ => format!("mb-lb-ctl describe {name} shows how many are left"),
+        };
+        let message = format!(
+            "{name} is not empty after {limit}: {last}. It stays {state}, and what is under way goes on"
+        );
+        return Failure::new(Exit::TimedOut, message).next(next);
+    }
     let list = format!("mb-lb-ctl list flows {}", service_of(name));
     let (message, next) = match goal {
         Goal::Drained => (

@@ -196,7 +196,9 @@ impl Engine {
             .map(|server| self.standing(service, server))
             .collect();
         if !standings.contains(&Standing::Usable) {
-            let does = if self.service_flags(service) == 0 {
+            let does = if self.is_proxy(service) {
+                "a page with 503"
+            } else if self.service_flags(service) == 0 {
                 "a reset"
             } else {
                 "the no_server text"

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::core::Engine;
+use super::core::{Engine, ServiceState};
 use super::{Action, Now};
 use crate::proxy::{Counted, Readings, Steering, Target, Trouble};
 
 impl Engine {
+    pub(super) fn is_proxy(&self, service: &ServiceState) -> bool {
+        let mut proxies = self.config.proxies.iter();
+        proxies.any(|proxy| proxy.name == service.config.name)
+    }
+
     pub(super) fn steering(&self, now: Now) -> Vec<Steering> {
         let services = self.services.iter();
         services

@@ -148,22 +148,15 @@ impl Engine {
                     fingerprint: info.fingerprint.clone(),
                 })
                 .collect(),
-            layer: if self
-                .config
-                .proxies
-                .iter()
-                .any(|proxy| proxy.name == service.config.name)
-            {
-                7
-            } else {
-                4
-            },
+            layer: if self.is_proxy(service) { 7 } else { 4 },
             on_down: match service.config.on_down {
                 OnDown::Reset => "reset".to_owned(),
                 OnDown::Keep => "keep".to_owned(),
             },
             no_server: service.config.no_server.clone(),
-            no_server_does: if self.service_flags(service) == 0 {
+            no_server_does: if self.is_proxy(service) {
+                "503"
+            } else if self.service_flags(service) == 0 {
                 "reset"
             } else {
                 "reply"

@@ -110,7 +110,6 @@ impl Exchange {
                         sender
                     }
                     Err(()) => {
-                        server.stats.connect_errors.add(1);
                         drop(place);
                         attempts += 1;
                         if attempts > retries {
@@ -266,14 +265,19 @@ impl Exchange {
             http,
             header.as_deref(),
         ));
-        match timeout(limit, connecting).await {
-            Ok(Ok(sender)) => Ok(sender),
-            Ok(Err(error)) => {
-                tracing::debug!(proxy = self.proxy.name, server = server.config.name, %error, "no connection");
-                Err(())
+        let why = match timeout(limit, connecting).await {
+            Ok(Ok(sender)) => {
+                server.stats.connected();
+                return Ok(sender);
             }
-            Err(_) => Err(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("{} does not answer within {limit:?}", server.config.address),
+        };
+        if server.stats.failed(why.clone()) {
+            let (proxy, server) = (&self.proxy.name, &server.config.name);
+            tracing::warn!(proxy, server, why, "no connection to a server");
         }
+        Err(())
     }
 
     /// A server could not be reached, or lost the request: the next attempt is at another one at once, or at the same one

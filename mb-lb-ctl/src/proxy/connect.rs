@@ -51,6 +51,8 @@ pub enum Sender {
 pub struct Single {
     sender: http1::SendRequest<RequestBody>,
     task: AbortHandle,
+    /// After a switch of protocols the connection outlives its task.
+    _held: Rc<Descriptors>,
 }
 
 impl Drop for Single {
@@ -218,14 +220,17 @@ where
                 .handshake(io)
                 .await
                 .map_err(Error::Http)?;
+            let held = Rc::new(held);
+            let of_task = Rc::clone(&held);
             let task = tokio::task::spawn_local(async move {
                 // How it ended is told to whoever waits for a response.
                 let _ended = connection.with_upgrades().await;
-                drop(held);
+                drop(of_task);
             });
             Sender::Http1(Single {
                 sender,
                 task: task.abort_handle(),
+                _held: held,
             })
         }
         Upstream::Http2 => {

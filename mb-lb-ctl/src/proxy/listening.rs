@@ -1,7 +1,7 @@
 //! Listening sockets, one for each thread and address. A service manager keeps them over a restart (systemd's descriptor
 //! store), and clients who come meanwhile wait in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -31,6 +31,8 @@ pub struct Listening {
     keeper: Arc<dyn Keeper>,
     /// From the process before; nobody accepts there yet.
     inherited: Mutex<BTreeMap<SocketAddr, Vec<TcpListener>>>,
+    /// Where this process listens.
+    ours: Mutex<BTreeSet<SocketAddr>>,
     /// Why an address is not listened on.
     unheard: Mutex<BTreeMap<SocketAddr, String>>,
 }
@@ -49,6 +51,7 @@ impl Listening {
         }
         Self {
             keeper,
+            ours: Mutex::new(by_address.keys().copied().collect()),
             inherited: Mutex::new(by_address),
             unheard: Mutex::default(),
         }
@@ -57,7 +60,7 @@ impl Listening {
     /// The process before listened there already, or this one listens. `None`: it cannot be had, and why is noted.
     pub fn open(&self, address: SocketAddr) -> Option<tokio::net::TcpListener> {
         let known = lock(&self.inherited).get_mut(&address).and_then(Vec::pop);
-        let bound = known.map_or_else(|| bind(address), Ok);
+        let bound = known.map_or_else(|| self.bind(address), Ok);
         let opened = bound.and_then(|socket| {
             socket.set_nonblocking(true)?;
             self.keeper.keep(address, socket.as_fd());
@@ -69,10 +72,28 @@ impl Listening {
                 Some(listener)
             }
             Err(error) => {
-                lock(&self.unheard).insert(address, error.to_string());
+                let why = match error.kind() {
+                    io::ErrorKind::AddrInUse => format!(
+                        "another program listens there (ss -ltnp 'sport = :{}' shows it)",
+                        address.port()
+                    ),
+                    _ => error.to_string(),
+                };
+                lock(&self.unheard).insert(address, why);
                 None
             }
         }
+    }
+
+    /// With SO_REUSEPORT a socket of another program (HAProxy has that) is no obstacle, and clients would be divided between the
+    /// two. So the first socket of an address is had without it.
+    fn bind(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let mut ours = lock(&self.ours);
+        if !ours.contains(&address) {
+            drop(bind(address, false)?);
+            ours.insert(address);
+        }
+        bind(address, true)
     }
 
     /// Of sockets of the process before, those of `wanted` may still be used; each of `threads` takes one.
@@ -86,6 +107,7 @@ impl Listening {
     /// Nobody listens there any more on this thread.
     pub fn forget(&self, address: SocketAddr) {
         self.keeper.forget(address);
+        lock(&self.ours).remove(&address);
         lock(&self.unheard).remove(&address);
     }
 
@@ -101,14 +123,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Each thread has a socket of its own, between which the kernel divides the clients. The address may come later: on the
 /// standby the VIP is not there.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shared)?;
     match address {
         SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
         SocketAddr::V6(_) => {
@@ -140,12 +162,12 @@ mod tests {
     #[tokio::test]
     async fn sockets_of_the_process_before_are_used_again() {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let kept = bind(any).expect("a socket");
+        let kept = bind(any, true).expect("a socket");
         let address = kept.local_addr().expect("an address");
-        let more = (0..3).map(|_| bind(address).expect("SO_REUSEPORT"));
+        let more = (0..3).map(|_| bind(address, true).expect("SO_REUSEPORT"));
         let mut inherited: Vec<_> = more.collect();
         inherited.push(kept);
-        let gone = bind(any).expect("a socket");
+        let gone = bind(any, true).expect("a socket");
         let unwanted = gone.local_addr().expect("an address");
         inherited.push(gone);
         // It came before anybody listened.
@@ -173,12 +195,13 @@ mod tests {
 
     #[tokio::test]
     async fn why_an_address_cannot_be_had_is_noted() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+        // Even one that would share it.
+        let taken = bind("127.0.0.1:0".parse().expect("an address"), true).expect("a socket");
         let address = taken.local_addr().expect("an address");
         let listening = Listening::new(Vec::new(), Arc::new(NoKeeper));
         assert!(listening.open(address).is_none());
         let why = &listening.unheard()[&address];
-        assert!(why.contains("Address already in use"), "{why}");
+        assert!(why.starts_with("another program listens there"), "{why}");
         drop(taken);
         assert!(listening.open(address).is_some());
         assert!(listening.unheard().is_empty());

@@ -138,6 +138,22 @@ impl Proxies {
             .collect()
     }
 
+    /// Servers of proxies that are up, and to which connections cannot be made all the same, and why.
+    pub fn unreached(&self) -> BTreeMap<String, String> {
+        let known = self.known();
+        let mut unreached = BTreeMap::new();
+        for proxy in known.values() {
+            let in_force = proxy.in_force.load();
+            let balance = in_force.balance.load();
+            for (at, server) in in_force.servers.iter().enumerate() {
+                if let Some(why) = server.stats.trouble().filter(|_| balance.keeps(at)) {
+                    unreached.insert(format!("{}/{}", proxy.name, server.config.name), why);
+                }
+            }
+        }
+        unreached
+    }
+
     /// Addresses that are not listened on, and why.
     pub fn unheard(&self) -> BTreeMap<SocketAddr, String> {
         self.shared.listening.unheard()

@@ -52,8 +52,9 @@ struct Waiting {
     next: u64,
     /// By number.
     line: VecDeque<Waiter>,
-    /// Places became free here that nobody could be told of. Empty where the line is.
-    spare: Vec<Arc<Server>>,
+    /// Places became free here that nobody could be told of, and who was told last and did not take one: he and those
+    /// before him are not told again. Empty where the line is.
+    spare: Vec<(Arc<Server>, Option<u64>)>,
 }
 
 impl Waiting {
@@ -68,18 +69,20 @@ impl Waiting {
         if let Some(waiter) = first {
             waiter.told = Some(Arc::clone(server));
             waiter.wake.notify_one();
-        } else if !self.line.is_empty()
-            && !self.spare.iter().any(|spare| Arc::ptr_eq(spare, server))
-        {
-            self.spare.push(Arc::clone(server));
+        } else if !self.line.is_empty() {
+            let mut spare = self.spare.iter_mut();
+            match spare.find(|(spare, _)| Arc::ptr_eq(spare, server)) {
+                Some((_, known)) => *known = after.min(*known),
+                None => self.spare.push((Arc::clone(server), after)),
+            }
         }
     }
 
     /// Somebody may be told of what is spare.
     fn tell_spare(&mut self) {
-        for server in std::mem::take(&mut self.spare) {
+        for (server, after) in std::mem::take(&mut self.spare) {
             if server.has_room_left() {
-                self.tell(&server, None);
+                self.tell(&server, after);
             }
         }
     }
@@ -155,7 +158,7 @@ impl Queue {
         }
     }
 
-    /// `true`: the line was empty.
+    /// `true`: nobody before it waits for the same.
     fn join(&self, server: Option<&Arc<Server>>) -> (Ticket<'_>, bool) {
         if let Some(server) = server {
             server.join_queue();
@@ -164,7 +167,11 @@ impl Queue {
         let mut waiting = self.lock();
         let number = waiting.next;
         waiting.next += 1;
-        let is_first = waiting.line.is_empty();
+        let is_before = |waiter: &Waiter| match server {
+            Some(server) => waiter.wants(server, true),
+            None => waiter.server.is_none(),
+        };
+        let is_first = !waiting.line.iter().any(is_before);
         waiting.line.push_back(Waiter {
             number,
             server: server.cloned(),
@@ -173,6 +180,9 @@ impl Queue {
         });
         self.length.store(waiting.line.len(), Ordering::SeqCst);
         waiting.tell_spare();
+        if let Some(server) = server.filter(|server| !is_first && server.has_room_left()) {
+            waiting.tell(server, None);
+        }
         drop(waiting);
         let ticket = Ticket {
             queue: self,

@@ -363,6 +363,8 @@ enum Ending {
     No,
     /// What is under way may go on as long as it takes.
     WhenDone,
+    /// All that is left stands still.
+    IfUseless,
     /// What is under way may go on for so long.
     Within(Duration),
 }
@@ -392,9 +394,18 @@ impl<'a> Watch<'a> {
     async fn wait(&self, ending: Ending) -> Verdict {
         match ending {
             Ending::No => self.wait_open().await,
-            Ending::WhenDone => {
-                self.worker.stopping().await;
-                Verdict::End(Ending::Within(GRACE))
+            Ending::WhenDone => tokio::select! {
+                () = self.worker.stopping() => Verdict::End(Ending::Within(GRACE)),
+                () = self.idles() => Verdict::End(Ending::Within(GRACE)),
+                () = self.activity.is_useless() => Verdict::End(Ending::IfUseless),
+            },
+            Ending::IfUseless => {
+                // It has as long to take what it was given already.
+                tokio::time::sleep(self.timeouts.client).await;
+                match self.activity.idle_since() {
+                    Some(_) => Verdict::Over,
+                    None => Verdict::End(Ending::Within(GRACE)),
+                }
             }
             Ending::Within(limit) => {
                 tokio::time::sleep(limit).await;
@@ -403,18 +414,20 @@ impl<'a> Watch<'a> {
         }
     }
 
-    async fn wait_open(&self) -> Verdict {
+    /// Ready when there was no request for so long.
+    async fn idles(&self) {
         let keep_alive = self.timeouts.keep_alive;
-        let idle = async {
-            loop {
-                let since = self.activity.idle_since().unwrap_or_else(Instant::now);
-                sleep_until(since + keep_alive).await;
-                let idle = self.activity.idle_since();
-                if idle.is_some_and(|since| since.elapsed() >= keep_alive) {
-                    return;
-                }
+        loop {
+            let since = self.activity.idle_since().unwrap_or_else(Instant::now);
+            sleep_until(since + keep_alive).await;
+            let idle = self.activity.idle_since();
+            if idle.is_some_and(|since| since.elapsed() >= keep_alive) {
+                return;
             }
-        };
+        }
+    }
+
+    async fn wait_open(&self) -> Verdict {
         let slow = async {
             let Some(limit) = self.request else {
                 return std::future::pending().await;
@@ -431,12 +444,11 @@ impl<'a> Watch<'a> {
             }
         };
         tokio::select! {
-            () = idle => Verdict::End(Ending::Within(GRACE)),
+            () = self.idles() => Verdict::End(Ending::Within(GRACE)),
             () = slow => Verdict::Slow,
             () = self.after_first(self.worker.stopping()) => Verdict::End(Ending::Within(GRACE)),
             () = self.after_first(self.proxy.retired()) => Verdict::End(Ending::WhenDone),
-            // It has as long to take what it was given already.
-            () = self.activity.is_useless() => Verdict::End(Ending::Within(self.timeouts.client)),
+            () = self.activity.is_useless() => Verdict::End(Ending::IfUseless),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What is counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Counted;
 
@@ -34,6 +35,8 @@ pub struct Server {
     statuses: [Counter; 5],
     /// What was the cap when somebody last came; 0: there was none.
     cap: AtomicU64,
+    /// Why the last connection could not be made, and when that was; none since one could.
+    trouble: Mutex<Option<(Instant, String)>>,
 }
 
 impl Server {
@@ -83,6 +86,27 @@ impl Server {
         self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// A connection could not be made. `true`: the one before could, or failed otherwise.
+    pub fn failed(&self, why: String) -> bool {
+        self.connect_errors.add(1);
+        let mut trouble = lock(&self.trouble);
+        let is_new = trouble.as_ref().is_none_or(|(_, before)| *before != why);
+        *trouble = Some((Instant::now(), why));
+        is_new
+    }
+
+    pub fn connected(&self) {
+        *lock(&self.trouble) = None;
+    }
+
+    /// Why connections cannot be made, where that was found out in the last minute.
+    pub fn trouble(&self) -> Option<String> {
+        const RECENT: Duration = Duration::from_secs(60);
+        let trouble = lock(&self.trouble);
+        let recent = trouble.as_ref().filter(|(at, _)| at.elapsed() < RECENT);
+        recent.map(|(_, why)| why.clone())
+    }
+
     pub fn count_status(&self, status: u16) {
         let class = usize::from(status / 100).wrapping_sub(1);
         if let Some(counter) = self.statuses.get(class) {
@@ -122,14 +146,16 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn refuse(&self, reason: &'static str) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = lock(&self.refused);
         *refused.entry(reason).or_default() += 1;
     }
 
     pub fn refused(&self) -> std::collections::BTreeMap<&'static str, u64> {
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.refused).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in it is whole at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

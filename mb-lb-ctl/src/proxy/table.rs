@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Target;
 use super::balance::Balance;
@@ -14,6 +16,7 @@ use super::journal::Log;
 use super::queue::Queue;
 use super::stats;
 use crate::config;
+use crate::snapshot::HealthState;
 
 /// A server for as long as its address and the way to speak to it stay.
 #[derive(Debug)]
@@ -241,6 +244,35 @@ impl Proxy {
     fn look_again(&self) {
         self.queue.look_again();
         self.turn.send_modify(|turn| *turn += 1);
+    }
+
+    /// Ready when it is known of all servers whether they are up; where that takes long, when one is. At a start nobody is to
+    /// be turned away, or moved to another server, for want of a first check.
+    pub async fn is_known(&self) {
+        const ALL: Duration = Duration::from_secs(1);
+        const ONE: Duration = Duration::from_secs(2);
+        let all = |targets: &[Target]| {
+            let mut targets = targets.iter();
+            targets.all(|target| target.health != HealthState::Unknown)
+        };
+        let one = |targets: &[Target]| targets.iter().any(Target::takes_users);
+        if timeout(ALL, self.targets_are(all)).await.is_err() {
+            // Then it is said that there is none.
+            let _known = timeout(ONE, self.targets_are(one)).await;
+        }
+    }
+
+    async fn targets_are(&self, so: impl Fn(&[Target]) -> bool) {
+        let mut turns = self.turns();
+        loop {
+            turns.mark_unchanged();
+            let targets = self.targets.load_full();
+            if !targets.is_empty() && so(&targets) {
+                return;
+            }
+            // The sender is ours, and lives as long as this.
+            let _turned = turns.changed().await;
+        }
     }
 
     /// Changes when the engine or the configuration has said something new.

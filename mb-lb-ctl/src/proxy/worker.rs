@@ -197,6 +197,8 @@ async fn accept(worker: Rc<Worker>, listen: Listen, socket: Rc<OnceCell<TcpListe
             None => tokio::time::sleep(AGAIN).await,
         }
     };
+    // Clients wait in the socket.
+    listen.proxy.is_known().await;
     let closed = worker.reached(Stage::Closed);
     tokio::pin!(closed);
     loop {

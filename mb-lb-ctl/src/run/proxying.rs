@@ -373,6 +373,11 @@ impl Proxying {
                 (what, Trouble::Limited(why.clone()))
             }));
         }
+        let unreached = self.proxies.unreached().into_iter();
+        problems.extend(unreached.map(|(server, why)| {
+            let why = format!("its check passes, and connections for requests fail: {why}");
+            (format!("server {server}"), Trouble::Limited(why))
+        }));
         let unheard = self.proxies.unheard().into_iter();
         problems
             .extend(unheard.map(|(address, why)| (address.to_string(), Trouble::Unserved(why))));

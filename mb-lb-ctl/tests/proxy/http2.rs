@@ -320,7 +320,7 @@ fn a_closed_window_is_given_up() {
 #[test]
 fn a_stream_that_is_given_up_ends_no_other() {
     const LENGTH: usize = 3 << 20;
-    let (bench, listener) = with_bare("timeouts = { client = \"1s\" }");
+    let (bench, listener) = with_bare("timeouts = { client = \"3s\" }");
     let mut client = bench.connect();
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));

@@ -144,12 +144,14 @@ fn as_many_connections_are_made_as_are_wanted_and_no_more() {
 
 #[test]
 fn a_connection_that_does_not_answer_is_not_used_again() {
-    let (bench, server) = bench("timeouts = { server = \"500ms\" }");
+    let (bench, server) = bench("timeouts = { server = \"3s\" }");
     // On one thread, which is that of the client.
     let mut client = Http2::new(bench.connect());
     client.ask(1, "/");
     client.wait_for(1, 200);
     client.ask(3, "/never");
+    // So that its time is over long before that of the next one.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
     client.ask(5, "/slow");
     wait_until(|| server.under_way.load(Ordering::SeqCst) == 1);
     client.wait_for(3, 504);

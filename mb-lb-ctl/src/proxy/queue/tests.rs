@@ -150,6 +150,32 @@ async fn who_was_told_and_goes_tells_the_next() {
     assert!(place.is_ok());
 }
 
+/// Places at servers that take no new users are nothing for who waits for any, however often they become free.
+#[tokio::test]
+async fn what_nobody_wants_is_offered_once() {
+    let (good, queue) = one();
+    let others = [Arc::new(Server::default()), Arc::new(Server::default())];
+    let mut places = others
+        .iter()
+        .map(|server| Place::take(server, &queue, Some(1)))
+        .collect::<VecDeque<_>>();
+    let only = Place::take(&good, &queue, Some(1));
+    let waiting: Vec<_> = (0..3).map(|_| wait(&good, &queue, false)).collect();
+    tokio::task::yield_now().await;
+    while let Some(place) = places.pop_front() {
+        drop(place);
+        // Comes back only where nobody goes round in circles.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+    drop(only);
+    for waiting in waiting {
+        drop(waiting.await.expect("a place"));
+    }
+}
+
 /// Threads, several servers, and some who give up: nobody waits for a place that is free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_word_is_lost() {
