@@ -624,7 +624,15 @@ impl Engine {
         if self.routers.is_empty() {
             return refuse(Refusal::NoInstance(String::new()));
         }
-        let named = |router: &RouterState| instance.is_none_or(|name| router.config.name == name);
+        // Its sync group at the same time: the peer's would else hear the adverts of those that have not begun to leave.
+        let group = self.routers.iter().find_map(|router| {
+            let is_it = instance == Some(router.config.name.as_str());
+            router.config.sync_group.as_ref().filter(|_| is_it)
+        });
+        let named = |router: &RouterState| {
+            let in_group = group.is_some() && router.config.sync_group.as_ref() == group;
+            instance.is_none_or(|name| router.config.name == name || in_group)
+        };
         let chosen: Vec<usize> = (0..self.routers.len())
             .filter(|&at| named(&self.routers[at]))
             .collect();

@@ -76,6 +76,25 @@ fn a_peer_that_cannot_have_it_does_not_get_it() {
     assert_eq!(orders(&bench.failover(1, None), "VI_1"), [asked()]);
 }
 
+/// All of a sync group at once, and the answer is for all.
+#[test]
+fn an_instance_goes_with_its_group() {
+    let mut bench = Bench::active(&group(""));
+    let actions = bench.failover(7, Some("VI_2"));
+    assert_eq!(orders(&actions, "VI_1"), [asked()]);
+    assert_eq!(orders(&actions, "VI_2"), [asked()]);
+    let actions = bench.turned("VI_2", Role::Active, Role::Backup, handed_over());
+    assert_eq!(replies(&actions), []);
+    let actions = bench.turned("VI_1", Role::Active, Role::Backup, handed_over());
+    let [(7, Ok(text))] = &replies(&actions)[..] else {
+        panic!("{actions:?}");
+    };
+    for name in ["VI_1", "VI_2"] {
+        let done = format!("{name}: {} is active", other());
+        assert!(text.contains(&done), "{text}");
+    }
+}
+
 #[test]
 fn it_is_answered_when_it_is_over() {
     let heard = format!("VI_1: {} is active", other());
