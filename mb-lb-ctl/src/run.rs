@@ -27,6 +27,7 @@
 
 mod answer;
 mod certificates;
+mod ending;
 mod hooks;
 mod inherited;
 mod log;
@@ -43,7 +44,7 @@ mod tickets;
 mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -51,7 +52,7 @@ use anyhow::Context as _;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
@@ -64,7 +65,7 @@ use crate::net::{self, AddressBook, Neighbours, Replies};
 use crate::peer::{Hello, TICKET_KEYS};
 use crate::prober::Prober;
 use crate::snapshot::{EventView, Snapshot};
-use crate::vrrp::clock::clock;
+use ending::{Ending, Step};
 use hooks::Hooks;
 use notify::Manager;
 use owed::Owed;
@@ -254,8 +255,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         keys,
         asked: Asked::default(),
         boot: boot(),
-        draining: None,
-        leaving: None,
+        ending: Ending::default(),
     };
     // Before anybody is answered: "no such service" would be wrong.
     director.turn(Event::Config(Box::new(config)));
@@ -270,14 +270,6 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "the admin socket ended badly");
     }
     result
-}
-
-/// For the process that is about to take the place of this one.
-async fn leave_word(routers: &Routers, state_dir: &Path) {
-    let active = routers.active().await;
-    if let Err(error) = resume::save(state_dir, active, clock()) {
-        tracing::warn!(%error, "the next process has no word of the virtual routers");
-    }
 }
 
 /// Has the virtual routers go on before the engine knows anything: with the configured priorities, which it corrects.
@@ -382,10 +374,7 @@ struct Director {
     keys: Keys,
     asked: Asked,
     boot: u64,
-    /// The addresses are being handed over, and then the process ends.
-    /// Clients of the proxies are asked to go.
-    draining: Option<Draining>,
-    leaving: Option<oneshot::Receiver<()>>,
+    ending: Ending,
 }
 
 impl Director {
@@ -403,33 +392,25 @@ impl Director {
         // In this loop, so that an engine that hangs does not feed it.
         let mut watchdog = self.manager.feed_every().map(tokio::time::interval);
         self.owe_ready();
-        // To be replaced: everything stays, and the next process goes on with it.
-        let mut stays = false;
         loop {
             self.publish();
             let deadline = self.engine.next_deadline(self.now());
             let deadline = deadline.map(|at| tokio::time::Instant::from_std(self.start + at));
             tokio::select! {
-                _ = terminate.recv() => if self.end(&mut stays) { break },
-                _ = interrupt.recv() => if self.end(&mut stays) { break },
+                _ = terminate.recv() => if self.stop() { break },
+                _ = interrupt.recv() => if self.stop() { break },
                 // Who was told to stop hands over, whatever else it is told.
-                _ = replaced.recv(), if self.draining.is_none() && self.leaving.is_none() => {
-                    stays = true;
-                    self.draining = Some(Box::pin(self.proxying.drain()));
-                }
-                () = drained(&mut self.draining) => {
-                    self.draining = None;
-                    if stays || self.leave() {
+                _ = replaced.recv(), if !self.ending.has_begun() => self.replace(),
+                step = self.ending.next() => match step {
+                    Step::Drained => if self.drained() { break },
+                    Step::Left => {
+                        // The end of the roles, which notify programs are to be told of.
+                        while let Ok(event) = events.try_recv() {
+                            self.turn(event);
+                        }
                         break;
                     }
-                }
-                () = left(&mut self.leaving) => {
-                    // The end of the roles, which notify programs are to be told of.
-                    while let Ok(event) = events.try_recv() {
-                        self.turn(event);
-                    }
-                    break;
-                }
+                },
                 _ = hangup.recv() => {
                     // A refusal has been said by its event.
                     if let Ok(done) = self.reload() {
@@ -470,41 +451,8 @@ impl Director {
                 );
             }
         }
-        self.manager.stopping();
-        self.hooks.finish().await;
-        self.proxying.close(stays).await;
-        if stays {
-            // The last thing, because the word is good for a moment only. Adverts went on until now.
-            leave_word(&self.routers, &self.options.state_dir).await;
-        }
-        tracing::info!(
-            "stopped; the data plane goes on without the controller (mb-lb-ctl detach removes it)"
-        );
+        self.end().await;
         Ok(())
-    }
-
-    /// Clients of the proxies go first, while the addresses are here. True: as [`Self::leave`].
-    fn end(&mut self, stays: &mut bool) -> bool {
-        // It was to be replaced, and is to stop now.
-        let was_replaced = std::mem::take(stays);
-        if self.draining.is_some() && was_replaced {
-            return false;
-        }
-        if self.draining.take().is_some() || self.leaving.is_some() {
-            return self.leave();
-        }
-        self.draining = Some(Box::pin(self.proxying.drain()));
-        false
-    }
-
-    /// Hands the addresses over. True: there is nothing to wait for, or it is asked for a second time.
-    fn leave(&mut self) -> bool {
-        if self.leaving.is_some() || !self.engine.has_routers() {
-            return true;
-        }
-        self.manager.stopping();
-        self.leaving = Some(self.routers.leave("stopped"));
-        false
     }
 
     fn hello(&self) -> Hello {
@@ -708,25 +656,6 @@ fn parse(text: &str, path: &str) -> Result<(Config, String), String> {
     match parsed.config {
         Some(config) => Ok((config, shown)),
         None => Err(shown),
-    }
-}
-
-/// Ready when the addresses are handed over, or were not to be.
-async fn left(leaving: &mut Option<oneshot::Receiver<()>>) {
-    match leaving {
-        // An error is the routers' thread gone, with them.
-        Some(done) => drop(done.await),
-        None => std::future::pending().await,
-    }
-}
-
-type Draining = std::pin::Pin<Box<dyn Future<Output = ()>>>;
-
-/// Ready when clients have gone, or were not to.
-async fn drained(draining: &mut Option<Draining>) {
-    match draining {
-        Some(draining) => draining.await,
-        None => std::future::pending().await,
     }
 }
 
