@@ -20,6 +20,7 @@ pub mod announce;
 pub mod guardian;
 pub mod interfaces;
 mod kernel;
+mod listen;
 pub mod neighbours;
 mod packet;
 pub mod replies;
@@ -28,6 +29,7 @@ pub use addresses::{AddressBook, AddressChange, AddressChanges, Held, Vip, relea
 pub use announce::Announcer;
 pub use guardian::{Claim, Guardian};
 pub use interfaces::{Interface, interface, interfaces_for, wanted_interfaces, watch_interfaces};
+pub use listen::listen;
 pub use neighbours::{Neighbours, spawn};
 pub use replies::{BindError, Replies};
 

@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -82,7 +81,7 @@ impl Replies {
                 speaker.text.send_replace(text);
                 continue;
             }
-            match listen(address) {
+            match super::listen(address, BACKLOG, false).and_then(TcpListener::from_std) {
                 Ok(listener) => {
                     let (sender, receiver) = watch::channel(text);
                     let permits = Arc::clone(&self.permits);
@@ -95,26 +94,6 @@ impl Replies {
         }
         failed
     }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
-    match address {
-        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
-        SocketAddr::V6(_) => {
-            socket.set_only_v6(true)?;
-            socket.set_freebind_v6(true)?;
-        }
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }
 
 async fn serve(listener: TcpListener, text: watch::Receiver<Arc<str>>, permits: Arc<Semaphore>) {
