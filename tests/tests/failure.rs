@@ -68,7 +68,7 @@ fn of<'s>(sessions: &'s mut [Session], server: &str) -> Vec<&'s mut Session> {
     found
 }
 
-/// The session's next packet is answered with RST.
+/// The next packet is answered with RST.
 fn expect_reset(session: &mut Session) -> Result<()> {
     let error = match session.command("NOOP") {
         Ok(reply) => anyhow::bail!("{session} goes on: {reply:?}"),

@@ -256,7 +256,7 @@ fn a_forwarded_packet_has_one_hop_less_and_is_else_the_clients() -> Result<()> {
         let place = mb_lb_tests::cluster::place(&session)?;
         let server = &cluster.lab.servers()[place];
         // 64 is the kernel's own TTL and hop limit.
-        let frame = wires[place].wait_for("the session's first segment", |frame| {
+        let frame = wires[place].wait_for("the first segment", |frame| {
             let mine = frame.get(source_at..source_at + source.len()) == Some(&source[..]);
             let from_lb1 = frame.get(6..12) == Some(&lb1.mac()[..]);
             (mine && from_lb1).then(|| frame.to_vec())

@@ -348,6 +348,48 @@ fn names_that_do_not_exist_are_not_found_and_near_ones_are_offered() {
     }
 }
 
+/// Users of a proxy are not flows: who has the cookie of a drained server still comes to it.
+#[test]
+fn of_a_proxy_users_are_told_of() {
+    let mut snapshot = well();
+    snapshot.services[0].layer = 7;
+    let daemon = Daemon::start(snapshot);
+    let (code, out, _) = run(&daemon, &["drain", "smtp_backend/mb2"]);
+    assert_eq!(code, 0);
+    assert_eq!(
+        out,
+        "smtp_backend/mb2: ready -> drain\nNo new users; 420 requests under way. Users who have its cookie still come here: \
+         mb-lb-ctl maint smtp_backend/mb2 sends them to other servers.\nUndo: mb-lb-ctl ready smtp_backend/mb2\n"
+    );
+    let (code, _, err) = run(&daemon, &["drain", "smtp_backend/mb2", "--wait", "10ms"]);
+    assert_eq!(code, 7);
+    assert!(
+        err.contains("It stays drained, and what is under way goes on\n  next: mb-lb-ctl maint smtp_backend/mb2 sends"),
+        "{err}"
+    );
+    let (code, out, err) = run(&daemon, &["maint", "smtp_backend/mb2", "--wait", "10ms"]);
+    assert_eq!(code, 7);
+    assert_eq!(
+        out,
+        "smtp_backend/mb2: drain -> maint\nNo new requests, no checks; 420 requests under way may end. Users who have its \
+         cookie get another server.\nUndo: mb-lb-ctl drain smtp_backend/mb2\n"
+    );
+    assert!(
+        err.contains("It stays in maint, and what is under way goes on\n  next: mb-lb-ctl describe smtp_backend/mb2"),
+        "{err}"
+    );
+    daemon.snapshot.send_modify(|snapshot| {
+        let server = &mut Arc::make_mut(snapshot).services[0].servers[1];
+        (server.active, server.pending) = (0, 0);
+    });
+    let (code, _, err) = run(&daemon, &["maint", "smtp_backend/mb2", "--wait", "60s"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("smtp_backend/mb2: no request is under way after "),
+        "{err}"
+    );
+}
+
 #[test]
 fn waiting_ends_when_the_server_is_empty() {
     let daemon = Daemon::start(well());

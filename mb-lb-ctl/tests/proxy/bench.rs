@@ -253,7 +253,7 @@ impl Bench {
 
     fn steer(&self) {
         self.proxies.steer(&[Steering {
-            proxy: "web".to_owned(),
+            proxy: self.config.name.clone(),
             targets: self.targets.clone(),
         }]);
     }

@@ -2,7 +2,7 @@
 
 use mb_lb_ctl::snapshot::HealthState;
 
-use crate::{Bench, Reply};
+use crate::{Bench, Reply, reserve, wait_until};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: mail.example.com\r\n\r\n";
 
@@ -49,6 +49,34 @@ fn a_server_that_is_not_there_costs_an_attempt_and_no_request() {
     assert!(moved.field("set-cookie").is_some());
     assert!(bench.counted(0).connect_errors >= 1);
     assert!(bench.counted(0).redispatches >= 1);
+}
+
+/// Its check may be asked in another way than it is.
+#[test]
+fn a_server_that_is_up_and_cannot_be_reached_is_told_of() {
+    let mut bench = Bench::new("", "");
+    let (port, address) = reserve();
+    bench.reload(|proxy| proxy.servers[0].address = address);
+    assert!(bench.proxies.unreached().is_empty());
+    for _ in 0..3 {
+        assert_eq!(bench.get("/", "").status, 200);
+    }
+    let unreached = bench.proxies.unreached();
+    let why = &unreached["web/mb1"];
+    assert!(why.contains("Connection refused"), "{why}");
+    assert_eq!(unreached.len(), 1);
+    // When it is down it is not said twice.
+    bench.set(0, |target| target.health = HealthState::Down);
+    assert!(bench.proxies.unreached().is_empty());
+    bench.set(0, |target| target.health = HealthState::Up);
+    assert_eq!(bench.proxies.unreached().len(), 1);
+    // It listens: the first connection is the end of the trouble, whatever is said in it.
+    port.listen(16).expect("its own port");
+    let mut clients: Vec<_> = (0..3).map(|_| bench.connect()).collect();
+    for client in &mut clients {
+        client.send(GET.as_bytes());
+    }
+    wait_until(|| bench.proxies.unreached().is_empty());
 }
 
 #[test]

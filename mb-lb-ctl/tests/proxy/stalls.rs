@@ -221,6 +221,18 @@ fn who_comes_while_all_are_to_go_is_answered() {
     waits.expect_silence();
 }
 
+/// Where nothing is ever said of its servers, clients are told so.
+#[test]
+fn who_waits_for_word_of_the_servers_waits_not_for_ever() {
+    let mut bench = Bench::new("", "");
+    for at in 0..3 {
+        bench.set(at, |target| target.health = HealthState::Unknown);
+    }
+    // As a new one.
+    bench.reload(|proxy| proxy.name = "other".to_owned());
+    assert_eq!(bench.get("/", "").status, 503);
+}
+
 /// The same sockets: clients may wait in them.
 #[test]
 fn a_proxy_of_another_name_takes_over_its_sockets() {
@@ -230,9 +242,14 @@ fn a_proxy_of_another_name_takes_over_its_sockets() {
     assert_eq!(idle.get("/", "").status, 200);
     bench.reload(|proxy| proxy.name = "other".to_owned());
     assert_eq!(idle.rest().expect("a proper end"), "");
-    // Nothing was said of its servers yet.
-    for _ in 0..20 {
-        assert_eq!(bench.get("/", "").status, 503);
+    // Nothing was said of its servers yet, and clients wait until there is.
+    let mut waiting: Vec<_> = (0..20).map(|_| bench.connect()).collect();
+    for client in &mut waiting {
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    bench.set(0, |target| target.weight = 2);
+    for client in &mut waiting {
+        assert_eq!(client.receive().status, 200);
     }
     assert_eq!(bench.kept.0.load(Ordering::SeqCst), 2);
 }

@@ -176,6 +176,18 @@ async fn what_nobody_wants_is_offered_once() {
     }
 }
 
+#[tokio::test]
+async fn no_more_may_wait_than_so_many() {
+    let (server, queue) = one();
+    let mut tickets: Vec<_> = (1..MOST).map(|_| queue.join(Some(&server))).collect();
+    assert!(!queue.is_full());
+    tickets.push(queue.join(None));
+    assert!(queue.is_full());
+    // In no order.
+    tickets.swap_remove(7);
+    assert!(!queue.is_full());
+}
+
 /// Threads, several servers, and some who give up: nobody waits for a place that is free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_word_is_lost() {
