@@ -333,6 +333,8 @@ impl Connection {
         stream.set_read_timeout(a_while).expect("a time");
         let error = self.reader.fill_buf().expect_err("silence");
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        let stream = self.reader.get_ref();
+        stream.set_read_timeout(Some(SOON)).expect("a time");
     }
 
     /// For another thread.

@@ -45,6 +45,7 @@ fn a_server_that_takes_no_more_of_an_upload_is_given_up() {
     assert_eq!(response.status, 504, "{response:?}");
     wait_until(|| bench.counted(0).active == 0);
     drop(client);
+    wait_until(|| upload.is_finished());
     // Whether all of it was thrown away or the connection ended before does not matter.
     let _sent = upload.join().expect("no panic");
 }
@@ -210,10 +211,16 @@ fn who_comes_while_all_are_to_go_is_answered() {
     assert_eq!(idle.get("/", "").status, 200);
     let _drained = bench.proxies.drain(crate::SOON);
     assert_eq!(idle.rest().expect("a proper end"), "");
-    let mut late = bench.connect();
-    let response = late.get("/", "");
-    assert_eq!(response.status, 200);
-    assert_eq!(response.field("connection"), Some("close"));
+    let open = || bench.proxies.readings()["web"].open;
+    for _ in 0..20 {
+        wait_until(|| open() == 0);
+        let mut late = bench.connect();
+        // It is there, and has said nothing.
+        wait_until(|| open() == 1);
+        let response = late.get("/", "");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.field("connection"), Some("close"));
+    }
     // Later nobody accepts, and nobody refuses.
     let _closed = bench.proxies.close(crate::SOON);
     let mut waits = bench.connect();
@@ -247,6 +254,7 @@ fn a_proxy_of_another_name_takes_over_its_sockets() {
     for client in &mut waiting {
         client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     }
+    waiting[0].expect_silence();
     bench.set(0, |target| target.weight = 2);
     for client in &mut waiting {
         assert_eq!(client.receive().status, 200);

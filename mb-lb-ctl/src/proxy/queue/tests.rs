@@ -1,4 +1,5 @@
 use std::sync::atomic::AtomicBool;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::*;
@@ -8,6 +9,12 @@ const SOON: Duration = Duration::from_secs(60);
 
 fn one() -> (Arc<Server>, Arc<Queue>) {
     (Arc::new(Server::default()), Arc::new(Queue::default()))
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, what)
+        .await
+        .expect("nobody hangs")
 }
 
 /// A task that waits for this very server, or for any.
@@ -37,7 +44,7 @@ async fn who_came_first_is_served_first() {
     let mut place = first;
     while let Some(next) = waiting.pop_front() {
         drop(place);
-        place = next.await.expect("a place");
+        place = soon(next).await.expect("a place");
         assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
     }
     drop(place);
@@ -62,38 +69,32 @@ async fn newcomers_do_not_overtake() {
     );
     // Nor by standing behind him.
     let next = wait(&server, &queue, true);
-    let place = waiting.await.expect("a place");
+    let place = soon(waiting).await.expect("a place");
     tokio::task::yield_now().await;
     assert!(!next.is_finished());
     drop(place);
-    drop(next.await.expect("a place"));
+    drop(soon(next).await.expect("a place"));
     assert!(queue.has_room(&server, Some(1), true));
 }
 
-/// Two places become free while one waits; the second is for who comes next.
+/// Two places become free while one waits; the second is for who comes next, before the first has woken up.
 #[tokio::test]
 async fn a_place_that_nobody_could_be_told_of_is_for_the_next() {
     let (one, queue) = one();
     let other = Arc::new(Server::default());
     let places = [&one, &other].map(|server| Place::take(server, &queue, Some(1)));
-    let any = |queue: &Arc<Queue>| {
-        let (one, other, queue) = (Arc::clone(&one), Arc::clone(&other), Arc::clone(queue));
-        tokio::spawn(async move {
-            let take = || {
-                Place::take(&one, &queue, Some(1)).or_else(|| Place::take(&other, &queue, Some(1)))
-            };
-            queue.wait(None, take).await
-        })
-    };
-    let first = any(&queue);
-    tokio::task::yield_now().await;
+    let take =
+        || Place::take(&one, &queue, Some(1)).or_else(|| Place::take(&other, &queue, Some(1)));
+    let (first, second) = (queue.wait(None, take), queue.wait(None, take));
+    tokio::pin!(first, second);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
     drop(places);
-    let second = any(&queue);
-    let both = async { (first.await, second.await) };
-    let (first, second) = tokio::time::timeout(SOON, both)
-        .await
-        .expect("both are told");
-    assert!(first.is_ok() && second.is_ok());
+    // The first was told of one of them, and does not run.
+    let second = soon(second).await;
+    let first = soon(first).await;
+    assert_eq!((one.load(), other.load()), (1, 1));
+    drop((first, second));
 }
 
 #[tokio::test]
@@ -146,25 +147,36 @@ async fn who_was_told_and_goes_tells_the_next() {
     // It was told, and did not run since.
     goes.abort();
     assert!(goes.await.is_err_and(|error| error.is_cancelled()));
-    let place = tokio::time::timeout(SOON, stays).await.expect("it is told");
-    assert!(place.is_ok());
+    assert!(soon(stays).await.is_ok());
 }
 
 /// Places at servers that take no new users are nothing for who waits for any, however often they become free.
-#[tokio::test]
-async fn what_nobody_wants_is_offered_once() {
+#[test]
+fn what_nobody_wants_is_offered_once() {
+    let (tell, told) = std::sync::mpsc::channel();
+    // Who goes round in circles never comes back to his thread.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(offer_what_nobody_wants());
+        tell.send(()).expect("the test listens");
+    });
+    told.recv_timeout(SOON).expect("it comes to its end");
+}
+
+async fn offer_what_nobody_wants() {
     let (good, queue) = one();
     let others = [Arc::new(Server::default()), Arc::new(Server::default())];
-    let mut places = others
-        .iter()
-        .map(|server| Place::take(server, &queue, Some(1)))
-        .collect::<VecDeque<_>>();
+    let places = others
+        .each_ref()
+        .map(|server| Place::take(server, &queue, Some(1)));
     let only = Place::take(&good, &queue, Some(1));
     let waiting: Vec<_> = (0..3).map(|_| wait(&good, &queue, false)).collect();
     tokio::task::yield_now().await;
-    while let Some(place) = places.pop_front() {
+    for place in places {
         drop(place);
-        // Comes back only where nobody goes round in circles.
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
@@ -231,7 +243,7 @@ async fn no_word_is_lost() {
         }
         served
     };
-    let served = tokio::time::timeout(SOON, all).await.expect("nobody hangs");
+    let served = soon(all).await;
     let opened: u64 = servers.iter().map(|server| server.counted().opened).sum();
     assert!(opened >= u64::from(served));
     assert!(served > 64 * 300);
