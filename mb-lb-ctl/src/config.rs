@@ -104,6 +104,9 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
         vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
         peer: peer.and_then(peer::Draft::peer),
         config_syncs,
+        galeras: Vec::new(),
+        sentinels: Vec::new(),
+        storages: Vec::new(),
     });
     Parsed {
         config,

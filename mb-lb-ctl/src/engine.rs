@@ -115,6 +115,11 @@ pub enum Event {
     PeerKey,
     /// What was found at a source or a target of a `config_sync`.
     ConfigSync(crate::config_sync::Report),
+    /// All nodes of a tier were asked.
+    Tier {
+        name: String,
+        round: Box<crate::tiers::Round>,
+    },
     /// [`Engine::next_deadline`] has come.
     Deadline,
 }
@@ -290,6 +295,8 @@ pub enum Action {
     Carry(crate::peer::Carried),
     /// Look at sources and bring targets in step, or stop that.
     ConfigSync(crate::config_sync::Order),
+    /// Follow exactly these tiers.
+    Tiers(Vec<crate::tiers::Task>),
 }
 
 /// One check to be run for one server.

@@ -24,4 +24,5 @@ pub mod peer;
 pub mod prober;
 pub mod proxy;
 pub mod run;
+pub mod tiers;
 pub mod upstream_tls;

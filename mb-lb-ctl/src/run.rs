@@ -65,6 +65,7 @@ use crate::net::{self, AddressBook, Neighbours, Replies};
 use crate::peer::{Hello, TICKET_KEYS};
 use crate::prober::Prober;
 use crate::snapshot::{EventView, Snapshot};
+use crate::tiers::Watchers;
 use ending::{Ending, Step};
 use hooks::Hooks;
 use notify::Manager;
@@ -234,6 +235,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         worker,
         prober: Prober::new(events.clone()),
         syncs: Runner::new(events.clone()),
+        tiers: Watchers::new(events.clone()),
         neighbours,
         replies: Replies::default(),
         published,
@@ -356,6 +358,7 @@ struct Director {
     worker: Worker,
     prober: Prober,
     syncs: Runner,
+    tiers: Watchers,
     neighbours: Neighbours,
     replies: Replies,
     published: watch::Sender<Arc<Snapshot>>,
@@ -532,6 +535,7 @@ impl Director {
                 Action::Steer(steering) => self.proxying.steer(steering),
                 Action::Checks(tasks) => self.prober.set(tasks),
                 Action::ConfigSync(order) => self.syncs.obey(order),
+                Action::Tiers(tasks) => self.tiers.set(tasks),
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
                 Action::Replies(texts) => replies.push(texts),
                 Action::Reply { id, result } => answers.push((id, result)),

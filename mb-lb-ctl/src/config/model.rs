@@ -9,11 +9,15 @@ use serde::Serialize;
 mod config_sync;
 mod peer;
 mod proxy;
+mod secret;
+mod tiers;
 mod vrrp;
 
 pub use config_sync::*;
 pub use peer::*;
 pub use proxy::*;
+pub use secret::*;
+pub use tiers::*;
 pub use vrrp::*;
 
 /// The whole file.
@@ -35,13 +39,29 @@ pub struct Config {
     /// In the order of the file. Left out where empty, as `vrrps` is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub config_syncs: Vec<ConfigSync>,
+    /// In the order of the file. Left out where empty, as `vrrps` is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub galeras: Vec<Galera>,
+    /// In the order of the file. Left out where empty, as `vrrps` is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sentinels: Vec<Sentinel>,
+    /// In the order of the file. Left out where empty, as `vrrps` is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub storages: Vec<Storage>,
 }
 
 impl Config {
-    /// All that have servers with states: services, and proxies as such.
+    /// All that have servers with states: services, and proxies and tiers as such.
     pub fn balanced(&self) -> Vec<Service> {
         let proxies = self.proxies.iter().map(Proxy::as_service);
-        self.services.iter().cloned().chain(proxies).collect()
+        let services = self.services.iter().cloned().chain(proxies);
+        services.chain(self.steered()).collect()
+    }
+
+    /// Tiers that clients are brought to, as services in user mode.
+    pub fn steered(&self) -> impl Iterator<Item = Service> + '_ {
+        let galeras = self.galeras.iter().map(Galera::as_service);
+        galeras.chain(self.sentinels.iter().map(Sentinel::as_service))
     }
 
     /// Addresses that clients connect to, some of them several times. Not those on loopback, which never move.
@@ -49,8 +69,12 @@ impl Config {
         let services = self.services.iter().flat_map(|service| &service.listen);
         let proxies = self.proxies.iter();
         let proxies = proxies.flat_map(|proxy| proxy.listen.iter().chain(&proxy.redirect_http));
+        let galeras = self.galeras.iter().flat_map(|galera| &galera.listen);
+        let sentinels = self.sentinels.iter().flat_map(|sentinel| &sentinel.listen);
         services
             .chain(proxies)
+            .chain(galeras)
+            .chain(sentinels)
             .map(SocketAddr::ip)
             .filter(|address| !address.is_loopback())
     }

@@ -280,6 +280,7 @@ impl Engine {
                 return actions;
             }
             Event::ConfigSync(report) => self.on_sync(report, now, &mut actions),
+            Event::Tier { .. } => {}
             Event::Deadline => {}
         }
         self.settle(now, &mut actions);

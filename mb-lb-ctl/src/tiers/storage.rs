@@ -1,0 +1,17 @@
+//! Shared storage: whether it can be read and written.
+
+mod machine;
+
+pub use machine::Machine;
+
+use crate::config;
+use crate::tiers::Reports;
+
+/// What all nodes said when they were asked once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Round;
+
+/// Asks once per interval, until it is aborted.
+pub async fn follow(config: config::Storage, slowly_too: bool, reports: Reports) {
+    let _ = (config, slowly_too, reports);
+}
