@@ -58,6 +58,9 @@ fn defaults() -> Config {
         vrrps: Vec::new(),
         peer: None,
         config_syncs: Vec::new(),
+        galeras: Vec::new(),
+        sentinels: Vec::new(),
+        storages: Vec::new(),
     }
 }
 
