@@ -602,9 +602,10 @@ impl Director {
         };
         match read() {
             Ok((config, warnings)) => {
-                if let Err(why) =
-                    routers::check(&config.vrrps).and_then(|()| self.proxying.check(&config))
-                {
+                let readable = routers::check(&config.vrrps)
+                    .and_then(|()| crate::tiers::check(&config))
+                    .and_then(|()| self.proxying.check(&config));
+                if let Err(why) = readable {
                     self.turn(Event::ReloadFailed(why.clone()));
                     return Err(why);
                 }

@@ -334,6 +334,9 @@ pub struct ServerView {
     pub health_reason: String,
     /// Takes new flows now.
     pub usable: bool,
+    /// Well, and its tier brings clients to another server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stands_by: bool,
     /// Seconds since admin state or health last changed.
     pub since: u64,
     /// Seconds spent down since the controller started.

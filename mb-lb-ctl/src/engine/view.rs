@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use mb_lb_common::Reason;
 
 use super::core::{Engine, ServiceState};
-use super::server::ServerState;
+use super::server::{ServerState, Standing};
 use super::{Neighbour, Now};
 use crate::config::{CheckKind, OnDown};
 use crate::snapshot::{
@@ -212,6 +212,7 @@ impl Engine {
             health,
             health_reason,
             usable: self.takes_flows(service, server),
+            stands_by: self.standing(service, server) == Standing::StandsBy,
             since: elapsed(server.since),
             downtime: server.health.downtime(now.since_start).as_secs(),
             check: self.judged_check(service, server).or_else(|| {
