@@ -1,4 +1,5 @@
 mod failover;
+mod follows;
 mod groups;
 mod pair;
 mod peering;
@@ -146,6 +147,7 @@ impl Bench {
             server: target(server),
             address: SocketAddr::new(address, port),
             result: CheckResult {
+                failed: None,
                 outcome,
                 code: if outcome == Outcome::Success {
                     "L7OK"

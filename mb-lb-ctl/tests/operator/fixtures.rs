@@ -70,6 +70,7 @@ pub fn server(position: u32, weight: u16, active: i64) -> ServerView {
 /// Everything works.
 pub fn well() -> Snapshot {
     Snapshot {
+        tiers: Vec::new(),
         version: 1,
         director: "lb1".into(),
         build: "0.1.0".into(),
