@@ -15,6 +15,7 @@ mod relayed;
 mod routers;
 mod server;
 mod syncs;
+mod tiers;
 mod tracking;
 mod view;
 
@@ -326,6 +327,9 @@ pub struct SavedState {
     /// Targets of `config_sync`, by `config_sync::machine::key`.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub syncs: std::collections::BTreeMap<String, crate::config_sync::machine::Kept>,
+    /// Which server has the clients, by tier.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub chosen: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

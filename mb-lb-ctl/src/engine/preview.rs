@@ -13,6 +13,7 @@ use crate::plan::{self, TableCache};
 mod config_sync;
 mod peer;
 mod proxy;
+mod tiers;
 mod vrrp;
 
 impl Engine {
@@ -77,6 +78,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     proxy::changes(&old.proxies, &new.proxies, &mut lines);
     vrrp::changes(&old.vrrps, &new.vrrps, &mut lines);
     peer::changes(old.peer.as_ref(), new.peer.as_ref(), &mut lines);
+    tiers::changes(old, new, &mut lines);
     config_sync::changes(&old.config_syncs, &new.config_syncs, &mut lines);
     lines
 }

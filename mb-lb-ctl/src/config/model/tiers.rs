@@ -233,3 +233,12 @@ impl Sentinel {
         )
     }
 }
+
+impl std::fmt::Display for TakesOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.server {
+            Some(server) => write!(f, "{}/{server}", self.service),
+            None => f.write_str(&self.service),
+        }
+    }
+}

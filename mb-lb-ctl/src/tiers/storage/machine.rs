@@ -53,3 +53,10 @@ impl Machine {
         None
     }
 }
+
+impl Machine {
+    /// Why it counts as failed, if it does.
+    pub fn failed(&self) -> Option<&str> {
+        None
+    }
+}
