@@ -47,11 +47,14 @@ impl Machine {
 
     fn server(&self, server: &TierServer, seen: Option<&Seen<Says>>, tally: &Tally) -> Node {
         let address = server.address.to_string();
+        let elected = self.elected() == Some(server.name.as_str());
         let Some(seen) = seen else {
-            return unasked(server.name.clone(), "server", address);
+            return Node {
+                elected,
+                ..unasked(server.name.clone(), "server", address)
+            };
         };
         let own = Named::Address(server.address);
-        let elected = self.elected() == Some(server.name.as_str());
         let mut fields = BTreeMap::new();
         let (health, word, reason) = match &seen.answer {
             Ok(Says::Master { replicas, offset }) => {
