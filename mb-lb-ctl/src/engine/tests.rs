@@ -7,6 +7,7 @@ mod relayed;
 mod resign;
 mod routers;
 mod split;
+mod tiers;
 
 use std::collections::BTreeSet;
 
