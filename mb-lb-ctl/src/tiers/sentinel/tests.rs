@@ -14,6 +14,9 @@ use crate::tiers::{self, Reports};
 
 const GUARD: Duration = Duration::from_secs(60);
 
+/// For one question, where an answer comes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a peer does with each connection.
 #[derive(Clone, Debug)]
 enum Peer {
@@ -131,14 +134,15 @@ async fn next(events: &mut mpsc::Receiver<Event>) -> Round {
     }
 }
 
-/// The troubles of a Sentinel and of a server that are such a peer, in some rounds one after the other.
-async fn troubles(peer: Peer, rounds: usize) -> Vec<[Trouble; 2]> {
+/// The troubles of a Sentinel and of a server that are such a peer, in two rounds one after the other.
+async fn troubles(peer: Peer, timeout: Duration) -> Vec<[Trouble; 2]> {
     let address = serve(peer).await;
     let (sender, mut events) = mpsc::channel(1);
-    let config = config(vec![address], &[address]);
+    let mut config = config(vec![address], &[address]);
+    config.timeout = timeout;
     let task = tokio::spawn(follow(config, Reports::new("redis", sender)));
     let mut troubles = Vec::new();
-    for _ in 0..rounds {
+    for _ in 0..2 {
         let round = next(&mut events).await;
         let vote = round.sentinels[&address].answer.clone();
         let says = round.servers[&address].answer.clone();
@@ -169,7 +173,7 @@ async fn garbage_is_called_garbage() {
         Peer::Endless(b"*9\r\n"),
         Peer::Endless(b"*4096\r\n"),
     ] {
-        for [vote, says] in troubles(peer.clone(), 2).await {
+        for [vote, says] in troubles(peer.clone(), PATIENCE).await {
             assert!(is_garbage(&vote), "{peer:?}: {vote:?}");
             assert!(is_garbage(&says), "{peer:?}: {says:?}");
         }
@@ -188,13 +192,13 @@ async fn announcements_are_not_believed() {
         Peer::Says(b"|4611686018427387903\r\n".to_vec()),
         Peer::Drips(b"*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n"),
     ] {
-        for [vote, says] in troubles(peer.clone(), 2).await {
+        for [vote, says] in troubles(peer.clone(), Duration::from_millis(50)).await {
             assert_eq!(vote, Trouble::NotAnswering, "{peer:?}");
             assert_eq!(says, Trouble::NotAnswering, "{peer:?}");
         }
     }
     // What is announced comes, and goes on coming.
-    for [vote, says] in troubles(Peer::Endless(b"$999999999999\r\n"), 2).await {
+    for [vote, says] in troubles(Peer::Endless(b"$999999999999\r\n"), PATIENCE).await {
         assert_eq!(vote.to_string(), says.to_string());
         assert_eq!(
             vote.to_string(),
@@ -205,11 +209,11 @@ async fn announcements_are_not_believed() {
 
 #[tokio::test]
 async fn whoever_closes_is_said_to() {
-    for [vote, says] in troubles(Peer::Closes, 2).await {
+    for [vote, says] in troubles(Peer::Closes, PATIENCE).await {
         assert_eq!((vote, says), (Trouble::Closed, Trouble::Closed));
     }
     // Part of an answer is none.
-    for [vote, says] in troubles(Peer::SaysAndCloses(b"*3\r\n$6\r\nmas"), 2).await {
+    for [vote, says] in troubles(Peer::SaysAndCloses(b"*3\r\n$6\r\nmas"), PATIENCE).await {
         assert!(is_garbage(&vote) && is_garbage(&says), "{vote:?} {says:?}");
     }
 }
@@ -231,7 +235,7 @@ async fn error_replies_have_their_reasons() {
         ("-ERR what?\r\n", Trouble::Error("ERR what?".into())),
     ] {
         let peer = Peer::Says(reply.repeat(4).into_bytes());
-        for [vote, says] in troubles(peer, 2).await {
+        for [vote, says] in troubles(peer, PATIENCE).await {
             assert_eq!((&vote, &says), (&trouble, &trouble));
         }
     }
