@@ -1,6 +1,7 @@
 //! Redis with Sentinel: clients of the VIP reach one master, whatever happens to it and to the Sentinels.
 
 mod asked;
+mod occupied;
 mod rival;
 mod site;
 

@@ -28,6 +28,8 @@ enum Peer {
     Drips(&'static [u8]),
     /// Closes at the first word.
     Closes,
+    /// Says this and closes, without having heard a word.
+    Greets(&'static [u8]),
     /// Closes after this.
     SaysAndCloses(&'static [u8]),
     /// Answers each command of [`answer`].
@@ -47,6 +49,11 @@ async fn serve(peer: Peer) -> SocketAddr {
 
 async fn converse(mut stream: TcpStream, peer: Peer) {
     let mut heard = [0; 4096];
+    if let Peer::Greets(bytes) = peer {
+        // Whether it arrives is the other's to see.
+        let _ = stream.write_all(bytes).await;
+        return;
+    }
     loop {
         let Ok(count @ 1..) = stream.read(&mut heard).await else {
             return;
@@ -67,7 +74,7 @@ async fn converse(mut stream: TcpStream, peer: Peer) {
                 }
                 Ok(())
             }
-            Peer::Closes => return,
+            Peer::Closes | Peer::Greets(_) => return,
             Peer::SaysAndCloses(bytes) => {
                 // Whether it arrives is the other's to see.
                 let _ = stream.write_all(bytes).await;
@@ -237,6 +244,17 @@ async fn error_replies_have_their_reasons() {
         let peer = Peer::Says(reply.repeat(4).into_bytes());
         for [vote, says] in troubles(peer, PATIENCE).await {
             assert_eq!((&vote, &says), (&trouble, &trouble));
+        }
+    }
+}
+
+/// A server that is full does not wait for the question: it has reset the connection when that arrives.
+#[tokio::test]
+async fn what_is_said_before_the_end_is_heard() {
+    for _ in 0..50 {
+        let full = Peer::Greets(b"-ERR max number of clients reached\r\n");
+        for [vote, says] in troubles(full, PATIENCE).await {
+            assert_eq!((vote, says), (Trouble::Full, Trouble::Full));
         }
     }
 }
