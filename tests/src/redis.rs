@@ -177,18 +177,23 @@ impl Redis {
     /// # Errors
     /// It does not.
     pub fn start_server(&mut self, at: usize) -> Result<()> {
-        let path = self.boxes[at].directory().join("redis.conf");
-        let mut command = self.boxes[at].command("redis-server");
-        command.arg(path);
-        let process = self.boxes[at].spawn("redis", &mut command)?;
+        self.spawn_server(at, &[])?;
         try_wait_until("redis-server to answer", START, || {
-            let pong = self
-                .ask(at, &["PING"])
-                .map_err(|error| anyhow!("{error:#}; {}", process.tail()))?;
+            let pong = self.ask(at, &["PING"])?;
             ensure!(pong.trim() == "PONG", "{pong}");
             Ok(())
-        })?;
-        self.servers[at] = Some(process);
+        })
+    }
+
+    /// As [`Redis::start_server`], with further arguments, and without waiting.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn_server(&mut self, at: usize, arguments: &[&str]) -> Result<()> {
+        let path = self.boxes[at].directory().join("redis.conf");
+        let mut command = self.boxes[at].command("redis-server");
+        command.arg(path).args(arguments);
+        self.servers[at] = Some(self.boxes[at].spawn("redis", &mut command)?);
         Ok(())
     }
 

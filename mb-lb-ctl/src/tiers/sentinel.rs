@@ -89,3 +89,6 @@ pub enum Says {
         offset: i64,
     },
 }
+
+#[cfg(test)]
+mod tests;

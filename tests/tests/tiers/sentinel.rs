@@ -1,6 +1,7 @@
 //! Redis with Sentinel: clients of the VIP reach one master, whatever happens to it and to the Sentinels.
 
 mod asked;
+mod occupied;
 mod rival;
 mod site;
 
@@ -133,7 +134,7 @@ fn a_planned_failover() -> Result<()> {
     let mut idle = site.connect()?;
 
     // Nobody writes to the old one any more before it moves.
-    site.director.expect(&["maint", "redis/mb1", "--yes"])?;
+    site.director.expect(&["maint", "redis/mb1"])?;
     idle.wait_end()?;
     let refused = site.connect().expect_err("nobody is elected");
     ensure!(
@@ -146,6 +147,8 @@ fn a_planned_failover() -> Result<()> {
         summary == "no master: mb1 is, and an operator does not want it to have clients",
         "{summary}"
     );
+    // Whatever was under way has been served when this is.
+    site.redis.ask(0, &["PING"])?;
     let before: u64 = site.redis.ask(0, &["GET", site::COUNTER])?.trim().parse()?;
 
     site.redis

@@ -34,3 +34,29 @@ fn caching(password: &[u8], scramble: &[u8]) -> Vec<u8> {
 fn xor(left: &[u8], right: &[u8]) -> Vec<u8> {
     left.iter().zip(right).map(|(a, b)| a ^ b).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Worked out with Python's hashlib.
+    #[test]
+    fn proofs() {
+        let scramble = b"abcdefghijklmnopqrst";
+        let proof = |plugin, password| proof(plugin, password, scramble).map(|proof| hex(&proof));
+        assert_eq!(
+            proof(NATIVE, "check").as_deref(),
+            Some("e92ef7faf0e167dcd9c9002bad0328be3a07a8cc")
+        );
+        assert_eq!(
+            proof(CACHING, "check").as_deref(),
+            Some("8ff59a5cce39386dd354ac334351891d888db381a6aefde0103920fc7a55d2fd")
+        );
+        assert_eq!(proof(NATIVE, "").as_deref(), Some(""));
+        assert_eq!(proof("client_ed25519", "check"), None);
+    }
+}

@@ -464,4 +464,4 @@ fn rank(server: &config::TierServer) -> (std::cmp::Reverse<u8>, &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::tiers::galera) mod tests;

@@ -219,4 +219,4 @@ pub(super) fn short(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::tiers::galera) mod tests;

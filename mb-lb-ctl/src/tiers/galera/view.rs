@@ -91,30 +91,35 @@ pub(super) fn views(round: &Round, servers: &[TierServer]) -> Vec<View> {
         group.size = group.size.max(status.size);
     }
     let mut views: Vec<_> = groups.into_values().collect();
-    let trusted: Vec<_> = (0..views.len())
-        .map(|at| is_trusted(at, &views, round, servers))
-        .collect();
+    // A node that reports a component without itself is not part of it.
+    for view in views.iter_mut().filter(|view| view.is_known()) {
+        let View {
+            members, reporters, ..
+        } = view;
+        reporters.retain(|server| members.contains(&Member::Server(server.clone())));
+    }
+    let sound = |view: &View| !view.reporters.is_empty() && !is_contradicted(view, round, servers);
+    let sound: Vec<_> = views.iter().map(sound).collect();
+    // A member is in one component only: of two views that share one, one is out of date. Which, nobody says who can be
+    // asked by that name; one that all its members report is believed.
+    let believed = |(at, view): (usize, &View)| {
+        let mut others = views.iter().zip(&sound).enumerate();
+        sound[at]
+            && (view.reporters.len() == view.members.len()
+                || !others
+                    .any(|(other, (there, sound))| other != at && *sound && view.overlaps(there)))
+    };
+    let trusted: Vec<_> = views.iter().enumerate().map(believed).collect();
     for (view, trusted) in views.iter_mut().zip(trusted) {
         view.trusted = trusted;
     }
     views
 }
 
-fn is_trusted(at: usize, views: &[View], round: &Round, servers: &[TierServer]) -> bool {
-    let view = &views[at];
-    let contradicted = answers(round, servers)
-        .any(|(server, _)| view.names(server) && !view.reporters.contains(server));
-    // A node that reports a component without itself has been left out of it.
-    let left_out = view.is_known() && !view.reporters.iter().all(|server| view.names(server));
-    // Members that cannot be asked by that name: of two views with a member in common one is out of date, and the whole
-    // one is believed.
-    let doubtful = !view.is_known()
-        && view.reporters.len() < view.members.len()
-        && views
-            .iter()
-            .enumerate()
-            .any(|(other, there)| other != at && view.overlaps(there));
-    !contradicted && !left_out && !doubtful
+/// A node that it names answers, and reports something else.
+fn is_contradicted(view: &View, round: &Round, servers: &[TierServer]) -> bool {
+    answers(round, servers)
+        .any(|(server, _)| view.names(server) && !view.reporters.contains(server))
 }
 
 /// What configured servers that answered said.

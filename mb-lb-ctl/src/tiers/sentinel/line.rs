@@ -126,8 +126,19 @@ impl Open {
             let mut connection = self.connection.clone();
             async move { connection.send_packed_command(command).await }
         });
-        let answers = futures_util::future::try_join_all(asked).await;
-        answers.map_err(|error| explain(&error, &self.budget))
+        let mut values = Vec::new();
+        for answer in futures_util::future::join_all(asked).await {
+            match (answer, values.last()) {
+                (Ok(value), _) => values.push(value),
+                // Why it ended the conversation.
+                (Err(_), Some(Value::ServerError(error))) => {
+                    let detail = error.details().unwrap_or_default();
+                    return Err(Trouble::from_reply(error.code(), detail));
+                }
+                (Err(error), _) => return Err(explain(&error, &self.budget)),
+            }
+        }
+        Ok(values)
     }
 }
 
@@ -269,14 +280,28 @@ impl AsyncWrite for Bounded {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            // A server that closes has often said why, and that is still to be read.
+            Poll::Ready(Err(error)) if is_gone(&error) => Poll::Ready(Ok(bytes.len())),
+            other => other,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(Err(error)) if is_gone(&error) => Poll::Ready(Ok(())),
+            other => other,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }

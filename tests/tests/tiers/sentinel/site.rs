@@ -42,8 +42,12 @@ pub fn config(lab: &Lab) -> String {
 impl Site {
     /// With mb1 as the master.
     pub fn start(name: &str) -> Result<Self> {
+        Self::with(name, &RedisSetup::default())
+    }
+
+    pub fn with(name: &str, setup: &RedisSetup) -> Result<Self> {
         let lab = Lab::new(name)?;
-        let redis = Redis::start(&lab, &RedisSetup::default())?;
+        let redis = Redis::start(&lab, setup)?;
         let director = Director::start(&lab, "lb1", &config(&lab))?;
         let site = Self {
             director,
@@ -99,6 +103,14 @@ impl Site {
         let tier = self.tier()?;
         let node = tier.nodes.into_iter().find(|known| known.name == node);
         Ok(node.context("no such node")?.word)
+    }
+
+    pub fn wait_word(&self, node: &str, wanted: &str) -> Result<()> {
+        try_wait_until(&format!("{node} to be {wanted}"), SOON, || {
+            let word = self.word(node)?;
+            ensure!(word == wanted, "{word}");
+            Ok(())
+        })
     }
 
     pub fn alarm(&self, words: &str) -> Result<()> {
