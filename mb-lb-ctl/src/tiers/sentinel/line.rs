@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -173,6 +173,8 @@ pub(super) async fn connect(
     let stream = Bounded {
         stream,
         budget: budget.clone(),
+        has_spoken: false,
+        reader: None,
     };
     Ok((stream, budget))
 }
@@ -246,10 +248,12 @@ impl Budget {
     }
 }
 
-/// Fails when its budget is used up: who parses replies keeps all of one that is not whole.
+/// Is heard after it has spoken, and fails when its budget is used up: who parses replies keeps all of one that is not whole.
 pub(super) struct Bounded {
     stream: Box<dyn Duplex>,
     budget: Budget,
+    has_spoken: bool,
+    reader: Option<Waker>,
 }
 
 impl AsyncRead for Bounded {
@@ -258,6 +262,11 @@ impl AsyncRead for Bounded {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // What a server says of its own accord, before it closes, would be no answer to anything.
+        if !self.has_spoken {
+            self.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
         if self.budget.is_used_up() {
             return Poll::Ready(Err(io::Error::other("too long a reply")));
         }
@@ -280,6 +289,10 @@ impl AsyncWrite for Bounded {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.has_spoken = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             // A server that closes has often said why, and that is still to be read.
             Poll::Ready(Err(error)) if is_gone(&error) => Poll::Ready(Ok(bytes.len())),
