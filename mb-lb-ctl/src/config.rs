@@ -11,6 +11,7 @@ mod crosscheck;
 mod diagnostic;
 mod director;
 mod fields;
+mod follows;
 mod hash;
 mod mask;
 mod model;
@@ -22,6 +23,7 @@ mod service;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod tls;
 mod values;
 mod vrrp;
@@ -72,14 +74,25 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
     let vrrps = vrrp::vrrps(root.get("vrrp").as_ref(), &mut reporter);
     let config_syncs = config_sync::config_syncs(root.get("config_sync").as_ref(), &mut reporter);
     let peer = peer::peer(root.get("peer").as_ref(), &mut reporter);
-    crosscheck::crosscheck(&drafts, &proxies, &vrrps, peer.as_ref(), &mut reporter);
+    let tiers = tiers::tiers(&root, &mut reporter);
+    let all = crosscheck::Drafts {
+        services: &drafts,
+        proxies: &proxies,
+        tiers: &tiers,
+        vrrps: &vrrps,
+        peer: peer.as_ref(),
+    };
+    crosscheck::crosscheck(&all, &mut reporter);
     let is_empty = |section: Option<&Field<'_>>| {
         section.is_none_or(|section| match section.value {
             DeValue::Table(table) => table.is_empty(),
             _ => false,
         })
     };
-    let no_service = is_empty(section.as_ref()) && is_empty(proxy_section.as_ref());
+    let served = ["galera", "sentinel"];
+    let no_service = is_empty(section.as_ref())
+        && is_empty(proxy_section.as_ref())
+        && served.iter().all(|key| is_empty(root.get(key).as_ref()));
     // Under a name that is nearly right there may be some.
     let misnamed = table.iter().any(|(key, _)| {
         let key = key.get_ref().as_ref();
@@ -104,9 +117,13 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
         vrrps: vrrps.into_iter().map(|draft| draft.vrrp).collect(),
         peer: peer.and_then(peer::Draft::peer),
         config_syncs,
-        galeras: Vec::new(),
-        sentinels: Vec::new(),
-        storages: Vec::new(),
+        galeras: tiers.galeras.into_iter().map(|draft| draft.tier).collect(),
+        sentinels: tiers
+            .sentinels
+            .into_iter()
+            .map(|draft| draft.tier)
+            .collect(),
+        storages: tiers.storages.into_iter().map(|draft| draft.tier).collect(),
     });
     Parsed {
         config,

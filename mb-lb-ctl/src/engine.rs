@@ -15,6 +15,7 @@ mod relayed;
 mod routers;
 mod server;
 mod syncs;
+mod tiers;
 mod tracking;
 mod view;
 
@@ -145,6 +146,8 @@ pub struct CheckResult {
     /// One line for people: `connection refused`, `220 banner not seen within 1s`.
     pub detail: String,
     pub duration: Duration,
+    /// Of a health page that could be read: members that failed, and why.
+    pub failed: Option<Vec<(String, String)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,6 +329,9 @@ pub struct SavedState {
     /// Targets of `config_sync`, by `config_sync::machine::key`.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub syncs: std::collections::BTreeMap<String, crate::config_sync::machine::Kept>,
+    /// Which server has the clients, by tier.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub chosen: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -17,7 +17,9 @@ mod tests;
 
 pub use key::{Key, KeyError};
 pub use link::{Incoming, Link, Settings, Timing, Why, spawn};
-pub use message::{AdminEntry, FlowChange, FlowKind, Hello, Message, RoleOf, Status, TICKET_KEYS};
+pub use message::{
+    AdminEntry, FlowChange, FlowKind, Hello, Message, RoleOf, Status, TICKET_KEYS, TIERS,
+};
 pub use queue::{NotSent, Outgoing};
 pub use stats::{RefusedReason, Stats};
 pub use sync::{Carried, PeerEvent, Peering, SyncReport};

@@ -13,6 +13,7 @@
 //!   peer thread ----- Peer: flow sync and the link (peering.rs, peer/sync.rs); takes messages
 //!   script tasks ---- Script                     '---------Hook--> hooks task, one program after the other
 //!   config_sync tasks - Report <---- Order: sources to look at, targets to bring in step (config_sync.rs)
+//!   tier tasks ------ Tier <-------- Tiers: databases, session stores and storage to follow (tiers.rs)
 //!   logger task ----- lines of the XDP program -> tracing
 //!   certificates thread - what it read of files <---- looks at them (certificates.rs), once a second and at a reload
 //! ```
@@ -62,7 +63,7 @@ use crate::config_sync::Runner;
 use crate::dataplane::{self, Dataplane, Leases};
 use crate::engine::{Action, Change, Engine, Event, Identity, Now, Order, Refusal};
 use crate::net::{self, AddressBook, Neighbours, Replies};
-use crate::peer::{Hello, TICKET_KEYS};
+use crate::peer::{Hello, TICKET_KEYS, TIERS};
 use crate::prober::Prober;
 use crate::snapshot::{EventView, Snapshot};
 use crate::tiers::Watchers;
@@ -464,7 +465,7 @@ impl Director {
             name: self.engine.director_name().to_owned(),
             build: identity.build.clone(),
             boot: self.boot,
-            knows: TICKET_KEYS.to_owned(),
+            knows: format!("{TICKET_KEYS} {TIERS}"),
             started_ms: identity.started_ms,
         }
     }
@@ -602,9 +603,10 @@ impl Director {
         };
         match read() {
             Ok((config, warnings)) => {
-                if let Err(why) =
-                    routers::check(&config.vrrps).and_then(|()| self.proxying.check(&config))
-                {
+                let readable = routers::check(&config.vrrps)
+                    .and_then(|()| crate::tiers::check(&config))
+                    .and_then(|()| self.proxying.check(&config));
+                if let Err(why) = readable {
                     self.turn(Event::ReloadFailed(why.clone()));
                     return Err(why);
                 }

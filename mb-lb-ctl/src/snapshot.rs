@@ -42,6 +42,9 @@ pub struct Snapshot {
     /// `[config_sync.NAME]`, in the order of the file.
     #[serde(default)]
     pub syncs: Vec<SyncView>,
+    /// `[galera.NAME]`, `[sentinel.NAME]` and `[storage.NAME]`, in this order, each in that of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<TierView>,
     /// What an operator has to know now, worst first; empty: all is well.
     pub alarms: Vec<Alarm>,
 }
@@ -331,6 +334,9 @@ pub struct ServerView {
     pub health_reason: String,
     /// Takes new flows now.
     pub usable: bool,
+    /// Well, and its tier brings clients to another server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stands_by: bool,
     /// Seconds since admin state or health last changed.
     pub since: u64,
     /// Seconds spent down since the controller started.
@@ -486,6 +492,51 @@ pub struct SyncTargetView {
     pub took_ms: u64,
     /// Seconds until the next run.
     pub next_run: Option<u64>,
+}
+
+/// A database, a session store, or storage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TierView {
+    pub name: String,
+    /// `galera`, `sentinel` or `storage`.
+    pub kind: String,
+    /// `single-writer`, `any`; `master`; `nfs`, `glusterfs`, `mount`.
+    pub mode: String,
+    /// `unknown`, `ok`, `degraded` or `failed`.
+    pub state: String,
+    /// Seconds since `state` is so.
+    pub since: u64,
+    /// One line: what is so.
+    pub summary: String,
+    /// The server that has the clients, or had them last.
+    pub chosen: Option<String>,
+    /// Services and servers that take nobody while it has failed.
+    pub takes_out: Vec<String>,
+    /// How often all nodes were asked since the controller started.
+    pub rounds: u64,
+    /// Further facts, by name.
+    pub facts: BTreeMap<String, String>,
+    pub nodes: Vec<TierNodeView>,
+}
+
+/// A machine, a process or a path of a [`TierView`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TierNodeView {
+    pub name: String,
+    /// `server`, `sentinel`, `nfs`, `mountd`, `export`, `mount`, `glusterd`, `brick`, `heal`.
+    pub role: String,
+    pub address: String,
+    pub health: HealthState,
+    /// Stable word: `synced`, `donor`, `not_answering`, ...
+    pub word: String,
+    /// One line for people.
+    pub reason: String,
+    /// Clients are brought there.
+    pub elected: bool,
+    /// Microseconds that the last answer took.
+    pub took_us: Option<u64>,
+    /// Further facts, by name.
+    pub fields: BTreeMap<String, String>,
 }
 
 /// One line of `events`.

@@ -22,6 +22,27 @@ use std::time::Duration;
 use crate::config;
 use crate::snapshot::{Alarm, HealthState};
 
+/// Whether all passwords can be read.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check(config: &config::Config) -> Result<(), String> {
+    let galeras = config.galeras.iter();
+    let galeras = galeras.map(|galera| ("galera", &galera.name, &galera.password));
+    let sentinels = config.sentinels.iter().flat_map(|sentinel| {
+        let secrets = [&sentinel.password, &sentinel.sentinel_password];
+        secrets.map(|secret| ("sentinel", &sentinel.name, secret))
+    });
+    for (kind, name, secret) in galeras.chain(sentinels) {
+        if let Some(Err(error)) = secret.as_ref().map(secret::read) {
+            return Err(format!(
+                "{kind} {name}: the password cannot be read: {error}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What is to be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {

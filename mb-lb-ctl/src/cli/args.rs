@@ -92,15 +92,15 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl status\n  mb-lb-ctl status -o json | jq .alarms"
     )]
     Status(Status),
-    /// List services, servers, flows, VIPs, checks or syncs
+    /// List services, servers, flows, VIPs, checks, syncs or tiers
     #[command(
         visible_alias = "ls",
         after_help = "Examples:\n  mb-lb-ctl list servers -o wide\n  mb-lb-ctl list flows smtp_backend --limit 20\n  mb-lb-ctl list checks --watch\n  mb-lb-ctl list servers -o csv > servers.csv"
     )]
     List(List),
-    /// All about one server: settings, health, events, what the kernel holds
+    /// All about one server, or one tier: settings, health, events, what the kernel holds
     #[command(
-        after_help = "Examples:\n  mb-lb-ctl describe smtp_backend/mb1\n  mb-lb-ctl describe smtp_backend/mb1 -o json"
+        after_help = "Examples:\n  mb-lb-ctl describe smtp_backend/mb1\n  mb-lb-ctl describe smtp_backend/mb1 -o json\n  mb-lb-ctl describe mailborder_cluster    # a [galera], [sentinel] or [storage]"
     )]
     Describe(Describe),
     /// No new flows for a server; those that are go on
@@ -192,6 +192,7 @@ pub enum What {
     Vips,
     Checks,
     Syncs,
+    Tiers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -205,7 +206,7 @@ pub enum Form {
 #[derive(Debug, Args)]
 pub struct List {
     pub what: What,
-    /// Only of this service, or of this config_sync
+    /// Only of this service, config_sync or tier
     pub service: Option<String>,
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: Form,
@@ -220,7 +221,7 @@ pub struct List {
 
 #[derive(Debug, Args)]
 pub struct Describe {
-    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    #[arg(value_name = "SERVICE/SERVER or TIER", value_parser = server)]
     pub server: ServerRef,
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     pub output: TextOrJson,

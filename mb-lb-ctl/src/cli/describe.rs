@@ -1,5 +1,7 @@
 //! `describe`: all that is known about one server.
 
+pub mod tier;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -39,6 +41,16 @@ pub struct Subject<'s> {
 
 pub fn run(global: &Global, args: &args::Describe) -> Result<Exit, Failure> {
     let client = Client::new(global);
+    if args.server.service.is_empty() {
+        let snapshot = client.snapshot()?;
+        let tier = snapshot
+            .tiers
+            .iter()
+            .find(|tier| tier.name == args.server.server);
+        if let Some(tier) = tier {
+            return tier::describe(&client, &snapshot, tier, args.output, global);
+        }
+    }
     let snapshot = client.snapshot_with(&args.server)?;
     let (service, server) = find(&snapshot, &args.server)?;
     let name = format!("{}/{}", service.name, server.name);

@@ -3,6 +3,7 @@
 pub(super) mod rows;
 mod syncs;
 mod table;
+mod tiers;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::cli::output::{emit, json as document, say, style_of_stdout};
 use crate::cli::state;
 use crate::cli::style::Style;
 use crate::command::line::quote;
-use crate::command::native::{check_service, check_sync};
+use crate::command::native::{check_service, check_sync, check_tier};
 use crate::snapshot::{FlowView, JSON_VERSION, Snapshot};
 
 pub use crate::cli::args::{Form as ListForm, What as ListWhat};
@@ -46,6 +47,9 @@ pub fn run(global: &Global, args: &args::List) -> Result<Exit, Failure> {
         if let Some(name) = view.service {
             let (known, list) = match view.what {
                 What::Syncs => (check_sync(&snapshot, name), "mb-lb-ctl list syncs"),
+                What::Tiers => (check_tier(&snapshot, name), "mb-lb-ctl list tiers"),
+                // Storage has checks and is no service.
+                What::Checks if check_tier(&snapshot, name).is_ok() => (Ok(()), ""),
                 _ => (check_service(&snapshot, name), "mb-lb-ctl list services"),
             };
             known.map_err(|text| Failure::new(Exit::NotFound, text).next(list))?;
@@ -117,19 +121,28 @@ pub fn render(snapshot: &Snapshot, flows: &[FlowView], view: &View) -> Result<St
         .iter()
         .filter(|sync| view.service.is_none_or(|name| sync.name == name))
         .collect();
+    let tiers: Vec<_> = snapshot
+        .tiers
+        .iter()
+        .filter(|tier| view.service.is_none_or(|name| tier.name == name))
+        .collect();
+    if view.form == Form::Json && view.what == What::Tiers {
+        return document(&json!({ "version": JSON_VERSION, "tiers": tiers }));
+    }
     if view.form == Form::Json && view.what == What::Syncs {
         return document(&json!({ "version": JSON_VERSION, "syncs": syncs }));
     }
     if view.form == Form::Json {
-        return document(&as_json(&services, &removed, flows, view.what)?);
+        return document(&as_json(&services, &removed, &tiers, flows, view.what)?);
     }
     let rows = match view.what {
         What::Services => rows::services(&services),
         What::Servers => rows::servers(&services, &removed),
         What::Flows => rows::flows(flows),
         What::Vips => rows::vips(&services),
-        What::Checks => rows::checks(&services),
+        What::Checks => rows::checks(&services, &tiers),
         What::Syncs => syncs::syncs(&syncs),
+        What::Tiers => tiers::tiers(&tiers),
     };
     Ok(match view.form {
         Form::Csv => rows.csv(),
@@ -141,6 +154,7 @@ pub fn render(snapshot: &Snapshot, flows: &[FlowView], view: &View) -> Result<St
 fn as_json(
     services: &[&crate::snapshot::ServiceView],
     removed: &[&crate::snapshot::RemovedView],
+    tiers: &[&crate::snapshot::TierView],
     flows: &[FlowView],
     what: What,
 ) -> Result<Value, Failure> {
@@ -183,11 +197,17 @@ fn as_json(
                     row["server"] = json!(server.name);
                     Some(row)
                 })
+                .chain(tiers::checks(tiers).map(|(tier, node)| {
+                    let mut row = with_service(&tier.name, json!(node));
+                    row["server"] = json!(format!("{} {}", node.role, node.name));
+                    row["kind"] = json!(tier.kind);
+                    row
+                }))
                 .collect();
             ("checks", json!(rows))
         }
         // Not of a service.
-        What::Syncs => ("syncs", Value::Null),
+        What::Syncs | What::Tiers => ("syncs", Value::Null),
     };
     Ok(json!({ "version": JSON_VERSION, key: rows }))
 }

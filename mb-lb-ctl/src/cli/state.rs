@@ -13,7 +13,7 @@ enum Tone {
     Calm,
 }
 
-/// `up`, `DOWN`, `drain`, `maint`, `unknown`, `full` or `ramp 40%`.
+/// `up`, `DOWN`, `drain`, `maint`, `unknown`, `full`, `standby` or `ramp 40%`.
 pub fn word(server: &ServerView) -> String {
     classify(server).0
 }
@@ -101,6 +101,7 @@ fn classify(server: &ServerView) -> (String, Tone) {
         (_, HealthState::Down) => ("DOWN", Tone::Bad),
         (AdminState::Drain, _) => ("drain", Tone::Calm),
         (_, HealthState::Unknown) => ("unknown", Tone::Odd),
+        (_, HealthState::Up) if server.stands_by => ("standby", Tone::Calm),
         (_, HealthState::Up) if is_full(server) => ("full", Tone::Odd),
         (_, HealthState::Up) if server.usable && server.ramp_percent < 100 => {
             return (format!("ramp {}%", server.ramp_percent), Tone::Odd);

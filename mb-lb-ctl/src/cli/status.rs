@@ -2,6 +2,7 @@
 
 mod pair;
 mod syncs;
+mod tiers;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -43,11 +44,13 @@ pub fn render(snapshot: &Snapshot, style: Style) -> String {
     let mut text = String::new();
     director(&mut text, snapshot, style);
     pair::render(&mut text, snapshot, style);
-    for service in &snapshot.services {
+    let services = snapshot.services.iter();
+    for service in services.filter(|service| !tiers::is_tier(snapshot, service)) {
         let gone = state::lingering(snapshot).filter(|server| server.service == service.name);
         service_tree(&mut text, service, &gone.collect::<Vec<_>>(), style);
     }
     removed_services(&mut text, snapshot, style);
+    tiers::tiers(&mut text, snapshot, style);
     syncs::syncs(&mut text, snapshot, style);
     alarms(&mut text, snapshot, style);
     text

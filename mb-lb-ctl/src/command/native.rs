@@ -267,6 +267,15 @@ pub fn check_sync(snapshot: &Snapshot, name: &str) -> Result<(), String> {
     Err(format!("no config_sync {name}{}", hint(name, names)))
 }
 
+/// Whether there is such a tier, and what to say if not.
+pub fn check_tier(snapshot: &Snapshot, name: &str) -> Result<(), String> {
+    if snapshot.tiers.iter().any(|tier| tier.name == name) {
+        return Ok(());
+    }
+    let names = snapshot.tiers.iter().map(|tier| tier.name.clone());
+    Err(format!("no tier {name}{}", hint(name, names)))
+}
+
 fn not_found(snapshot: &Snapshot, wanted: &ServerRef) -> String {
     let full = format!("{}/{}", wanted.service, wanted.server);
     let mut flows = snapshot

@@ -186,6 +186,16 @@ pub(super) fn upstream(text: &str) -> Result<SocketAddr, Fault> {
     end(text, &UPSTREAM)
 }
 
+/// Where a database or a session store is listened for.
+pub(super) fn tier_listen(text: &str) -> Result<SocketAddr, Fault> {
+    end(text, &TIER_LISTEN)
+}
+
+/// Where a node of one listens.
+pub(super) fn tier_server(text: &str) -> Result<SocketAddr, Fault> {
+    end(text, &TIER_SERVER)
+}
+
 /// An address with its port, and what one looks like.
 struct End {
     whose: Whose,
@@ -209,6 +219,16 @@ const PROXY_LISTEN: End = End {
 const REDIRECT_LISTEN: End = End {
     port: 80,
     ..PROXY_LISTEN
+};
+const TIER_LISTEN: End = End {
+    port: 3306,
+    ..PROXY_LISTEN
+};
+const TIER_SERVER: End = End {
+    whose: Whose::Upstream,
+    port: 3306,
+    v4: "192.168.1.111",
+    v6: "2001:db8::111",
 };
 const UPSTREAM: End = End {
     whose: Whose::Upstream,

@@ -72,7 +72,7 @@ codes! {
     BadKey = "E032", Error, "not a key of the link between directors";
     BadSize = "E033", Error, "not a size";
     BadRegex = "E034", Error, "not a regular expression";
-    DuplicateName = "E035", Error, "a service and a proxy have one name";
+    DuplicateName = "E035", Error, "a name is given to two things that commands could not tell apart";
     AllWeightsZero = "W101", Warning, "no server takes new flows";
     OnlyBackups = "W102", Warning, "all servers are backups";
     SingleServer = "W103", Warning, "one server only";
@@ -89,6 +89,8 @@ codes! {
     ClearText = "W114", Warning, "HTTP in clear where TLS is expected";
     RefusedCookie = "W115", Warning, "a cookie that browsers do not take";
     DuplicateCookie = "W116", Warning, "two servers of a proxy have one cookie";
+    FewSentinels = "W117", Warning, "fewer than three Sentinels";
+    NoMajority = "W118", Warning, "a cluster that cannot lose a node";
 }
 
 impl Serialize for Code {

@@ -42,7 +42,7 @@ impl Config {
     }
 
     /// 12 hex digits (48 bits of SHA-256) that are equal where the configuration means the same: comments,
-    /// formatting, defaults written out, and the order of services, proxies, servers, `listen`, networks, interfaces, VRRP
+    /// formatting, defaults written out, and the order of services, proxies, tiers, servers, `listen`, networks, interfaces, VRRP
     /// instances, their peers and what they track, and targets do not matter. Passwords take part by a digest of the bytes that count.
     pub fn hash(&self) -> String {
         let mut canonical = self.clone();
@@ -73,6 +73,21 @@ impl Config {
         for sync in &mut canonical.config_syncs {
             sync.targets.sort();
         }
+        canonical.galeras.sort_by(|a, b| a.name.cmp(&b.name));
+        for galera in &mut canonical.galeras {
+            galera.listen.sort();
+            galera.servers.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        canonical.sentinels.sort_by(|a, b| a.name.cmp(&b.name));
+        for sentinel in &mut canonical.sentinels {
+            sentinel.listen.sort();
+            sentinel.sentinels.sort();
+            sentinel.servers.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        canonical.storages.sort_by(|a, b| a.name.cmp(&b.name));
+        for storage in &mut canonical.storages {
+            storage.takes_out.sort();
+        }
         let json = serde_json::to_vec(&canonical)
             .expect("no map with keys other than strings, and paths come from UTF-8 text");
         let mut hasher = Sha256::new_with_prefix(&json);
@@ -92,6 +107,16 @@ impl Config {
             .filter_map(|proxy| proxy.cookie.as_ref());
         for key in cookies.filter_map(|cookie| cookie.dynamic_key.as_deref()) {
             hasher.update(Sha256::digest(key));
+        }
+        let galeras = canonical.galeras.iter().map(|galera| &galera.password);
+        let sentinels = canonical
+            .sentinels
+            .iter()
+            .flat_map(|sentinel| [&sentinel.password, &sentinel.sentinel_password]);
+        for secret in galeras.chain(sentinels).flatten() {
+            if let Secret::Text(text) = secret {
+                hasher.update(Sha256::digest(text));
+            }
         }
         let digest = hasher.finalize();
         digest

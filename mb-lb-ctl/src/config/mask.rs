@@ -6,7 +6,13 @@ use std::ops::Range;
 use super::schema;
 
 /// Keys whose values are passwords, and what is near them.
-const SECRET: [&str; 4] = ["auth_pass", "password", "key", "dynamic_key"];
+const SECRET: [&str; 5] = [
+    "auth_pass",
+    "password",
+    "key",
+    "dynamic_key",
+    "sentinel_password",
+];
 /// What others call them. `socket` is near to one, so only these words themselves.
 const FOREIGN: [&str; 3] = ["psk", "secret", "dynamic_cookie_key"];
 

@@ -58,7 +58,7 @@ pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 }
 
 /// Every section, for looking up where a misplaced key belongs.
-pub static ALL: [&Section; 21] = [
+pub static ALL: [&Section; 25] = [
     &ROOT,
     &DIRECTOR,
     &FLOW_TIMEOUTS,
@@ -80,11 +80,17 @@ pub static ALL: [&Section; 21] = [
     &PEER,
     &CONFIG_SYNC,
     &SYNC_TARGET,
+    &GALERA,
+    &SENTINEL,
+    &TIER_SERVER,
+    &STORAGE,
 ];
 
 mod proxy;
+mod tiers;
 
 pub use proxy::{ACCESS_LOG, COOKIE, LIMITS, PROXY, PROXY_SERVER, SERVER_TLS, TIMEOUTS};
+pub use tiers::{GALERA, SENTINEL, STORAGE, TIER_SERVER};
 
 pub static ROOT: Section = Section {
     title: "the file's top level",
@@ -96,8 +102,11 @@ pub static ROOT: Section = Section {
         "vrrp",
         "peer",
         "config_sync",
+        "galera",
+        "sentinel",
+        "storage",
     ],
-    later: &["galera", "sentinel", "storage"],
+    later: &[],
     foreign: &[
         ("global", "director"),
         ("services", "service"),
@@ -117,6 +126,13 @@ pub static ROOT: Section = Section {
         ("lvs_sync_daemon", "peer"),
         ("sync", "config_sync"),
         ("rsync", "config_sync"),
+        ("mysql", "galera"),
+        ("mariadb", "galera"),
+        ("database", "galera"),
+        ("redis", "sentinel"),
+        ("nfs", "storage"),
+        ("glusterfs", "storage"),
+        ("gluster", "storage"),
     ],
     advice: &[
         (
@@ -169,6 +185,7 @@ pub static SERVICE: Section = Section {
         "on_down",
         "no_server",
         "slow_start",
+        "follows",
         "servers",
     ],
     later: &[],
@@ -209,6 +226,7 @@ pub static CHECK: Section = Section {
         "body_regex",
         "tls",
         "verify",
+        "members",
     ],
     later: &[],
     foreign: &[

@@ -6,6 +6,7 @@ mod good;
 mod peer;
 mod properties;
 mod proxy;
+mod tiers;
 mod together;
 mod vrrp;
 
@@ -46,6 +47,28 @@ const CONFIG_SYNC: &str = "\
 [config_sync.etc]
 source = \"/etc/mailborder\"
 targets = \"mb2\"
+";
+
+/// The smallest `[galera.NAME]` that draws no warning.
+const GALERA: &str = "\
+[galera.db]
+listen = \"192.168.1.98:3306\"
+user = \"mb_monitor\"
+servers = { db1 = \"192.168.1.111:3306\", db2 = \"192.168.1.112:3306\", db3 = \"192.168.1.113:3306\" }
+";
+
+/// The smallest `[sentinel.NAME]` that draws no warning.
+const SENTINEL: &str = "\
+[sentinel.sessions]
+listen = \"192.168.1.98:6379\"
+sentinels = [\"192.168.1.121:26379\", \"192.168.1.122:26379\", \"192.168.1.123:26379\"]
+";
+
+/// The smallest `[storage.NAME]`.
+const STORAGE: &str = "\
+[storage.quarantine]
+type = \"nfs\"
+server = \"192.168.1.130\"
 ";
 
 fn diagnose(source: &str) -> Vec<Diagnostic> {

@@ -113,6 +113,29 @@ pub(super) fn name(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// `"10%"`: a whole number, 0 to 100, and the sign.
+pub(super) fn percent(text: &str) -> Result<u8, Fault> {
+    let number = text.strip_suffix('%').map(str::trim_end);
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match number.filter(|text| is_number(text)) {
+        Some(number) => match number.parse::<u8>() {
+            Ok(percent @ 0..=100) => Ok(percent),
+            _ => Err(Fault::new(
+                Code::OutOfRange,
+                format!("is `{}`, allowed are 0% to 100%", number.to_owned() + "%"),
+            )),
+        },
+        None => {
+            let help = match is_number(text) {
+                true => format!("write \"{text}%\""),
+                false => "write a whole number and the sign, such as \"10%\"".to_owned(),
+            };
+            let phrase = format!("is not a share: {}", quote(text));
+            Err(Fault::new(Code::BadSize, phrase).help(help))
+        }
+    }
+}
+
 /// What Linux takes as the name of an interface (`dev_valid_name`, and `IFNAMSIZ` of 16 with the final NUL).
 pub(super) fn interface(text: &str) -> Result<(), Fault> {
     let fault = |why: &str| {

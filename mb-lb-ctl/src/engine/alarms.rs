@@ -21,6 +21,7 @@ impl Engine {
             self.service_alarms(service, &mut alarms);
         }
         self.sync_alarms(&mut alarms);
+        self.tier_alarms(&mut alarms);
         self.certificate_alarms(now, &mut alarms);
         alarms.sort_by_key(|alarm| alarm.severity);
         alarms
@@ -190,6 +191,10 @@ impl Engine {
 
     fn service_alarms(&self, service: &ServiceState, alarms: &mut Vec<Alarm>) {
         let name = &service.config.name;
+        if self.is_tier(name) {
+            // Its machine knows better what to say.
+            return;
+        }
         let standings: Vec<Standing> = service
             .servers
             .iter()

@@ -11,6 +11,7 @@ use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
 use super::server::{ServerState, Standing, Way, full_name, name_hash, parse_full_name};
 use super::syncs::Syncs;
+use super::tiers::Tiers;
 use super::{
     Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
     SavedServer, SavedState, ServerRef,
@@ -82,6 +83,7 @@ pub struct Engine {
     pub(super) certificates: BTreeMap<String, Vec<crate::proxy::Info>>,
     table_full_at: Option<Duration>,
     pub(super) syncs: Syncs,
+    pub(super) tiers: Tiers,
     seq: u64,
     /// What was last sent out, so that only changes are.
     pub(super) sent: Sent,
@@ -137,6 +139,7 @@ impl Engine {
                 .map(|name| (name_hash(name), name.clone()))
                 .collect(),
             syncs: Syncs::new(saved.syncs.clone()),
+            tiers: Tiers::new(saved.chosen.clone()),
             sent: Sent {
                 saved: Some(saved),
                 ..Sent::default()
@@ -280,7 +283,7 @@ impl Engine {
                 return actions;
             }
             Event::ConfigSync(report) => self.on_sync(report, now, &mut actions),
-            Event::Tier { .. } => {}
+            Event::Tier { name, round } => self.on_tier(&name, &round, now, &mut actions),
             Event::Deadline => {}
         }
         self.settle(now, &mut actions);
@@ -337,6 +340,7 @@ impl Engine {
                 self.indices.retire(server.slot.index, record);
             }
         }
+        self.configure_tiers(&config, now);
         self.give_service_ids();
         let held = self.held();
         self.full_names.retain(|hash, _| held.contains(hash));
@@ -493,6 +497,8 @@ impl Engine {
         {
             return false;
         }
+        let pages = result.failed.as_deref();
+        let turned = pages.is_some_and(|failed| self.on_page(service, server, failed));
         let before = self
             .seen(
                 &self.services[service],
@@ -505,14 +511,14 @@ impl Engine {
         let (check, slow_start) = (config.check.clone(), config.slow_start);
         let state = &mut self.services[service].servers[server];
         let (Some(check), true) = (check, state.admin != AdminState::Maint) else {
-            return false;
+            return turned;
         };
         if result.outcome == Outcome::Inconclusive
             || (cut_off && result.outcome != Outcome::Success)
         {
             // Shown, but no verdict.
             state.result = Some(result);
-            return false;
+            return turned;
         }
         // An earlier controller saw it up, or had its flows go on: its first failure here is one of `fall`, not the
         // first word about it.
@@ -538,7 +544,7 @@ impl Engine {
             self.tell_change(service, server, &after, now, actions);
             self.tell_usable(now, actions);
         }
-        transition.is_some() || !same_rhythm || told_other || after.0 != before
+        turned || transition.is_some() || !same_rhythm || told_other || after.0 != before
     }
 
     fn on_counted(&mut self, report: Report, now: Now, actions: &mut Vec<Action>) {
@@ -646,6 +652,7 @@ impl Engine {
         if self.config_hash.is_empty() {
             return;
         }
+        self.settle_tiers(now, actions);
         let checks = self.wanted_checks();
         if self.sent.checks.as_ref() != Some(&checks) {
             actions.push(Action::Checks(checks.clone()));
@@ -728,6 +735,7 @@ impl Engine {
                 .collect(),
             changed: self.changed(),
             syncs: self.syncs_to_save(),
+            chosen: self.chosen_to_save(),
         }
     }
 

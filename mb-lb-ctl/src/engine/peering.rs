@@ -68,6 +68,7 @@ impl Engine {
                     carried: self.peer.carried.take(),
                     ..PeerState::default()
                 };
+                self.forget_said_tiers();
                 self.record(now, "peer", "peer-up", text, actions);
             }
             PeerEvent::Disconnected { why } => {
@@ -113,6 +114,7 @@ impl Engine {
         match message {
             Message::Status(status) => self.peer.status = Some((status, now.since_start)),
             Message::Admin(entries) => self.on_admin_entries(&entries, now, actions),
+            Message::Tiers(chosen) => self.on_peer_tiers(&chosen),
             Message::TakeOver {
                 vrid, ipv6, why, ..
             } => {

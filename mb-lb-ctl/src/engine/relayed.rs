@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::core::{Engine, ServiceState};
+use super::server::{ServerState, Standing};
 use super::{Action, Now};
 use crate::proxy::{Counted, Readings, Steering, Target, Trouble};
+use crate::snapshot::{AdminState, HealthState};
 
 impl Engine {
     pub(super) fn is_proxy(&self, service: &ServiceState) -> bool {
@@ -22,10 +24,11 @@ impl Engine {
                 targets: service
                     .servers
                     .iter()
-                    .map(|server| Target {
+                    .map(|server| (server, self.steered(service, server)))
+                    .map(|(server, (admin, health))| Target {
                         name: server.config.name.clone(),
-                        admin: server.admin,
-                        health: self.seen(service, server).0,
+                        admin,
+                        health,
                         weight: server.weight,
                         percent: server
                             .ramp
@@ -34,6 +37,22 @@ impl Engine {
                     .collect(),
             })
             .collect()
+    }
+
+    /// As the process is to think of it.
+    fn steered(&self, service: &ServiceState, server: &ServerState) -> (AdminState, HealthState) {
+        let health = self.seen(service, server).0;
+        let is_relay = !self.is_proxy(service);
+        match self.standing(service, server) {
+            // A server that its tier does not bring clients to loses those that it has: two writers are worse.
+            Standing::StandsBy => (server.admin, HealthState::Down),
+            Standing::Withheld if !Self::is_elected(server) => (server.admin, HealthState::Down),
+            // No request is tied to the server, but what a connection is in the middle of is.
+            Standing::CutOff(_) if is_relay && server.admin == AdminState::Ready => {
+                (AdminState::Drain, HealthState::Up)
+            }
+            _ => (server.admin, health),
+        }
     }
 
     pub(super) fn on_unserved(
@@ -71,12 +90,7 @@ impl Engine {
     }
 }
 
-fn take_in(
-    server: &mut super::server::ServerState,
-    counted: &Counted,
-    seconds: f64,
-    now: Duration,
-) {
+fn take_in(server: &mut ServerState, counted: &Counted, seconds: f64, now: Duration) {
     let opened = counted.opened.saturating_sub(server.reading.opened);
     if std::mem::replace(&mut server.counted, true) && seconds > 0.0 {
         server.rate = (opened as f64 / seconds).round() as u64;

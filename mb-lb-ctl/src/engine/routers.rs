@@ -440,6 +440,14 @@ impl Engine {
             });
         }
         for track in &vrrp.track_services {
+            if self.is_storage(&track.service) {
+                tracks.push(Track {
+                    what: format!("storage {}", track.service),
+                    weight: track.weight,
+                    failed: self.failed_storage(&track.service),
+                });
+                continue;
+            }
             let service = self
                 .services
                 .iter()
@@ -449,7 +457,12 @@ impl Engine {
                     server.admin != AdminState::Maint
                         && self.seen(service, server).0 != HealthState::Down
                 };
-                service.servers.iter().filter(is_up).count()
+                // Nodes of a tier that brings clients to none of them are of no use to anybody.
+                let none = self.is_tier(&track.service) && service.usable == Some(false);
+                match none {
+                    true => 0,
+                    false => service.servers.iter().filter(is_up).count(),
+                }
             });
             let wanted = track.min_up as usize;
             tracks.push(Track {

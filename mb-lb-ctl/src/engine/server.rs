@@ -1,11 +1,13 @@
 //! What the engine knows of one server.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use mb_lb_common::{SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server as Record};
 
 use super::indices::Slot;
+use super::tiers::Judged;
 use super::{Attached, CheckResult, Neighbour, Now, Outcome, SavedServer, ServerRef};
 use crate::config;
 use crate::dataplane::ServerReading;
@@ -58,6 +60,37 @@ pub struct ServerState {
     pub last_flow: Option<Duration>,
     /// All drift that audits have proven.
     pub drift: i64,
+    /// Where a tier says how it is, instead of checks.
+    pub judged: Option<Judged>,
+    /// Why it takes no new client, whatever its checks say.
+    pub taken_out: Option<String>,
+    /// Members of its health page that others follow.
+    pub members: BTreeMap<String, Member>,
+}
+
+/// A member of a health page, judged as checks are: by rise and fall.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// Why it has failed, if it has.
+    pub failed: Option<String>,
+    /// Pages in a row that said otherwise than is held.
+    against: u8,
+}
+
+impl Member {
+    /// `why`: it has failed, as the newest page says.
+    pub fn on_page(&mut self, why: Option<&str>, rise: u8, fall: u8) {
+        if why.is_some() == self.failed.is_some() {
+            self.against = 0;
+            return;
+        }
+        self.against = self.against.saturating_add(1);
+        let needed = if why.is_some() { fall } else { rise };
+        if self.against >= needed {
+            self.failed = why.map(str::to_owned);
+            self.against = 0;
+        }
+    }
 }
 
 /// Why a server takes no new flow, or that it does.
@@ -66,10 +99,13 @@ pub enum Standing {
     Usable,
     /// The operator's wish, or weight 0.
     Withheld,
+    /// Its tier brings clients to another server.
+    StandsBy,
     /// Not known yet.
     Unknown(String),
     Down(String),
-    /// The director cannot reach it, through no fault of the server: no new flow, but no flow is ended for it.
+    /// Through no fault of the server: the director cannot reach it, or it was taken out. No new flow, but no flow is ended
+    /// for it.
     CutOff(String),
 }
 
@@ -125,6 +161,9 @@ impl ServerState {
             rate_max: 0,
             last_flow: None,
             drift: 0,
+            judged: None,
+            taken_out: None,
+            members: BTreeMap::new(),
             config: server.clone(),
         }
     }
@@ -158,6 +197,14 @@ impl ServerState {
 
     /// What the checks and, for the way of frames, the neighbour table together say.
     pub fn seen(&self, checked: bool, way: Way<'_>) -> (HealthState, String) {
+        match (self.own(checked, way), &self.taken_out) {
+            (own @ (HealthState::Down, _), _) | (own, None) => own,
+            (_, Some(why)) => (HealthState::Down, why.clone()),
+        }
+    }
+
+    /// Without what has nothing to do with the server itself.
+    pub fn own(&self, checked: bool, way: Way<'_>) -> (HealthState, String) {
         match way {
             Way::Frames(attached) => self
                 .no_way(attached)
@@ -193,6 +240,13 @@ impl ServerState {
     }
 
     fn checked(&self, checked: bool) -> (HealthState, String) {
+        if let Some(Judged { node, .. }) = &self.judged {
+            let health = match node.elected {
+                true => HealthState::Up,
+                false => node.health,
+            };
+            return (health, node.reason.clone());
+        }
         if !checked {
             return (HealthState::Up, "not checked".to_owned());
         }
@@ -272,14 +326,25 @@ impl ServerState {
 
     pub fn standing(&self, checked: bool, way: Way<'_>) -> Standing {
         match self.seen(checked, way) {
-            (HealthState::Down, why) if self.is_cut_off(way) => Standing::CutOff(why),
+            (HealthState::Down, why)
+                if self.is_cut_off(way) || self.own(checked, way).0 != HealthState::Down =>
+            {
+                Standing::CutOff(why)
+            }
             (HealthState::Down, why) => Standing::Down(why),
             (HealthState::Unknown, why) => Standing::Unknown(why),
             (HealthState::Up, _) if self.admin != AdminState::Ready || self.weight == 0 => {
                 Standing::Withheld
             }
+            (HealthState::Up, _) if self.stands_by() => Standing::StandsBy,
             (HealthState::Up, _) => Standing::Usable,
         }
+    }
+
+    /// Well, and its tier brings clients elsewhere.
+    fn stands_by(&self) -> bool {
+        let judged = self.judged.as_ref();
+        judged.is_some_and(|judged| !judged.node.elected)
     }
 
     /// The server's record in the kernel.

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use mb_lb_common::Reason;
 
 use super::core::{Engine, ServiceState};
-use super::server::ServerState;
+use super::server::{ServerState, Standing};
 use super::{Neighbour, Now};
 use crate::config::{CheckKind, OnDown};
 use crate::snapshot::{
@@ -39,6 +39,7 @@ impl Engine {
             peer: self.peer_view(now),
             alarms: self.alarms(now),
             syncs: self.sync_views(now),
+            tiers: self.tier_views(now),
         }
     }
 
@@ -107,21 +108,29 @@ impl Engine {
         }
     }
 
+    fn scheduler_name(&self, service: &ServiceState) -> &'static str {
+        let name = &service.config.name;
+        let mut proxies = self.config.proxies.iter();
+        let mut galeras = self.config.galeras.iter();
+        let mut sentinels = self.config.sentinels.iter();
+        if let Some(proxy) = proxies.find(|proxy| proxy.name == *name) {
+            proxy.scheduler.name()
+        } else if let Some(galera) = galeras.find(|galera| galera.name == *name) {
+            galera.mode.name()
+        } else if sentinels.any(|sentinel| sentinel.name == *name) {
+            "master"
+        } else {
+            service.config.scheduler.name()
+        }
+    }
+
     fn service_view(&self, service: &ServiceState, now: Now) -> ServiceView {
         ServiceView {
             name: service.config.name.clone(),
             id: service.id,
             listen: service.config.listen.clone(),
             forward: service.config.forward.name().to_owned(),
-            scheduler: self
-                .config
-                .proxies
-                .iter()
-                .find(|proxy| proxy.name == service.config.name)
-                .map_or(service.config.scheduler.name(), |proxy| {
-                    proxy.scheduler.name()
-                })
-                .to_owned(),
+            scheduler: self.scheduler_name(service).to_owned(),
             clients: service.relayed.as_ref().map(|reading| ClientsView {
                 open: reading.open,
                 connections: reading.connections,
@@ -203,33 +212,36 @@ impl Engine {
             health,
             health_reason,
             usable: self.takes_flows(service, server),
+            stands_by: self.standing(service, server) == Standing::StandsBy,
             since: elapsed(server.since),
             downtime: server.health.downtime(now.since_start).as_secs(),
-            check: service.config.check.as_ref().map(|check| {
-                let result = server.result.as_ref();
-                CheckView {
-                    kind: match check.kind {
-                        CheckKind::Tcp => "tcp".to_owned(),
-                        CheckKind::Smtp { .. } => "smtp".to_owned(),
-                        CheckKind::Http(_) => "http".to_owned(),
-                    },
-                    port: check.address(at).port(),
-                    code: result.map_or("INI", |result| result.code).to_owned(),
-                    reply: result.and_then(|result| result.reply),
-                    detail: result.map_or_else(String::new, |result| result.detail.clone()),
-                    duration_ms: result.map_or(0, |result| {
-                        u64::try_from(result.duration.as_millis()).unwrap_or(u64::MAX)
-                    }),
-                    rise: check.rise,
-                    fall: check.fall,
-                    streak: server.health.streak(),
-                    level: server.health.level(),
-                    failures: server.health.failures(),
-                    falls: server.health.falls(),
-                    history: server.health.history().collect(),
-                    interval_ms: u64::try_from(server.health.interval(check).as_millis())
-                        .unwrap_or(u64::MAX),
-                }
+            check: self.judged_check(service, server).or_else(|| {
+                service.config.check.as_ref().map(|check| {
+                    let result = server.result.as_ref();
+                    CheckView {
+                        kind: match check.kind {
+                            CheckKind::Tcp => "tcp".to_owned(),
+                            CheckKind::Smtp { .. } => "smtp".to_owned(),
+                            CheckKind::Http(_) => "http".to_owned(),
+                        },
+                        port: check.address(at).port(),
+                        code: result.map_or("INI", |result| result.code).to_owned(),
+                        reply: result.and_then(|result| result.reply),
+                        detail: result.map_or_else(String::new, |result| result.detail.clone()),
+                        duration_ms: result.map_or(0, |result| {
+                            u64::try_from(result.duration.as_millis()).unwrap_or(u64::MAX)
+                        }),
+                        rise: check.rise,
+                        fall: check.fall,
+                        streak: server.health.streak(),
+                        level: server.health.level(),
+                        failures: server.health.failures(),
+                        falls: server.health.falls(),
+                        history: server.health.history().collect(),
+                        interval_ms: u64::try_from(server.health.interval(check).as_millis())
+                            .unwrap_or(u64::MAX),
+                    }
+                })
             }),
             mac: (server.mac != [0; 6]).then(|| mac(server.mac)),
             interface: match &server.neighbour {

@@ -86,10 +86,17 @@ pub enum Message {
     Pong,
     /// All keys of session tickets. Only for a peer whose [`Hello`] says [`TICKET_KEYS`].
     TicketKeys(Vec<TicketKey>),
+    /// Which server has the clients, by tier, where the sender decides that. Only for a peer whose [`Hello`] says [`TIERS`].
+    Tiers(Vec<(String, String)>),
 }
 
 /// In [`Hello::knows`]: the sender takes [`Message::TicketKeys`].
 pub const TICKET_KEYS: &str = "ticket-keys";
+
+/// In [`Hello::knows`]: the sender takes [`Message::Tiers`].
+pub const TIERS: &str = "tiers";
+/// Tiers in one [`Message::Tiers`].
+pub const MAX_TIERS: usize = 1024;
 
 /// Who the other director is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,6 +194,8 @@ pub enum CodecError {
     TooManyFlows(usize),
     #[error("{0} keys, the most is {MOST_TICKET_KEYS}")]
     TooManyKeys(usize),
+    #[error("{0} tiers, the most is {MAX_TIERS}")]
+    TooManyTiers(usize),
     #[error("not a message: {0}")]
     Postcard(#[from] postcard::Error),
     #[error("{0} bytes after the message")]
@@ -239,6 +248,7 @@ impl Message {
             Self::Ping => "ping",
             Self::Pong => "pong",
             Self::TicketKeys(_) => "ticket_keys",
+            Self::Tiers(_) => "tiers",
         }
     }
 
@@ -249,6 +259,9 @@ impl Message {
             }
             Self::TicketKeys(keys) if keys.len() > MOST_TICKET_KEYS => {
                 Err(CodecError::TooManyKeys(keys.len()))
+            }
+            Self::Tiers(tiers) if tiers.len() > MAX_TIERS => {
+                Err(CodecError::TooManyTiers(tiers.len()))
             }
             _ => Ok(()),
         }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -40,6 +41,7 @@ pub async fn connection(
     };
     // Without it the last bytes of a word wait for the acknowledgement of the first.
     let _set = client.set_nodelay(true);
+    keep_alive(&client);
     let local = client.local_addr().unwrap_or(listen.address);
     let reached = reach(&listen, &in_force, &worker, peer, local).await;
     let Some((at, place, server, _held)) = reached else {
@@ -119,6 +121,7 @@ async fn reach(
         let limit = in_force.config.timeouts.connect;
         if let Ok(Ok(mut stream)) = timeout(limit, TcpStream::connect(address)).await {
             let _set = stream.set_nodelay(true);
+            keep_alive(&stream);
             let said = match server.config.send_proxy {
                 Some(version) => {
                     let header = proxy_header::encode(version, peer, local);
@@ -135,6 +138,15 @@ async fn reach(
         tried.push(at);
     }
     None
+}
+
+/// Who is gone without a word is noticed after two minutes of silence.
+fn keep_alive(stream: &TcpStream) {
+    let how = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    let _set = SockRef::from(stream).set_tcp_keepalive(&how);
 }
 
 async fn refuse(client: &mut TcpStream, relay: &Relay) {

@@ -21,6 +21,9 @@ use crate::proxy::{Info, Keeper, Log, Plan, Proxies, Readings, Resolver, Steerin
 const DRAIN: Duration = Duration::from_secs(5);
 /// And those who came meanwhile so long.
 const LAST: Duration = Duration::from_secs(1);
+/// Connections in the pools of databases' clients may be silent for so long: longer than `wait_timeout` of MariaDB, which
+/// is 8 hours. Whether somebody is there is seen by TCP keep-alive.
+const POOLED: Duration = Duration::from_secs(24 * 3600);
 /// To reset sessions.
 const RESET: Duration = Duration::from_millis(50);
 /// A look at files that takes longer is told of.
@@ -178,6 +181,7 @@ impl Proxying {
         self.relays = services
             .filter(|service| !service.forward.is_in_kernel())
             .map(|service| Plan::relay(service, silence))
+            .chain(config.steered().map(|tier| Plan::relay(&tier, POOLED)))
             .collect();
         self.wanted.clone_from(&config.proxies);
         self.tls

@@ -166,6 +166,21 @@ const SSHD: Package = Package {
     binaries: &["sshd"],
     services: &["ssh"],
 };
+const REDIS: Package = Package {
+    name: "redis-server",
+    binaries: &["redis-server"],
+    services: &["redis-server"],
+};
+const REDIS_SENTINEL: Package = Package {
+    name: "redis-sentinel",
+    binaries: &["redis-sentinel"],
+    services: &["redis-sentinel"],
+};
+const REDIS_TOOLS: Package = Package {
+    name: "redis-tools",
+    binaries: &["redis-cli"],
+    services: &[],
+};
 const MMDEBSTRAP: Package = Package {
     name: "mmdebstrap",
     binaries: &["mmdebstrap"],
@@ -220,6 +235,9 @@ impl Purpose {
                 PYTHON_H2,
                 PYTHON_WEBSOCKETS,
                 HAPROXY,
+                REDIS,
+                REDIS_SENTINEL,
+                REDIS_TOOLS,
                 MMDEBSTRAP,
                 BINUTILS,
                 DPKG_DEV,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::table::{Cell, Rows, narrow, wide};
 use crate::cli::state;
-use crate::snapshot::{CheckView, FlowView, RemovedView, ServerView, ServiceView};
+use crate::snapshot::{CheckView, FlowView, RemovedView, ServerView, ServiceView, TierView};
 
 use Cell::{Bytes, Count, Seconds, Signed};
 
@@ -213,7 +213,7 @@ pub fn vips(services: &[&ServiceView]) -> Rows {
     }
 }
 
-pub fn checks(services: &[&ServiceView]) -> Rows {
+pub fn checks(services: &[&ServiceView], tiers: &[&TierView]) -> Rows {
     Rows {
         columns: vec![
             narrow("server"),
@@ -240,7 +240,7 @@ pub fn checks(services: &[&ServiceView]) -> Rows {
                     text(check.port),
                     text(&check.code),
                     Count(check.duration_ms),
-                    text(format!("{}/{}", check.rise, check.fall)),
+                    text(rise_fall(check)),
                     text(history(check)),
                     text(&check.detail),
                     optional(check.reply),
@@ -251,6 +251,20 @@ pub fn checks(services: &[&ServiceView]) -> Rows {
                     Count(check.falls),
                 ])
             })
+            .chain(super::tiers::checks(tiers).map(|(tier, node)| {
+                let mut row = vec![
+                    text(format!("{} {} {}", tier.name, node.role, node.name)),
+                    text(&tier.kind),
+                    text(""),
+                    text(&node.word),
+                    super::tiers::milliseconds(node),
+                    text(""),
+                    text(""),
+                    text(&node.reason),
+                ];
+                row.resize_with(14, || text(""));
+                row
+            }))
             .collect(),
     }
 }
@@ -266,6 +280,14 @@ fn why(server: &ServerView) -> String {
             server.weight,
             state::weight_mark(server)
         ),
+    }
+}
+
+/// Empty where a tier judges in another way.
+fn rise_fall(check: &CheckView) -> String {
+    match (check.rise, check.fall) {
+        (0, 0) => String::new(),
+        (rise, fall) => format!("{rise}/{fall}"),
     }
 }
 

@@ -208,6 +208,7 @@ fn as_service(
         on_down: OnDown::Reset,
         no_server: None,
         slow_start: Duration::ZERO,
+        follows: Vec::new(),
         servers: servers.iter().map(server).collect(),
     }
 }
@@ -231,5 +232,14 @@ impl Sentinel {
             Scheduler::Leastconn,
             &self.servers,
         )
+    }
+}
+
+impl std::fmt::Display for TakesOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.server {
+            Some(server) => write!(f, "{}/{server}", self.service),
+            None => f.write_str(&self.service),
+        }
     }
 }

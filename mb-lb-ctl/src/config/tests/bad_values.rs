@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::super::schema::{self, Section};
-use super::{CONFIG_SYNC, PEER, PROXY, SERVICE, VRRP, diagnose};
+use super::{CONFIG_SYNC, GALERA, PEER, PROXY, SENTINEL, SERVICE, STORAGE, VRRP, diagnose};
 use crate::config::{Code, Severity, render};
 
 mod config_sync;
 mod peer;
 mod proxy;
+mod tiers;
 mod vrrp;
 
 /// A key and what a file says for it. Everything else in the file is right.
@@ -46,9 +47,24 @@ const ROOT: &[Case] = &[
         "proxy",
         "[proxy.smtp]\nlisten = \"192.168.1.90:443\"\nservers = { a = \"192.168.1.1:80\", b = \"192.168.1.2:80\" }",
     ),
-    ("galera", "[galera.mailborder_cluster]\nmode = \"any\""),
-    ("sentinel", "[sentinel.mailborder-master]\nlisten = []"),
-    ("storage", "[storage.quarantine]\ntype = \"nfs\""),
+    ("galera", "galera = \"192.168.1.98:3306\""),
+    ("galera", "[galera]\nlisten = \"192.168.1.98:3306\""),
+    (
+        "galera",
+        "[galera.\"a b\"]\nlisten = \"192.168.1.98:3306\"\nuser = \"x\"\nservers = { a = \"192.168.1.1:3306\" }",
+    ),
+    (
+        "galera",
+        "[galera.smtp]\nlisten = \"192.168.1.98:3306\"\nuser = \"x\"\nservers = { a = \"192.168.1.1:3306\" }",
+    ),
+    ("sentinel", "sentinel = true"),
+    ("sentinel", "[[sentinel]]\nlisten = \"192.168.1.98:6379\""),
+    ("storage", "storage = \"/var/spool\""),
+    ("storage", "[storage]\ntype = \"mount\""),
+    (
+        "storage",
+        "[storage.smtp]\ntype = \"mount\"\nmount = \"/q\"",
+    ),
     ("config_sync", "config_sync = \"/etc/mailborder\""),
     ("config_sync", "[config_sync]\nsource = \"/etc/mailborder\""),
     (
@@ -156,6 +172,12 @@ const SERVICE_KEYS: &[Case] = &[
     ("slow_start", "slow_start = \"2h\""),
     ("slow_start", "slow_start = \"-1s\""),
     ("slow_start", "slow_start = 12:30:00"),
+    ("follows", "follows = \"web\""),
+    ("follows", "follows = {}"),
+    ("follows", "follows = { web = [] }"),
+    ("follows", "follows = { web = [\"\", 1] }"),
+    ("follows", "follows = { smpt = \"mb-milter\" }"),
+    ("follows", "follows = { smtp = \"mb-milter\" }"),
     ("servers", ""),
     ("servers", "servers = {}"),
     ("servers", "servers = [\"192.168.1.101\"]"),
@@ -233,6 +255,17 @@ const CHECK: &[Case] = &[
     ("verify", "type = \"http\"\ntls = false\nverify = \"none\""),
     ("verify", "type = \"http\"\ntls = {}\nverify = \"none\""),
     ("verify", "type = \"http\"\ntls = true\nverify = false"),
+    ("members", "members = \"redis\""),
+    ("members", "type = \"http\"\nmembers = []"),
+    ("members", "type = \"http\"\nmembers = [\"\", true]"),
+    (
+        "members",
+        "type = \"http\"\nmembers = \"a name that is longer than any that is ever shown\"",
+    ),
+    (
+        "members",
+        "type = \"http\"\nmethod = \"HEAD\"\nmembers = \"redis\"",
+    ),
 ];
 
 const SERVER: &[Case] = &[
@@ -258,7 +291,7 @@ const SERVER: &[Case] = &[
     ("send_proxy", "send_proxy = true"),
 ];
 
-const ALL: [(&Section, &[Case]); 21] = [
+const ALL: [(&Section, &[Case]); 25] = [
     (&schema::ROOT, ROOT),
     (&schema::DIRECTOR, DIRECTOR),
     (&schema::FLOW_TIMEOUTS, FLOW_TIMEOUTS),
@@ -280,6 +313,10 @@ const ALL: [(&Section, &[Case]); 21] = [
     (&schema::PEER, peer::PEER),
     (&schema::CONFIG_SYNC, config_sync::CONFIG_SYNC),
     (&schema::SYNC_TARGET, config_sync::SYNC_TARGET),
+    (&schema::GALERA, tiers::GALERA),
+    (&schema::SENTINEL, tiers::SENTINEL),
+    (&schema::TIER_SERVER, tiers::TIER_SERVER),
+    (&schema::STORAGE, tiers::STORAGE),
 ];
 
 /// The file for a case, and where the case stands in it.
@@ -387,8 +424,39 @@ fn file(section: &Section, (key, text): Case) -> String {
             let sync = CONFIG_SYNC.replace("targets = \"mb2\"\n", "");
             format!("{SERVICE}{sync}[[config_sync.etc.targets]]\n{host}{text}\n")
         }
+        "[galera.NAME]" => without(GALERA, key, text),
+        "[sentinel.NAME]" => without(SENTINEL, key, text),
+        "[storage.NAME]" => without(STORAGE, key, text),
+        "galera.NAME.servers.NAME" => {
+            let address = match key {
+                "address" => "",
+                _ => "address = \"192.168.1.111:3306\"\n",
+            };
+            let lines = GALERA.replace("db1 = \"192.168.1.111:3306\", ", "");
+            let lines = lines.replace("servers = { db2 = ", "servers.db2 = ");
+            let lines = lines.replace(", db3 = \"192.168.1.113:3306\" }", "");
+            format!("{SERVICE}{lines}[galera.db.servers.db1]\n{address}{text}\n")
+        }
         other => panic!("no file for a case of {other}"),
     }
+}
+
+/// The smallest section of its kind without the keys that the case gives, and with the case.
+fn without(smallest: &str, key: &str, text: &str) -> String {
+    let mut lines: Vec<_> = smallest.lines().collect();
+    let given = |name: &str| {
+        text.lines()
+            .any(|line| line.split(' ').next() == Some(name))
+    };
+    lines.retain(|line| {
+        let name = line.split(' ').next().unwrap_or_default();
+        key != name && !given(name)
+    });
+    // Of another type of storage, what the smallest has would be wrong too.
+    if text.starts_with("type = ") && text.contains("mount\"") || text.contains("glusterfs") {
+        lines.retain(|line| !line.starts_with("server "));
+    }
+    format!("{SERVICE}{}\n{text}\n", lines.join("\n"))
 }
 
 #[test]
@@ -494,6 +562,14 @@ const MORE: &[(Code, &str)] = &[
         Code::DuplicateCookie,
         "[proxy.a]\ncookie = \"S\"\n[proxy.a.servers]\n\
          b = \"192.168.1.1:80\"\nc = { address = \"192.168.1.2:80\", cookie = \"b\" }",
+    ),
+    (
+        Code::FewSentinels,
+        "[sentinel.a]\nsentinels = \"192.168.1.1:26379\"",
+    ),
+    (
+        Code::NoMajority,
+        "[galera.a.servers]\nb = \"192.168.1.1:3306\"\nc = \"192.168.1.2:3306\"",
     ),
     (
         Code::NoShell,

@@ -11,6 +11,7 @@ mod punctual;
 mod report;
 mod smtp;
 mod sweep;
+mod tiers;
 mod wire;
 
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ enum Part {
     Https,
     /// What clients see of failovers, against keepalived with HAProxy
     Failover,
+    /// What it costs to follow databases and session stores, and how long a switch takes, against HAProxy
+    Tiers,
 }
 
 /// How much work a figure is worth.
@@ -161,6 +164,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     if wanted(Part::Failover) {
         eprintln!("bench: failovers");
         failover::measure(&mut report, effort)?;
+    }
+    if wanted(Part::Tiers) {
+        eprintln!("bench: tiers");
+        tiers::measure(&mut report, effort)?;
     }
     print!("{report}");
     let json = serde_json::to_string_pretty(&report).context("cannot write as JSON")?;

@@ -1,0 +1,676 @@
+//! Databases, session stores and storage: the machines of all tiers, which servers their clients are brought to, and what
+//! follows from storage that has failed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::core::{Engine, ServiceState};
+use super::server::{Member, ServerState};
+use super::{Action, Now};
+use crate::config::{self, Config};
+use crate::health::HISTORY;
+use crate::peer::{Message, TIERS};
+use crate::snapshot::{AdminState, Alarm, CheckView, HealthState, TierNodeView, TierView};
+use crate::tiers::{Node, Round, State, Task, Told, Verdict, Wishes, galera, sentinel, storage};
+
+/// What was chosen is said again so often: words can get lost.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// What the engine holds of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tiers {
+    tiers: Vec<Tier>,
+    /// As last ordered.
+    followed: Vec<Task>,
+    /// Servers that had the clients before this process, by tier.
+    saved: BTreeMap<String, String>,
+    /// What the peer was told last, and when.
+    said: Option<(BTreeMap<String, String>, Duration)>,
+}
+
+#[derive(Clone, Debug)]
+struct Tier {
+    machine: Machine,
+    /// What its machine was last asked with.
+    wishes: Option<Wishes>,
+    /// What the other director has chosen.
+    told: Option<String>,
+    state: State,
+    /// Since when `state` is so.
+    since: Duration,
+    rounds: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Machine {
+    Galera(Box<galera::Machine>),
+    Sentinel(Box<sentinel::Machine>),
+    Storage(Box<storage::Machine>),
+}
+
+impl Machine {
+    fn name(&self) -> &str {
+        match self {
+            Self::Galera(machine) => &machine.config().name,
+            Self::Sentinel(machine) => &machine.config().name,
+            Self::Storage(machine) => &machine.config().name,
+        }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Galera(_) => "galera",
+            Self::Sentinel(_) => "sentinel",
+            Self::Storage(_) => "storage",
+        }
+    }
+
+    fn verdict(&self) -> &Verdict {
+        match self {
+            Self::Galera(machine) => machine.verdict(),
+            Self::Sentinel(machine) => machine.verdict(),
+            Self::Storage(machine) => machine.verdict(),
+        }
+    }
+
+    fn chosen(&self) -> Option<&str> {
+        match self {
+            Self::Galera(machine) => machine.chosen(),
+            Self::Sentinel(machine) => machine.chosen(),
+            Self::Storage(machine) => machine.chosen(),
+        }
+    }
+
+    fn on_round(&mut self, round: &Round, wishes: &Wishes, now: Now) -> Vec<Told> {
+        match (self, round) {
+            (Self::Galera(machine), Round::Galera(round)) => machine.on_round(round, wishes, now),
+            (Self::Sentinel(machine), Round::Sentinel(round)) => {
+                machine.on_round(round, wishes, now)
+            }
+            (Self::Storage(machine), Round::Storage(round)) => machine.on_round(round, wishes, now),
+            // Of a tier that had this name before.
+            _ => Vec::new(),
+        }
+    }
+
+    fn reconsider(&mut self, wishes: &Wishes, now: Now) -> Vec<Told> {
+        match self {
+            Self::Galera(machine) => machine.reconsider(wishes, now),
+            Self::Sentinel(machine) => machine.reconsider(wishes, now),
+            Self::Storage(machine) => machine.reconsider(wishes, now),
+        }
+    }
+
+    fn listen(&self) -> Option<IpAddr> {
+        let listen = match self {
+            Self::Galera(machine) => machine.config().listen.first(),
+            Self::Sentinel(machine) => machine.config().listen.first(),
+            Self::Storage(_) => None,
+        };
+        listen.map(std::net::SocketAddr::ip)
+    }
+}
+
+/// What a tier makes of one server.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    pub node: Node,
+    /// Good or not, newest last.
+    history: VecDeque<bool>,
+    /// Rounds in which it was not good.
+    failures: u64,
+    /// From good to not good.
+    falls: u64,
+}
+
+impl Judged {
+    pub fn new() -> Self {
+        Self {
+            node: Node {
+                name: String::new(),
+                role: "server",
+                address: String::new(),
+                health: HealthState::Unknown,
+                word: "unknown",
+                reason: "first check under way".to_owned(),
+                elected: false,
+                took: None,
+                fields: BTreeMap::new(),
+            },
+            history: VecDeque::with_capacity(HISTORY),
+            failures: 0,
+            falls: 0,
+        }
+    }
+
+    /// `is_new`: nodes were asked since the last word.
+    fn take(&mut self, node: &Node, is_new: bool) {
+        let before = std::mem::replace(&mut self.node, node.clone());
+        if before.health == HealthState::Up && node.health == HealthState::Down {
+            self.falls += 1;
+        }
+        if !is_new || node.health == HealthState::Unknown {
+            return;
+        }
+        let is_good = node.health == HealthState::Up;
+        self.failures += u64::from(!is_good);
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(is_good);
+    }
+
+    fn check(&self, kind: &str, port: u16, interval: Duration) -> CheckView {
+        let node = &self.node;
+        let code = match (node.health, node.word) {
+            (HealthState::Unknown, _) => "INI",
+            (HealthState::Up, _) => "L7OK",
+            (HealthState::Down, "not_answering" | "hung") => "L7TOUT",
+            (HealthState::Down, "refused" | "unreachable") => "L4CON",
+            (HealthState::Down, _) => "L7STS",
+        };
+        let last = self.history.back().copied();
+        let streak = self.history.iter().rev();
+        let streak = streak.take_while(|good| Some(**good) == last).count();
+        CheckView {
+            kind: kind.to_owned(),
+            port,
+            code: code.to_owned(),
+            reply: None,
+            detail: node.reason.clone(),
+            duration_ms: node.took.map_or(0, milliseconds),
+            rise: 0,
+            fall: 0,
+            streak: u32::try_from(streak).unwrap_or(u32::MAX),
+            level: 0,
+            failures: self.failures,
+            falls: self.falls,
+            history: self.history.iter().copied().collect(),
+            interval_ms: milliseconds(interval),
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Tiers {
+    pub(super) fn new(saved: BTreeMap<String, String>) -> Self {
+        Self {
+            saved,
+            ..Self::default()
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&Tier> {
+        self.tiers.iter().find(|tier| tier.machine.name() == name)
+    }
+}
+
+impl Engine {
+    /// The sections of a new configuration, when its services have their servers.
+    pub(super) fn configure_tiers(&mut self, config: &Config, now: Now) {
+        let mut old = std::mem::take(&mut self.tiers.tiers);
+        let mut take = |name: &str, kind: &str| {
+            let same = |tier: &Tier| tier.machine.name() == name && tier.machine.kind() == kind;
+            let at = old.iter().position(same)?;
+            Some(old.swap_remove(at))
+        };
+        let saved = self.tiers.saved.clone();
+        let new = |machine: Machine| Tier {
+            machine,
+            wishes: None,
+            told: None,
+            state: State::Unknown,
+            since: now.since_start,
+            rounds: 0,
+        };
+        let mut tiers = Vec::new();
+        for galera in &config.galeras {
+            let known = take(&galera.name, "galera");
+            tiers.push(match known {
+                Some(mut tier) => {
+                    if let Machine::Galera(machine) = &mut tier.machine {
+                        machine.reconfigure(galera.clone(), now);
+                    }
+                    tier
+                }
+                None => {
+                    let chosen = saved.get(&galera.name).cloned();
+                    let machine = galera::Machine::new(galera.clone(), chosen);
+                    new(Machine::Galera(Box::new(machine)))
+                }
+            });
+        }
+        for sentinel in &config.sentinels {
+            let known = take(&sentinel.name, "sentinel");
+            tiers.push(match known {
+                Some(mut tier) => {
+                    if let Machine::Sentinel(machine) = &mut tier.machine {
+                        machine.reconfigure(sentinel.clone(), now);
+                    }
+                    tier
+                }
+                None => {
+                    let chosen = saved.get(&sentinel.name).cloned();
+                    let machine = sentinel::Machine::new(sentinel.clone(), chosen);
+                    new(Machine::Sentinel(Box::new(machine)))
+                }
+            });
+        }
+        for storage in &config.storages {
+            let known = take(&storage.name, "storage");
+            tiers.push(match known {
+                Some(mut tier) => {
+                    if let Machine::Storage(machine) = &mut tier.machine {
+                        machine.reconfigure(storage.clone(), now);
+                    }
+                    tier
+                }
+                None => new(Machine::Storage(Box::new(storage::Machine::new(
+                    storage.clone(),
+                    None,
+                )))),
+            });
+        }
+        for tier in &mut tiers {
+            // Judged anew when it is settled.
+            tier.wishes = None;
+        }
+        self.tiers.tiers = tiers;
+        let steered: BTreeSet<_> = config.steered().map(|service| service.name).collect();
+        for service in &mut self.services {
+            let is_tier = steered.contains(&service.config.name);
+            for server in &mut service.servers {
+                match is_tier {
+                    true => _ = server.judged.get_or_insert_with(Judged::new),
+                    false => server.judged = None,
+                }
+            }
+        }
+    }
+
+    /// Whether any server's health comes from a tier of this name.
+    pub(super) fn is_tier(&self, name: &str) -> bool {
+        let galeras = self.config.galeras.iter().map(|galera| &galera.name);
+        let sentinels = self.config.sentinels.iter().map(|sentinel| &sentinel.name);
+        galeras.chain(sentinels).any(|known| known == name)
+    }
+
+    pub(super) fn on_tier(
+        &mut self,
+        name: &str,
+        round: &Round,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(at) = self
+            .tiers
+            .tiers
+            .iter()
+            .position(|tier| tier.machine.name() == name)
+        else {
+            // The last round of one that was taken away.
+            return;
+        };
+        let wishes = self.wishes(at);
+        let tier = &mut self.tiers.tiers[at];
+        let told = tier.machine.on_round(round, &wishes, now);
+        tier.wishes = Some(wishes);
+        tier.rounds += 1;
+        self.judge(at, true, told, now, actions);
+    }
+
+    /// Has the machines follow what operators and the other director want, and says what is followed.
+    pub(super) fn settle_tiers(&mut self, now: Now, actions: &mut Vec<Action>) {
+        for at in 0..self.tiers.tiers.len() {
+            let wishes = self.wishes(at);
+            let tier = &mut self.tiers.tiers[at];
+            if tier.wishes.as_ref() == Some(&wishes) {
+                continue;
+            }
+            let told = tier.machine.reconsider(&wishes, now);
+            tier.wishes = Some(wishes);
+            self.judge(at, false, told, now, actions);
+        }
+        self.take_out(now, actions);
+        let slowly_too = self.config.peer.is_none() || self.is_active();
+        let tasks = self.tiers.tiers.iter().map(|tier| match &tier.machine {
+            Machine::Galera(machine) => Task::Galera(machine.config().clone()),
+            Machine::Sentinel(machine) => Task::Sentinel(machine.config().clone()),
+            Machine::Storage(machine) => Task::Storage {
+                config: machine.config().clone(),
+                slowly_too,
+            },
+        });
+        let tasks: Vec<_> = tasks.collect();
+        if tasks != self.tiers.followed {
+            actions.push(Action::Tiers(tasks.clone()));
+            self.tiers.followed = tasks;
+        }
+        self.tell_peer_of_tiers(now, actions);
+    }
+
+    /// What else decides than what was seen.
+    fn wishes(&self, at: usize) -> Wishes {
+        let tier = &self.tiers.tiers[at];
+        let name = tier.machine.name();
+        let services = self.services.iter();
+        let servers = services
+            .filter(|service| service.config.name == name)
+            .flat_map(|service| &service.servers);
+        let withheld = servers
+            .filter(|server| server.admin != AdminState::Ready || server.weight == 0)
+            .map(|server| server.config.name.clone());
+        Wishes {
+            withheld: withheld.collect(),
+            leads: self.leads(&tier.machine),
+            told: tier.told.clone(),
+        }
+    }
+
+    /// The director that clients of the tier come to decides.
+    fn leads(&self, machine: &Machine) -> bool {
+        let Some(listen) = machine.listen() else {
+            return true;
+        };
+        let has = |addresses: &BTreeSet<IpAddr>| addresses.contains(&listen);
+        self.config.peer.is_none()
+            || listen.is_loopback()
+            || self.addresses.as_ref().is_some_and(has)
+    }
+
+    /// Takes over what a machine has concluded.
+    fn judge(
+        &mut self,
+        at: usize,
+        is_new: bool,
+        told: Vec<Told>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let before = self.standings();
+        let tier = &mut self.tiers.tiers[at];
+        let name = tier.machine.name().to_owned();
+        let verdict = tier.machine.verdict();
+        if verdict.state != tier.state {
+            (tier.state, tier.since) = (verdict.state, now.since_start);
+        }
+        let nodes = verdict.nodes.clone();
+        for Told { kind, text } in told {
+            self.record(now, &name, kind, text, actions);
+        }
+        let services = self.services.iter_mut();
+        for service in services.filter(|service| service.config.name == name) {
+            for server in &mut service.servers {
+                let is_it = |node: &&Node| node.role == "server" && node.name == server.config.name;
+                if let (Some(judged), Some(node)) = (&mut server.judged, nodes.iter().find(is_it)) {
+                    judged.take(node, is_new);
+                }
+            }
+        }
+        self.tell_changes(&before, now, actions);
+    }
+
+    /// Takes in what a health page says of members that others follow. True: one of them is another than before.
+    pub(super) fn on_page(
+        &mut self,
+        service: usize,
+        server: usize,
+        failed: &[(String, String)],
+    ) -> bool {
+        let name = &self.services[service].config.name;
+        let followed: BTreeSet<String> = self
+            .services
+            .iter()
+            .flat_map(|service| &service.config.follows)
+            .filter(|follows| follows.service == *name)
+            .flat_map(|follows| follows.members.iter().cloned())
+            .collect();
+        let Some(check) = self.services[service].config.check.as_ref() else {
+            return false;
+        };
+        let (rise, fall) = (check.rise, check.fall);
+        let state = &mut self.services[service].servers[server];
+        let before = state.members.clone();
+        state.members.retain(|member, _| followed.contains(member));
+        for member in followed {
+            let why = failed.iter().find(|(name, _)| *name == member);
+            let why = why.map(|(_, why)| why.as_str());
+            state
+                .members
+                .entry(member)
+                .or_default()
+                .on_page(why, rise, fall);
+        }
+        let failed = |members: &BTreeMap<String, Member>| {
+            let members = members.iter().filter(|(_, member)| member.failed.is_some());
+            members.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        failed(&before) != failed(&state.members)
+    }
+
+    /// Why a server takes nobody for what the health page of another one of its name says.
+    fn followed(&self, service: &ServiceState, server: &str) -> Option<String> {
+        service.config.follows.iter().find_map(|follows| {
+            let mut services = self.services.iter();
+            let other = services.find(|other| other.config.name == follows.service)?;
+            let mut servers = other.servers.iter();
+            let page = servers.find(|other| other.config.name == server)?;
+            // Nobody looks at it.
+            if page.admin == AdminState::Maint {
+                return None;
+            }
+            follows.members.iter().find_map(|member| {
+                let why = page.members.get(member)?.failed.as_ref()?;
+                Some(format!(
+                    "{}/{server} says: {member}: {why}",
+                    follows.service
+                ))
+            })
+        })
+    }
+
+    /// Why servers are to take nobody, by service and server, for storage that has failed, or for health pages.
+    fn wanted_out(&self) -> Vec<Vec<Option<String>>> {
+        let tiers = self.tiers.tiers.iter();
+        let failed: Vec<(&config::TakesOut, String)> = tiers
+            .filter_map(|tier| match &tier.machine {
+                Machine::Storage(machine) => Some((machine, machine.failed()?)),
+                _ => None,
+            })
+            .flat_map(|(machine, why)| {
+                let config = machine.config();
+                let why = format!("storage {} has failed: {why}", config.name);
+                config.takes_out.iter().map(move |out| (out, why.clone()))
+            })
+            .collect();
+        let out = |service: &ServiceState, server: &ServerState| {
+            let is_meant = |(out, _): &&(&config::TakesOut, String)| {
+                let one = out.server.as_ref();
+                out.service == service.config.name
+                    && one.is_none_or(|one| *one == server.config.name)
+            };
+            let why = failed.iter().find(is_meant).map(|(_, why)| why.clone());
+            why.or_else(|| self.followed(service, &server.config.name))
+        };
+        let services = self.services.iter();
+        services
+            .map(|service| {
+                let servers = service.servers.iter();
+                servers.map(|server| out(service, server)).collect()
+            })
+            .collect()
+    }
+
+    /// Takes servers out, and back in, where the configuration says so.
+    fn take_out(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let wanted = self.wanted_out();
+        let is_so = self.services.iter().zip(&wanted).all(|(service, wanted)| {
+            let servers = service.servers.iter().zip(wanted);
+            servers
+                .into_iter()
+                .all(|(server, why)| server.taken_out == *why)
+        });
+        if is_so {
+            return;
+        }
+        let before = self.standings();
+        for (service, wanted) in self.services.iter_mut().zip(wanted) {
+            for (server, why) in service.servers.iter_mut().zip(wanted) {
+                server.taken_out = why;
+            }
+        }
+        self.tell_changes(&before, now, actions);
+    }
+
+    /// Why a storage counts as failed; `None` where it does not, or there is none of that name.
+    pub(super) fn failed_storage(&self, name: &str) -> Option<String> {
+        match &self.tiers.find(name)?.machine {
+            Machine::Storage(machine) => machine.failed().map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_storage(&self, name: &str) -> bool {
+        let mut storages = self.config.storages.iter();
+        storages.any(|storage| storage.name == name)
+    }
+
+    /// Whether clients are brought to the server. True where no tier says so.
+    pub(super) fn is_elected(server: &ServerState) -> bool {
+        let judged = server.judged.as_ref();
+        judged.is_none_or(|judged| judged.node.elected)
+    }
+
+    /// What must survive a restart.
+    pub(super) fn chosen_to_save(&self) -> BTreeMap<String, String> {
+        let tiers = self.tiers.tiers.iter();
+        tiers
+            .filter_map(|tier| {
+                let chosen = tier.machine.chosen()?;
+                Some((tier.machine.name().to_owned(), chosen.to_owned()))
+            })
+            .collect()
+    }
+
+    /// Says what this director has chosen for the tiers whose clients come here.
+    fn tell_peer_of_tiers(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let knows = |hello: &crate::peer::Hello| hello.knows(TIERS);
+        if !self.peer.hello.as_ref().is_some_and(knows) {
+            self.tiers.said = None;
+            return;
+        }
+        let tiers = self.tiers.tiers.iter();
+        let chosen: BTreeMap<_, _> = tiers
+            .filter(|tier| self.leads(&tier.machine))
+            .filter_map(|tier| {
+                let chosen = tier.machine.chosen()?;
+                Some((tier.machine.name().to_owned(), chosen.to_owned()))
+            })
+            .collect();
+        let is_known = self.tiers.said.as_ref().is_some_and(|(said, at)| {
+            *said == chosen && now.since_start.saturating_sub(*at) < SAY_AGAIN
+        });
+        if chosen.is_empty() || is_known {
+            return;
+        }
+        self.tiers.said = Some((chosen.clone(), now.since_start));
+        actions.push(Action::PeerSend(Message::Tiers(
+            chosen.into_iter().collect(),
+        )));
+    }
+
+    /// A new connection has been told nothing.
+    pub(super) fn forget_said_tiers(&mut self) {
+        self.tiers.said = None;
+    }
+
+    /// What the peer has chosen, where this director does not choose.
+    pub(super) fn on_peer_tiers(&mut self, chosen: &[(String, String)]) {
+        for (name, server) in chosen {
+            let tiers = self.tiers.tiers.iter();
+            let Some(at) = tiers.clone().position(|tier| tier.machine.name() == name) else {
+                continue;
+            };
+            if !self.leads(&self.tiers.tiers[at].machine) {
+                self.tiers.tiers[at].told = Some(server.clone());
+            }
+        }
+    }
+
+    pub(super) fn tier_alarms(&self, alarms: &mut Vec<Alarm>) {
+        for tier in &self.tiers.tiers {
+            let (kind, name) = (tier.machine.kind(), tier.machine.name());
+            alarms.extend(tier.machine.verdict().alarms.iter().map(|alarm| Alarm {
+                severity: alarm.severity,
+                text: format!("{kind} {name}: {}", alarm.text),
+                next: alarm.next.clone(),
+            }));
+        }
+    }
+
+    /// What a tier asks of its server, as checks are shown.
+    pub(super) fn judged_check(
+        &self,
+        service: &ServiceState,
+        server: &ServerState,
+    ) -> Option<CheckView> {
+        let judged = server.judged.as_ref()?;
+        let (kind, interval) = match &self.tiers.find(&service.config.name)?.machine {
+            Machine::Galera(machine) => ("mysql", machine.config().interval),
+            Machine::Sentinel(machine) => ("redis", machine.config().interval),
+            Machine::Storage(_) => return None,
+        };
+        Some(judged.check(kind, server.config.port.unwrap_or_default(), interval))
+    }
+
+    pub(super) fn tier_views(&self, now: Now) -> Vec<TierView> {
+        let tiers = self.tiers.tiers.iter();
+        tiers.map(|tier| view(tier, now)).collect()
+    }
+}
+
+fn view(tier: &Tier, now: Now) -> TierView {
+    let verdict = tier.machine.verdict();
+    let (mode, takes_out) = match &tier.machine {
+        Machine::Galera(machine) => (machine.config().mode.name(), Vec::new()),
+        Machine::Sentinel(_) => ("master", Vec::new()),
+        Machine::Storage(machine) => {
+            let config = machine.config();
+            let out = config.takes_out.iter().map(ToString::to_string).collect();
+            (config.kind.name(), out)
+        }
+    };
+    let node = |node: &Node| TierNodeView {
+        name: node.name.clone(),
+        role: node.role.to_owned(),
+        address: node.address.clone(),
+        health: node.health,
+        word: node.word.to_owned(),
+        reason: node.reason.clone(),
+        elected: node.elected,
+        took_us: node
+            .took
+            .map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+        fields: node.fields.clone(),
+    };
+    TierView {
+        name: tier.machine.name().to_owned(),
+        kind: tier.machine.kind().to_owned(),
+        mode: mode.to_owned(),
+        state: verdict.state.name().to_owned(),
+        since: now.since_start.saturating_sub(tier.since).as_secs(),
+        summary: match verdict.summary.as_str() {
+            "" => "first round under way".to_owned(),
+            summary => summary.to_owned(),
+        },
+        chosen: tier.machine.chosen().map(str::to_owned),
+        takes_out,
+        rounds: tier.rounds,
+        facts: verdict.facts.clone(),
+        nodes: verdict.nodes.iter().map(node).collect(),
+    }
+}
