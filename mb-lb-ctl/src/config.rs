@@ -11,6 +11,7 @@ mod crosscheck;
 mod diagnostic;
 mod director;
 mod fields;
+mod follows;
 mod hash;
 mod mask;
 mod model;

@@ -146,6 +146,8 @@ pub struct CheckResult {
     /// One line for people: `connection refused`, `220 banner not seen within 1s`.
     pub detail: String,
     pub duration: Duration,
+    /// Of a health page that could be read: members that failed, and why.
+    pub failed: Option<Vec<(String, String)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ pub mod health;
 pub mod plan;
 pub mod schedule;
 pub mod snapshot;
+pub mod tiers;
 pub mod vrrp;
 
 // Edges.
@@ -24,5 +25,4 @@ pub mod peer;
 pub mod prober;
 pub mod proxy;
 pub mod run;
-pub mod tiers;
 pub mod upstream_tls;

@@ -13,6 +13,7 @@
 //!   peer thread ----- Peer: flow sync and the link (peering.rs, peer/sync.rs); takes messages
 //!   script tasks ---- Script                     '---------Hook--> hooks task, one program after the other
 //!   config_sync tasks - Report <---- Order: sources to look at, targets to bring in step (config_sync.rs)
+//!   tier tasks ------ Tier <-------- Tiers: databases, session stores and storage to follow (tiers.rs)
 //!   logger task ----- lines of the XDP program -> tracing
 //!   certificates thread - what it read of files <---- looks at them (certificates.rs), once a second and at a reload
 //! ```

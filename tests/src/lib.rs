@@ -11,7 +11,7 @@
 //! postfix's `smtp-sink` and `smtp-source`; a [`Session`] is one SMTP connection that a test holds in its hand;
 //! [`Director`] is the real `mb-lb-ctl run`; a [`Cluster`] is all of them at work, and [`Traffic`] is mail that does
 //! not stop meanwhile; a [`Guest`] is a Debian system with systemd on a machine; a [`Wire`] sends and sees frames;
-//! [`Sshd`] is OpenSSH's server.
+//! [`Sshd`] is OpenSSH's server, [`Redis`] is Redis with Sentinel.
 //! Waiting is always for a condition, with a deadline ([`wait_until`]).
 //!
 //! Everything here needs root. Nothing outlives its lab, not even where the test is killed by `kill -9`.
@@ -27,6 +27,7 @@ pub mod machine;
 pub mod nginx;
 pub mod pair;
 pub mod process;
+pub mod redis;
 pub mod session;
 pub mod sink;
 pub mod source;
@@ -44,6 +45,7 @@ pub use machine::Machine;
 pub use nginx::Nginx;
 pub use pair::{Pair, PairSetup};
 pub use process::Process;
+pub use redis::{Redis, RedisClient, RedisSetup};
 pub use session::Session;
 pub use sink::{Sink, SinkOptions};
 pub use source::{Sent, Source};

@@ -1,6 +1,6 @@
 //! `describe`: all that is known about one server.
 
-mod tier;
+pub mod tier;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -8,7 +8,7 @@ use mb_lb_common::{MAX_LISTENS, MAX_SERVERS, MAX_SERVERS_PER_SERVICE, MAX_SERVIC
 
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::service::Draft;
-use super::{peer, proxy, tiers, vrrp};
+use super::{follows, peer, proxy, tiers, vrrp};
 
 /// All that was read.
 pub(super) struct Drafts<'d> {
@@ -141,6 +141,35 @@ pub(super) fn crosscheck(all: &Drafts<'_>, reporter: &mut Reporter<'_>) {
             usefulness(&draft.usefulness(), reporter);
         }
     }
+    let services = all.services.iter().map(|draft| follows::Follower {
+        what: "service",
+        name: &draft.service.name,
+        follows: &draft.service.follows,
+        spans: &draft.follows,
+        check: draft.service.check.as_ref(),
+        servers: draft
+            .service
+            .servers
+            .iter()
+            .map(|s| s.name.as_str())
+            .collect(),
+        complete: draft.complete,
+    });
+    let proxies = all.proxies.iter().map(|draft| follows::Follower {
+        what: "proxy",
+        name: &draft.proxy.name,
+        follows: &draft.proxy.follows,
+        spans: &draft.follows,
+        check: draft.proxy.check.as_ref(),
+        servers: draft
+            .proxy
+            .servers
+            .iter()
+            .map(|s| s.name.as_str())
+            .collect(),
+        complete: draft.complete,
+    });
+    follows::together(&services.chain(proxies).collect::<Vec<_>>(), reporter);
     let served: Vec<_> = named
         .iter()
         .filter(|named| matches!(named.what, "service" | "proxy"))

@@ -150,6 +150,9 @@ pub struct Service {
     pub no_server: Option<String>,
     /// Zero: none.
     pub slow_start: Duration,
+    /// Left out where there are none, so that the hash of a file without any stays what it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub follows: Vec<Follows>,
     /// In the order of the file; at least one, at most 1,024.
     pub servers: Vec<Server>,
 }
@@ -270,8 +273,21 @@ pub struct HttpCheck {
     /// First and last of each range, 100 to 599. Default 200 to 399, as HAProxy.
     pub expect: Vec<(u16, u16)>,
     pub body: Option<BodyMatch>,
+    /// Of a health page in JSON: only these members count, whatever the status is. Empty: the status counts. Left out where
+    /// there are none, so that the hash of a file without any stays what it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
     /// `None`: in clear.
     pub tls: Option<ServerTls>,
+}
+
+/// One entry of `follows = { SERVICE = ["MEMBER", ...] }`: a server takes no new client while the health page of the server
+/// of the same name in that service says that one of these members has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Follows {
+    pub service: String,
+    /// At least one.
+    pub members: Vec<String>,
 }
 
 /// What the first 64 kB of a body have to hold.

@@ -11,6 +11,7 @@ use super::address;
 use super::check::{check, default_check};
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, Words, in_order, refuse_name};
+use super::follows;
 use super::values::{self, Fault};
 use super::{AccessLog, LogFormat, Network, Proxy, ProxyScheduler, TlsVersion, schema};
 
@@ -85,6 +86,8 @@ pub(super) struct Draft {
     /// Cookie of each of them, where the file gives one.
     cookies: Vec<Option<Range<usize>>>,
     servers_key: Range<usize>,
+    /// As many as `proxy.follows`.
+    pub follows: Vec<Range<usize>>,
     /// The key `check`, or the proxy's name.
     check: Range<usize>,
     /// All servers could be read.
@@ -201,8 +204,14 @@ fn proxy(
         .get("access_log")
         .and_then(|field| access_log(&field, reporter));
     let key_of = |field: Option<Field<'_>>| field.map(|field| field.key_span);
+    let (follows, follows_spans) = match fields.get("follows") {
+        Some(field) => follows::follows(&field, reporter),
+        None => (Vec::new(), Vec::new()),
+    };
     Some(Draft {
+        follows: follows_spans,
         proxy: Proxy {
+            follows,
             name: name.to_owned(),
             listen,
             certificates: tls.certificates,

@@ -185,6 +185,7 @@ pub static SERVICE: Section = Section {
         "on_down",
         "no_server",
         "slow_start",
+        "follows",
         "servers",
     ],
     later: &[],
@@ -225,6 +226,7 @@ pub static CHECK: Section = Section {
         "body_regex",
         "tls",
         "verify",
+        "members",
     ],
     later: &[],
     foreign: &[

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use super::check::{check, default_check};
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, Words, in_order, refuse_name};
+use super::follows;
 use super::values::Fault;
 use super::{Forward, OnDown, Scheduler, Server, Service, address, proxy, schema};
 
@@ -74,6 +75,8 @@ pub(super) struct Draft {
     pub listen: Vec<Range<usize>>,
     /// Address of each of `service.servers`.
     pub servers: Vec<Range<usize>>,
+    /// As many as `service.follows`.
+    pub follows: Vec<Range<usize>>,
     /// The key `servers`.
     pub servers_key: Range<usize>,
     /// All servers could be read.
@@ -169,8 +172,14 @@ fn service(
     let slow_start = fields
         .get("slow_start")
         .and_then(|f| f.duration(SLOW_START, reporter));
+    let (follows, follows_spans) = match fields.get("follows") {
+        Some(field) => follows::follows(&field, reporter),
+        None => (Vec::new(), Vec::new()),
+    };
     Some(Draft {
+        follows: follows_spans,
         service: Service {
+            follows,
             name: name.to_owned(),
             listen,
             forward: forward.unwrap_or(Forward::Dsr),

@@ -497,6 +497,8 @@ impl Engine {
         {
             return false;
         }
+        let pages = result.failed.as_deref();
+        let turned = pages.is_some_and(|failed| self.on_page(service, server, failed));
         let before = self
             .seen(
                 &self.services[service],
@@ -509,14 +511,14 @@ impl Engine {
         let (check, slow_start) = (config.check.clone(), config.slow_start);
         let state = &mut self.services[service].servers[server];
         let (Some(check), true) = (check, state.admin != AdminState::Maint) else {
-            return false;
+            return turned;
         };
         if result.outcome == Outcome::Inconclusive
             || (cut_off && result.outcome != Outcome::Success)
         {
             // Shown, but no verdict.
             state.result = Some(result);
-            return false;
+            return turned;
         }
         // An earlier controller saw it up, or had its flows go on: its first failure here is one of `fall`, not the
         // first word about it.
@@ -542,7 +544,7 @@ impl Engine {
             self.tell_change(service, server, &after, now, actions);
             self.tell_usable(now, actions);
         }
-        transition.is_some() || !same_rhythm || told_other || after.0 != before
+        turned || transition.is_some() || !same_rhythm || told_other || after.0 != before
     }
 
     fn on_counted(&mut self, report: Report, now: Now, actions: &mut Vec<Action>) {

@@ -5,8 +5,8 @@ use super::{Event, Now};
 use std::time::Duration;
 
 use crate::config::{
-    BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, HttpCheck, OnDown, Server,
-    Service, XdpMode,
+    BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, Follows, HttpCheck, OnDown,
+    Server, Service, XdpMode,
 };
 use crate::plan::{self, TableCache};
 
@@ -116,6 +116,11 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
         &format!("{name} slow_start"),
         span(old.slow_start),
         span(new.slow_start),
+    );
+    differ(
+        &format!("{name} follows"),
+        follows(&old.follows),
+        follows(&new.follows),
     );
     differ(
         &format!("{name} check"),
@@ -248,6 +253,14 @@ fn on_down(on_down: OnDown) -> String {
     }
 }
 
+fn follows(all: &[Follows]) -> String {
+    let one = |follows: &Follows| format!("{} ({})", follows.service, follows.members.join(", "));
+    match all {
+        [] => "none".to_owned(),
+        all => all.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn no_server(service: &Service) -> String {
     match &service.no_server {
         Some(text) => format!("\"{text}\""),
@@ -289,6 +302,9 @@ fn check(check: Option<&Check>) -> String {
 /// What is asked, and what has to come back.
 fn http_check(http: &HttpCheck) -> String {
     let mut text = format!("{} {}", http.method, http.path);
+    if !http.members.is_empty() {
+        text.push_str(&format!(", members {}", http.members.join(", ")));
+    }
     if let Some(host) = &http.host {
         text.push_str(&format!(", host {host}"));
     }

@@ -1,5 +1,6 @@
 //! What the engine knows of one server.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -63,6 +64,33 @@ pub struct ServerState {
     pub judged: Option<Judged>,
     /// Why it takes no new client, whatever its checks say.
     pub taken_out: Option<String>,
+    /// Members of its health page that others follow.
+    pub members: BTreeMap<String, Member>,
+}
+
+/// A member of a health page, judged as checks are: by rise and fall.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// Why it has failed, if it has.
+    pub failed: Option<String>,
+    /// Pages in a row that said otherwise than is held.
+    against: u8,
+}
+
+impl Member {
+    /// `why`: it has failed, as the newest page says.
+    pub fn on_page(&mut self, why: Option<&str>, rise: u8, fall: u8) {
+        if why.is_some() == self.failed.is_some() {
+            self.against = 0;
+            return;
+        }
+        self.against = self.against.saturating_add(1);
+        let needed = if why.is_some() { fall } else { rise };
+        if self.against >= needed {
+            self.failed = why.map(str::to_owned);
+            self.against = 0;
+        }
+    }
 }
 
 /// Why a server takes no new flow, or that it does.
@@ -135,6 +163,7 @@ impl ServerState {
             drift: 0,
             judged: None,
             taken_out: None,
+            members: BTreeMap::new(),
             config: server.clone(),
         }
     }

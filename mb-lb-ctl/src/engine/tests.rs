@@ -1,4 +1,5 @@
 mod failover;
+mod follows;
 mod groups;
 mod pair;
 mod peering;
@@ -6,6 +7,7 @@ mod relayed;
 mod resign;
 mod routers;
 mod split;
+mod tiers;
 
 use std::collections::BTreeSet;
 
@@ -146,6 +148,7 @@ impl Bench {
             server: target(server),
             address: SocketAddr::new(address, port),
             result: CheckResult {
+                failed: None,
                 outcome,
                 code: if outcome == Outcome::Success {
                     "L7OK"

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::core::{Engine, ServiceState};
-use super::server::ServerState;
+use super::server::{Member, ServerState};
 use super::{Action, Now};
 use crate::config::{self, Config};
 use crate::health::HISTORY;
@@ -290,7 +290,6 @@ impl Engine {
                 }
             }
         }
-        self.take_out();
     }
 
     /// Whether any server's health comes from a tier of this name.
@@ -336,6 +335,7 @@ impl Engine {
             tier.wishes = Some(wishes);
             self.judge(at, false, told, now, actions);
         }
+        self.take_out(now, actions);
         let slowly_too = self.config.peer.is_none() || self.is_active();
         let tasks = self.tiers.tiers.iter().map(|tier| match &tier.machine {
             Machine::Galera(machine) => Task::Galera(machine.config().clone()),
@@ -411,42 +411,119 @@ impl Engine {
                 }
             }
         }
-        self.take_out();
         self.tell_changes(&before, now, actions);
     }
 
-    /// Storage that has failed takes servers out, where the configuration says so.
-    pub(super) fn take_out(&mut self) {
-        let failed: Vec<(config::TakesOut, String)> = self
-            .tiers
-            .tiers
+    /// Takes in what a health page says of members that others follow. True: one of them is another than before.
+    pub(super) fn on_page(
+        &mut self,
+        service: usize,
+        server: usize,
+        failed: &[(String, String)],
+    ) -> bool {
+        let name = &self.services[service].config.name;
+        let followed: BTreeSet<String> = self
+            .services
             .iter()
+            .flat_map(|service| &service.config.follows)
+            .filter(|follows| follows.service == *name)
+            .flat_map(|follows| follows.members.iter().cloned())
+            .collect();
+        let Some(check) = self.services[service].config.check.as_ref() else {
+            return false;
+        };
+        let (rise, fall) = (check.rise, check.fall);
+        let state = &mut self.services[service].servers[server];
+        let before = state.members.clone();
+        state.members.retain(|member, _| followed.contains(member));
+        for member in followed {
+            let why = failed.iter().find(|(name, _)| *name == member);
+            let why = why.map(|(_, why)| why.as_str());
+            state
+                .members
+                .entry(member)
+                .or_default()
+                .on_page(why, rise, fall);
+        }
+        let failed = |members: &BTreeMap<String, Member>| {
+            let members = members.iter().filter(|(_, member)| member.failed.is_some());
+            members.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        failed(&before) != failed(&state.members)
+    }
+
+    /// Why a server takes nobody for what the health page of another one of its name says.
+    fn followed(&self, service: &ServiceState, server: &str) -> Option<String> {
+        service.config.follows.iter().find_map(|follows| {
+            let mut services = self.services.iter();
+            let other = services.find(|other| other.config.name == follows.service)?;
+            let mut servers = other.servers.iter();
+            let page = servers.find(|other| other.config.name == server)?;
+            // Nobody looks at it.
+            if page.admin == AdminState::Maint {
+                return None;
+            }
+            follows.members.iter().find_map(|member| {
+                let why = page.members.get(member)?.failed.as_ref()?;
+                Some(format!(
+                    "{}/{server} says: {member}: {why}",
+                    follows.service
+                ))
+            })
+        })
+    }
+
+    /// Why servers are to take nobody, by service and server, for storage that has failed, or for health pages.
+    fn wanted_out(&self) -> Vec<Vec<Option<String>>> {
+        let tiers = self.tiers.tiers.iter();
+        let failed: Vec<(&config::TakesOut, String)> = tiers
             .filter_map(|tier| match &tier.machine {
-                Machine::Storage(machine) => Some(machine),
+                Machine::Storage(machine) => Some((machine, machine.failed()?)),
                 _ => None,
             })
-            .filter_map(|machine| Some((machine, machine.failed()?)))
             .flat_map(|(machine, why)| {
                 let config = machine.config();
                 let why = format!("storage {} has failed: {why}", config.name);
-                config
-                    .takes_out
-                    .iter()
-                    .cloned()
-                    .map(move |out| (out, why.clone()))
+                config.takes_out.iter().map(move |out| (out, why.clone()))
             })
             .collect();
-        for service in &mut self.services {
-            let name = &service.config.name;
-            for server in &mut service.servers {
-                let is_meant = |(out, _): &&(config::TakesOut, String)| {
-                    let one = out.server.as_ref();
-                    out.service == *name && one.is_none_or(|one| *one == server.config.name)
-                };
-                let why = failed.iter().find(is_meant).map(|(_, why)| why.clone());
+        let out = |service: &ServiceState, server: &ServerState| {
+            let is_meant = |(out, _): &&(&config::TakesOut, String)| {
+                let one = out.server.as_ref();
+                out.service == service.config.name
+                    && one.is_none_or(|one| *one == server.config.name)
+            };
+            let why = failed.iter().find(is_meant).map(|(_, why)| why.clone());
+            why.or_else(|| self.followed(service, &server.config.name))
+        };
+        let services = self.services.iter();
+        services
+            .map(|service| {
+                let servers = service.servers.iter();
+                servers.map(|server| out(service, server)).collect()
+            })
+            .collect()
+    }
+
+    /// Takes servers out, and back in, where the configuration says so.
+    fn take_out(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let wanted = self.wanted_out();
+        let is_so = self.services.iter().zip(&wanted).all(|(service, wanted)| {
+            let servers = service.servers.iter().zip(wanted);
+            servers
+                .into_iter()
+                .all(|(server, why)| server.taken_out == *why)
+        });
+        if is_so {
+            return;
+        }
+        let before = self.standings();
+        for (service, wanted) in self.services.iter_mut().zip(wanted) {
+            for (server, why) in service.servers.iter_mut().zip(wanted) {
                 server.taken_out = why;
             }
         }
+        self.tell_changes(&before, now, actions);
     }
 
     /// Why a storage counts as failed; `None` where it does not, or there is none of that name.

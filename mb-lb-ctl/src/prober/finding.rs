@@ -13,6 +13,7 @@ pub(super) struct Finding {
     code: &'static str,
     reply: Option<u16>,
     detail: String,
+    failed: Option<Vec<(String, String)>>,
 }
 
 impl Finding {
@@ -22,6 +23,7 @@ impl Finding {
             code,
             reply: None,
             detail: detail.into(),
+            failed: None,
         }
     }
 
@@ -53,6 +55,11 @@ impl Finding {
         }
     }
 
+    /// What the health page said of its members.
+    pub(super) fn with_members(self, failed: Option<Vec<(String, String)>>) -> Self {
+        Self { failed, ..self }
+    }
+
     pub(super) fn into_result(self, duration: Duration) -> CheckResult {
         CheckResult {
             outcome: self.outcome,
@@ -60,6 +67,7 @@ impl Finding {
             reply: self.reply,
             detail: self.detail,
             duration,
+            failed: self.failed,
         }
     }
 }

@@ -112,7 +112,9 @@ fn judge(http: &HttpCheck, pattern: Option<&Pattern>, response: &Response) -> Fi
         "" => status.to_string(),
         phrase => format!("{status} {phrase}"),
     };
-    let finding = if !expected(http, *status) {
+    let finding = if !http.members.is_empty() && response.extent != Extent::Part {
+        by_members(&http.members, *status, shown, health.as_ref())
+    } else if !expected(http, *status) {
         Finding::failure("L7STS", unexpected(*status, shown, health.as_ref()))
     } else if response.extent == Extent::Part {
         Finding::failure(
@@ -124,7 +126,36 @@ fn judge(http: &HttpCheck, pattern: Option<&Pattern>, response: &Response) -> Fi
     } else {
         Finding::success("L7OK", good(shown, health.as_ref()))
     };
-    finding.with_reply(*status)
+    let failed = health.filter(|_| response.extent != Extent::Part);
+    let failed = failed.map(|health| health.failed);
+    finding.with_reply(*status).with_members(failed)
+}
+
+/// Only these members count. One that the page does not name cannot be seen, which is no good sign.
+fn by_members(wanted: &[String], status: u16, shown: String, health: Option<&Health>) -> Finding {
+    let Some(health) = health else {
+        let detail = format!("{shown}, but no health page: its members cannot be seen");
+        return Finding::failure("L7RSP", detail);
+    };
+    let failed = health
+        .failed
+        .iter()
+        .filter(|(name, _)| wanted.contains(name));
+    let failed: Vec<_> = failed.map(|(name, why)| format!("{name}: {why}")).collect();
+    if !failed.is_empty() {
+        return Finding::failure("L7STS", format!("{status}: {}", failed.join("; ")));
+    }
+    if let Some(missing) = wanted.iter().find(|name| !health.names.contains(name)) {
+        let detail = format!("{shown}, but its health page says nothing of {missing}");
+        return Finding::failure("L7RSP", detail);
+    }
+    match health.failed.is_empty() {
+        true => Finding::success("L7OK", shown),
+        false => Finding::success(
+            "L7OK",
+            format!("{shown}, for reasons that do not count here: {health}"),
+        ),
+    }
 }
 
 /// Why the body will not do.

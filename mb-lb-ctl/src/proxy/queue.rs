@@ -1,8 +1,9 @@
 //! Places at servers, and who waits for one: first come, first served, among those whom the place suits.
 //!
 //! Whoever leaves a place tells the first who waits for it and was not told of another one. Where there is none, the place
-//! is remembered as spare, for who is no longer told of another one, or comes next. Nobody takes a place that somebody in
-//! the line waits for. So a place is never free while somebody waits for it, but for the moment in which he wakes up.
+//! is remembered as spare, for who is no longer told of another one, or comes next. A place is never free while somebody
+//! waits for it, but for the moment in which he wakes up; in that moment one who suits any server may be ahead of one who
+//! waits for this server only, and who then goes on waiting.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

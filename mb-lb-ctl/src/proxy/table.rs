@@ -88,6 +88,7 @@ impl Plan {
                 retries: 3,
                 redispatch: true,
                 slow_start: service.slow_start,
+                follows: Vec::new(),
                 access_log: None,
                 servers: service.servers.iter().map(server).collect(),
             },

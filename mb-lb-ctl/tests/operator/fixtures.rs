@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use mb_lb_ctl::snapshot::{
     ActiveView, AdminState, Alarm, CheckView, DataplaneView, EventView, FlowView, HealthState,
     InterfaceView, PeerRoleView, PeerView, RemovedView, ServerView, ServiceView, Severity,
-    Snapshot, SyncState, SyncTargetView, SyncView, TakeoverView, TrackView, VrrpView,
+    Snapshot, SyncState, SyncTargetView, SyncView, TakeoverView, TierNodeView, TierView, TrackView,
+    VrrpView,
 };
 
 /// 2026-11-23 12:17:37.358 UTC.
@@ -70,6 +71,7 @@ pub fn server(position: u32, weight: u16, active: i64) -> ServerView {
 /// Everything works.
 pub fn well() -> Snapshot {
     Snapshot {
+        tiers: Vec::new(),
         version: 1,
         director: "lb1".into(),
         build: "0.1.0".into(),
@@ -114,6 +116,132 @@ pub fn well() -> Snapshot {
         syncs: vec![],
         alarms: vec![],
     }
+}
+
+fn node(role: &str, name: &str, address: &str, word: &str, reason: &str) -> TierNodeView {
+    TierNodeView {
+        name: name.into(),
+        role: role.into(),
+        address: address.into(),
+        health: match word {
+            "not_answering" | "hung" | "non_primary" => HealthState::Down,
+            _ => HealthState::Up,
+        },
+        word: word.into(),
+        reason: reason.into(),
+        elected: false,
+        took_us: Some(3_240),
+        fields: BTreeMap::new(),
+    }
+}
+
+/// A database whose writer has moved, a session store that is well, and storage that hangs and has taken mail out.
+pub fn tiers() -> Snapshot {
+    let mut snapshot = well();
+    let databases = |number: u32, active: i64| ServerView {
+        name: format!("mb-db{number}"),
+        address: Some(format!("192.168.1.11{number}").parse().unwrap()),
+        port: 3306,
+        usable: number == 2,
+        stands_by: number == 3,
+        health: match number {
+            1 => HealthState::Down,
+            _ => HealthState::Up,
+        },
+        check: Some(CheckView {
+            kind: "mysql".into(),
+            port: 3306,
+            code: if number == 1 { "L7TOUT" } else { "L7OK" }.into(),
+            rise: 0,
+            fall: 0,
+            ..check()
+        }),
+        mac: None,
+        interface: None,
+        ..server(number, 1, active)
+    };
+    snapshot.services.push(ServiceView {
+        layer: 4,
+        name: "mailborder_cluster".into(),
+        id: 1,
+        listen: vec!["192.168.1.100:3306".parse().unwrap()],
+        forward: "proxy".into(),
+        scheduler: "single-writer".into(),
+        on_down: "reset".into(),
+        no_server_does: "reset".into(),
+        servers: vec![databases(1, 0), databases(2, 31), databases(3, 0)],
+        ..ServiceView::default()
+    });
+    let mut writer = node("server", "mb-db2", "192.168.1.112:3306", "synced", "synced");
+    writer.elected = true;
+    writer.fields = BTreeMap::from([("size".into(), "2".into())]);
+    let galera = TierView {
+        name: "mailborder_cluster".into(),
+        kind: "galera".into(),
+        mode: "single-writer".into(),
+        state: "degraded".into(),
+        since: 75,
+        summary: "writer mb-db2, 2 of 3 synced".into(),
+        chosen: Some("mb-db2".into()),
+        takes_out: vec![],
+        rounds: 812,
+        facts: BTreeMap::from([("size".into(), "2 of 3".into())]),
+        nodes: vec![
+            node(
+                "server",
+                "mb-db1",
+                "192.168.1.111:3306",
+                "not_answering",
+                "no greeting within 800 ms: the process may be hung",
+            ),
+            writer,
+            node("server", "mb-db3", "192.168.1.113:3306", "synced", "synced"),
+        ],
+    };
+    let mut export = node(
+        "export",
+        "/export/q",
+        "192.168.1.130:2049",
+        "ok",
+        "exported",
+    );
+    export.took_us = None;
+    let storage = TierView {
+        name: "quarantine".into(),
+        kind: "storage".into(),
+        mode: "nfs".into(),
+        state: "failed".into(),
+        since: 12,
+        summary: "the mount hangs since 12:17:25".into(),
+        takes_out: vec!["smtp_backend".into()],
+        rounds: 99,
+        nodes: vec![
+            node(
+                "nfs",
+                "nfs",
+                "192.168.1.130:2049",
+                "ok",
+                "v3 answers in 0.3 ms",
+            ),
+            export,
+            node("mount", "/var/spool/q", "", "hung", "no answer for 12 s"),
+        ],
+        ..TierView::default()
+    };
+    snapshot.tiers = vec![galera, storage];
+    snapshot.alarms = vec![
+        Alarm {
+            severity: Severity::Critical,
+            text: "storage quarantine: /var/spool/q hangs for 12 s".into(),
+            next: "on this director: grep /var/spool/q /proc/self/mountinfo".into(),
+        },
+        Alarm {
+            severity: Severity::Warning,
+            text: "galera mailborder_cluster: mb-db1 does not answer".into(),
+            next: "on mb-db1: systemctl status mariadb".into(),
+        },
+    ];
+    snapshot
 }
 
 /// Two configurations are brought to mail servers: one fails on one of them, the other has no source.

@@ -5,7 +5,7 @@ use mb_lb_ctl::cli::events;
 use mb_lb_ctl::cli::list::{self, ListForm, ListWhat};
 use mb_lb_ctl::cli::status;
 use mb_lb_ctl::cli::style::Style;
-use mb_lb_ctl::snapshot::Snapshot;
+use mb_lb_ctl::snapshot::{EventView, Snapshot};
 
 use crate::fixtures;
 
@@ -28,6 +28,7 @@ fn status_of_each_kind_of_day() {
         ("degraded", fixtures::degraded()),
         ("thousand", fixtures::thousand()),
         ("syncing", fixtures::syncing()),
+        ("tiers", fixtures::tiers()),
         ("empty", fixtures::empty()),
         ("active", fixtures::active()),
         ("backup", fixtures::backup()),
@@ -163,6 +164,43 @@ fn lists_of_syncs() {
         let text = list(&fixtures::syncing(), ListWhat::Syncs, form);
         insta::assert_snapshot!(format!("list_syncs_{name}"), text);
     }
+}
+
+#[test]
+fn lists_of_tiers() {
+    for (name, form) in [
+        ("table", ListForm::Table),
+        ("wide", ListForm::Wide),
+        ("csv", ListForm::Csv),
+        ("json", ListForm::Json),
+    ] {
+        let text = list(&fixtures::tiers(), ListWhat::Tiers, form);
+        insta::assert_snapshot!(format!("list_tiers_{name}"), text);
+    }
+    // Their servers are among the others, and what else is asked follows.
+    for (name, form) in [("table", ListForm::Table), ("json", ListForm::Json)] {
+        let text = list(&fixtures::tiers(), ListWhat::Checks, form);
+        insta::assert_snapshot!(format!("list_checks_of_tiers_{name}"), text);
+    }
+    let servers = list(&fixtures::tiers(), ListWhat::Servers, ListForm::Table);
+    assert!(servers.contains("standby"), "{servers}");
+}
+
+#[test]
+fn descriptions_of_tiers() {
+    let snapshot = fixtures::tiers();
+    let event = EventView {
+        subject: "mailborder_cluster".to_owned(),
+        kind: "switch".to_owned(),
+        text: "writer mb-db1 -> mb-db2: mb-db1 does not answer".to_owned(),
+        time_ms: fixtures::NOW_MS,
+        ..EventView::default()
+    };
+    let alarms: Vec<_> = snapshot.alarms.iter().skip(1).collect();
+    let text = describe::tier::render(&snapshot.tiers[0], &[event], &alarms, PLAIN);
+    insta::assert_snapshot!("describe_galera", text);
+    let text = describe::tier::render(&snapshot.tiers[1], &[], &[], PLAIN);
+    insta::assert_snapshot!("describe_storage", text);
 }
 
 #[test]

@@ -166,6 +166,31 @@ const SSHD: Package = Package {
     binaries: &["sshd"],
     services: &["ssh"],
 };
+const REDIS: Package = Package {
+    name: "redis-server",
+    binaries: &["redis-server"],
+    services: &["redis-server"],
+};
+const REDIS_SENTINEL: Package = Package {
+    name: "redis-sentinel",
+    binaries: &["redis-sentinel"],
+    services: &["redis-sentinel"],
+};
+const REDIS_TOOLS: Package = Package {
+    name: "redis-tools",
+    binaries: &["redis-cli"],
+    services: &[],
+};
+const MARIADB: Package = Package {
+    name: "mariadb-server",
+    binaries: &["mariadbd", "mariadb", "mariadb-install-db"],
+    services: &["mariadb"],
+};
+const GALERA: Package = Package {
+    name: "galera-4",
+    binaries: &["/usr/lib/galera/libgalera_smm.so"],
+    services: &[],
+};
 const MMDEBSTRAP: Package = Package {
     name: "mmdebstrap",
     binaries: &["mmdebstrap"],
@@ -220,6 +245,11 @@ impl Purpose {
                 PYTHON_H2,
                 PYTHON_WEBSOCKETS,
                 HAPROXY,
+                REDIS,
+                REDIS_SENTINEL,
+                REDIS_TOOLS,
+                MARIADB,
+                GALERA,
                 MMDEBSTRAP,
                 BINUTILS,
                 DPKG_DEV,

@@ -89,7 +89,7 @@ fn nodes(text: &mut String, tier: &TierView, service: Option<&ServiceView>, styl
                 notes.push(format!("{} {}", state::word(server), state::note(server)));
             }
         }
-        if !node.reason.is_empty() {
+        if !node.reason.is_empty() && node.reason != node.word {
             notes.push(node.reason.clone());
         }
         let mark = match node.elected {

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use crate::config::diagnostic::{Code, Reporter, quote};
 use crate::config::fields::{Field, Fields};
 use crate::config::values::Fault;
-use crate::config::{BodyMatch, HttpCheck, ServerTls, tls};
+use crate::config::{BodyMatch, HttpCheck, ServerTls, follows, tls};
 
 /// Keys of a check that only this type has.
 pub(super) const KEYS: &[&str] = &[
@@ -20,6 +20,7 @@ pub(super) const KEYS: &[&str] = &[
     "body_regex",
     "tls",
     "verify",
+    "members",
 ];
 
 const STATUS: &str = "a status such as 200, \"2xx\" or \"200-399\", or a list of them";
@@ -37,7 +38,13 @@ pub(super) fn http(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> HttpChec
         None => vec![(200, 399)],
     };
     let body = body(fields, method.as_deref(), reporter);
+    let members = fields.get("members");
+    if let (Some(field), Some("HEAD")) = (&members, method.as_deref()) {
+        let help = "an answer to HEAD has no body; write method = \"GET\"";
+        field.no_effect("with method = \"HEAD\"", help, reporter);
+    }
     HttpCheck {
+        members: members.map_or_else(Vec::new, |field| follows::members(&field, reporter)),
         method: method.unwrap_or_else(|| "GET".to_owned()),
         path: path.unwrap_or_else(|| "/".to_owned()),
         host,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Check, Forward, OnDown, Scheduler, Server, Service};
+use super::{Check, Follows, Forward, OnDown, Scheduler, Server, Service};
 
 /// `[proxy.NAME]`: layer 7, in user mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +45,9 @@ pub struct Proxy {
     pub redispatch: bool,
     /// Zero: none.
     pub slow_start: Duration,
+    /// As of a service.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub follows: Vec<Follows>,
     pub access_log: Option<AccessLog>,
     /// In the order of the file; at least one, at most 1,024.
     pub servers: Vec<ProxyServer>,
@@ -72,6 +75,7 @@ impl Proxy {
             on_down: OnDown::Keep,
             no_server: None,
             slow_start: self.slow_start,
+            follows: self.follows.clone(),
             servers: self.servers.iter().map(server).collect(),
         }
     }

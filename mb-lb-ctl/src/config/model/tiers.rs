@@ -208,6 +208,7 @@ fn as_service(
         on_down: OnDown::Reset,
         no_server: None,
         slow_start: Duration::ZERO,
+        follows: Vec::new(),
         servers: servers.iter().map(server).collect(),
     }
 }

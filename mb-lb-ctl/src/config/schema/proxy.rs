@@ -25,6 +25,7 @@ pub static PROXY: Section = Section {
         "retries",
         "redispatch",
         "slow_start",
+        "follows",
         "access_log",
         "servers",
     ],

@@ -172,6 +172,12 @@ const SERVICE_KEYS: &[Case] = &[
     ("slow_start", "slow_start = \"2h\""),
     ("slow_start", "slow_start = \"-1s\""),
     ("slow_start", "slow_start = 12:30:00"),
+    ("follows", "follows = \"web\""),
+    ("follows", "follows = {}"),
+    ("follows", "follows = { web = [] }"),
+    ("follows", "follows = { web = [\"\", 1] }"),
+    ("follows", "follows = { smpt = \"mb-milter\" }"),
+    ("follows", "follows = { smtp = \"mb-milter\" }"),
     ("servers", ""),
     ("servers", "servers = {}"),
     ("servers", "servers = [\"192.168.1.101\"]"),
@@ -249,6 +255,17 @@ const CHECK: &[Case] = &[
     ("verify", "type = \"http\"\ntls = false\nverify = \"none\""),
     ("verify", "type = \"http\"\ntls = {}\nverify = \"none\""),
     ("verify", "type = \"http\"\ntls = true\nverify = false"),
+    ("members", "members = \"redis\""),
+    ("members", "type = \"http\"\nmembers = []"),
+    ("members", "type = \"http\"\nmembers = [\"\", true]"),
+    (
+        "members",
+        "type = \"http\"\nmembers = \"a name that is longer than any that is ever shown\"",
+    ),
+    (
+        "members",
+        "type = \"http\"\nmethod = \"HEAD\"\nmembers = \"redis\"",
+    ),
 ];
 
 const SERVER: &[Case] = &[

@@ -35,6 +35,7 @@ fn defaults() -> Config {
             socket_mode: 0o660,
         },
         services: vec![Service {
+            follows: Vec::new(),
             name: "smtp".to_owned(),
             listen: vec!["192.168.1.100:25".parse().expect("valid")],
             forward: Forward::Dsr,
@@ -122,6 +123,7 @@ fn every_key_arrives_in_the_model() {
         socket_mode: 0o600,
     };
     let submission = Service {
+        follows: Vec::new(),
         name: "submission".to_owned(),
         listen: vec![
             "192.168.1.100:587".parse().expect("valid"),

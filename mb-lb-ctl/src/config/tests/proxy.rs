@@ -58,6 +58,7 @@ fn cookie(name: &str) -> Cookie {
 
 fn defaults() -> Proxy {
     Proxy {
+        follows: Vec::new(),
         name: "web".to_owned(),
         listen: vec!["192.168.1.99:443".parse().expect("valid")],
         certificates: Vec::new(),
@@ -152,6 +153,7 @@ fn full() -> Proxy {
         *byte = at;
     }
     Proxy {
+        follows: Vec::new(),
         name: "web".to_owned(),
         listen: vec![address("192.168.1.100:443"), address("[2001:db8::100]:443")],
         certificates: vec!["/etc/ssl/mail.pem".into(), "/etc/ssl/sites".into()],
@@ -179,6 +181,7 @@ fn full() -> Proxy {
             fast_interval: seconds(5),
             down_interval: seconds(5),
             ..check(CheckKind::Http(HttpCheck {
+                members: Vec::new(),
                 method: "POST".to_owned(),
                 path: "/health?full".to_owned(),
                 host: Some("mail.example.org".to_owned()),
@@ -305,6 +308,7 @@ fn the_design_is_taken_as_it_stands() {
         cookie: Some(cookie("SERVERID")),
         redirect_http: vec!["192.168.1.100:80".parse().expect("valid")],
         check: Some(check(CheckKind::Http(HttpCheck {
+            members: Vec::new(),
             method: "GET".to_owned(),
             path: "/health".to_owned(),
             host: None,

@@ -50,7 +50,11 @@ fn section<T: Serialize + PartialEq>(
 ) {
     for tier in old {
         if !new.iter().any(|other| name(other) == name(tier)) {
-            lines.push(format!("- {kind} {} (its connections go on)", name(tier)));
+            let clients = match kind {
+                "storage" => "",
+                _ => " (its connections go on)",
+            };
+            lines.push(format!("- {kind} {}{clients}", name(tier)));
         }
     }
     for tier in new {

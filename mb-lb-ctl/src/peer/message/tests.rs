@@ -141,6 +141,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Ping),
         Just(Message::Pong),
         vec(ticket_key(), 0..=MOST_TICKET_KEYS).prop_map(Message::TicketKeys),
+        vec((".{0,64}", ".{0,64}"), 0..5).prop_map(Message::Tiers),
     ]
 }
 
@@ -213,6 +214,11 @@ fn what_is_over_a_limit_is_neither_made_nor_taken() {
     assert_eq!(keys.encode(), many);
     let bytes = postcard::to_stdvec(&keys).expect("encoded");
     assert_eq!(Message::decode(&bytes).map(|_| vec![]), many);
+    let tiers = Message::Tiers(vec![Default::default(); MAX_TIERS + 1]);
+    let many = Err(CodecError::TooManyTiers(MAX_TIERS + 1));
+    assert_eq!(tiers.encode(), many);
+    let bytes = postcard::to_stdvec(&tiers).expect("encoded");
+    assert_eq!(Message::decode(&bytes).map(|_| vec![]), many);
     let long = Message::Config {
         text: "x".repeat(MAX_MESSAGE),
         hash: String::new(),
@@ -234,6 +240,7 @@ fn variants_have_the_numbers_that_they_had() {
     assert_eq!(number(Message::Ping), 13);
     assert_eq!(number(Message::Pong), 14);
     assert_eq!(number(Message::TicketKeys(vec![])), 15);
+    assert_eq!(number(Message::Tiers(vec![])), 16);
 }
 
 #[test]

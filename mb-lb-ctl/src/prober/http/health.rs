@@ -38,6 +38,8 @@ pub struct Health {
     pub status: Option<String>,
     /// Names and reasons of the members that failed.
     pub failed: Vec<(String, String)>,
+    /// Of all members.
+    pub names: Vec<String>,
 }
 
 impl Health {
@@ -67,21 +69,28 @@ pub fn read(body: &[u8]) -> Option<Health> {
         return None;
     };
     let status = page.get("status").and_then(word);
-    let mut failed = Vec::new();
+    let (mut failed, mut names) = (Vec::new(), Vec::new());
     for members in MEMBERS.iter().filter_map(|key| page.get(*key)) {
         match members {
             Value::Object(members) => {
+                names.extend(members.keys().map(|name| short(name)));
                 let members = members.iter();
                 failed.extend(members.filter_map(|(name, member)| failure(name, member)));
             }
             Value::Array(members) => failed.extend(members.iter().filter_map(|member| {
                 let name = member.get("name").or_else(|| member.get("id"))?.as_str()?;
+                names.push(short(name));
                 failure(name, member)
             })),
             _ => {}
         }
     }
-    (status.is_some() || !failed.is_empty()).then_some(Health { status, failed })
+    let says = status.is_some() || !failed.is_empty();
+    says.then_some(Health {
+        status,
+        failed,
+        names,
+    })
 }
 
 fn failure(name: &str, member: &Value) -> Option<(String, String)> {

@@ -14,6 +14,7 @@ const SHORT: Duration = Duration::from_millis(700);
 
 fn get(path: &str) -> HttpCheck {
     HttpCheck {
+        members: Vec::new(),
         method: "GET".to_owned(),
         path: path.to_owned(),
         host: None,
@@ -351,4 +352,64 @@ async fn a_tls_server_does_not_answer_in_clear() {
     let address = secure(&Site::alone(&["127.0.0.1"])).await;
     let result = once(address, get("/"), PATIENCE).await;
     assert_eq!(result.code, "L7RSP", "{}", result.detail);
+}
+
+/// A page that says 503 for what does not count here is good, and one that does not name a member is not.
+#[tokio::test]
+async fn only_some_members_count() {
+    let page = |status: &str, body: &str| {
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let one = r#"{"status": "unhealthy", "checks": {"database": "failed", "mb-milter": "ok"}}"#;
+    let both =
+        r#"{"status": "unhealthy", "checks": {"database": "failed", "mb-milter": "failed"}}"#;
+    for (answer, outcome, code, detail) in [
+        (
+            page("503 Service Unavailable", one),
+            Outcome::Success,
+            "L7OK",
+            "503 Service Unavailable, for reasons that do not count here: database: failed",
+        ),
+        (
+            page("503 Service Unavailable", both),
+            Outcome::Failure,
+            "L7STS",
+            "503: mb-milter: failed",
+        ),
+        (
+            page(
+                "200 OK",
+                r#"{"status": "healthy", "checks": {"mb-milter": "ok"}}"#,
+            ),
+            Outcome::Success,
+            "L7OK",
+            "200 OK",
+        ),
+        (
+            page(
+                "200 OK",
+                r#"{"status": "healthy", "checks": {"database": "ok"}}"#,
+            ),
+            Outcome::Failure,
+            "L7RSP",
+            "200 OK, but its health page says nothing of mb-milter",
+        ),
+        (
+            page("200 OK", "<html>"),
+            Outcome::Failure,
+            "L7RSP",
+            "200 OK, but no health page: its members cannot be seen",
+        ),
+    ] {
+        let http = HttpCheck {
+            members: vec!["mb-milter".to_owned()],
+            ..get("/health")
+        };
+        let result = once(answering(answer), http, PATIENCE).await;
+        let seen = (result.outcome, result.code, result.detail.as_str());
+        assert_eq!(seen, (outcome, code, detail));
+    }
 }

@@ -78,6 +78,8 @@ pub(super) const PROXY: &[Case] = &[
     ("retries", "retries = \"3\""),
     ("redispatch", "redispatch = 1"),
     ("slow_start", "slow_start = \"2h\""),
+    ("follows", "follows = [\"smtp\"]"),
+    ("follows", "follows = { smtp = \"mb-milter\" }"),
     ("access_log", "access_log = true"),
     ("access_log", "access_log = \"combined\""),
     ("servers", ""),

@@ -1,0 +1,3 @@
+//! Tiers: real databases, session stores and storage behind the director.
+
+mod sentinel;
