@@ -47,9 +47,17 @@ impl Galera {
     /// # Errors
     /// It is not installed, or does not get ready.
     pub fn start(lab: &Lab) -> Result<Self> {
+        Self::start_on(lab, lab.servers())
+    }
+
+    /// As [`Galera::start`], on these machines of the lab.
+    ///
+    /// # Errors
+    /// As [`Galera::start`].
+    pub fn start_on(lab: &Lab, machines: &[Machine]) -> Result<Self> {
         let certificate = lab.dir().join("galera.pem");
         make_certificate(lab.client(), &certificate, "galera.test")?;
-        let nodes = lab.servers().iter().map(|machine| Node {
+        let nodes = machines.iter().map(|machine| Node {
             machine: machine.clone(),
             process: None,
             starts: 0,
