@@ -1,6 +1,6 @@
 //! The network: made by [`Lab::new`], removed when the [`Lab`] goes, however that happens.
 
-mod keeper;
+pub(crate) mod keeper;
 pub(crate) mod netns;
 mod pass;
 

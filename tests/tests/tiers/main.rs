@@ -2,3 +2,5 @@
 
 mod galera;
 mod sentinel;
+mod storage;
+mod whole;

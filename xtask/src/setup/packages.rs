@@ -207,6 +207,38 @@ const DPKG_DEV: Package = Package {
     services: &[],
 };
 
+/// Storage for tests: servers of NFS and GlusterFS.
+const GANESHA: Package = Package {
+    name: "nfs-ganesha",
+    binaries: &["ganesha.nfsd"],
+    services: &["nfs-ganesha"],
+};
+const GANESHA_VFS: Package = Package {
+    name: "nfs-ganesha-vfs",
+    binaries: &["/usr/share/doc/nfs-ganesha-vfs/copyright"],
+    services: &[],
+};
+const RPCBIND: Package = Package {
+    name: "rpcbind",
+    binaries: &["rpcbind"],
+    services: &["rpcbind"],
+};
+const GLUSTER: Package = Package {
+    name: "glusterfs-server",
+    binaries: &["glusterd"],
+    services: &["glusterd"],
+};
+const GLUSTER_CLIENT: Package = Package {
+    name: "glusterfs-client",
+    binaries: &["glusterfs"],
+    services: &[],
+};
+const FUSE: Package = Package {
+    name: "fuse3",
+    binaries: &["fusermount3"],
+    services: &[],
+};
+
 #[cfg(target_arch = "x86_64")]
 const QEMU: Package = Package {
     name: "qemu-system-x86",
@@ -253,6 +285,12 @@ impl Purpose {
                 MMDEBSTRAP,
                 BINUTILS,
                 DPKG_DEV,
+                GANESHA,
+                GANESHA_VFS,
+                RPCBIND,
+                GLUSTER,
+                GLUSTER_CLIENT,
+                FUSE,
                 #[cfg(target_arch = "x86_64")]
                 QEMU,
             ],

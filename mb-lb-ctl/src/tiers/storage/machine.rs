@@ -163,20 +163,24 @@ impl Machine {
                     ),
                     _ => String::new(),
                 };
-                (State::Failed, format!("failed: {}{better}", failed.text))
+                (State::Failed, format!("{}{better}", failed.text))
             }
             (None, Some(fault)) => (
                 State::Degraded,
                 format!(
-                    "degraded: {} ({} of {} rounds until it counts as failed)",
+                    "{} ({} of {} rounds until it counts as failed)",
                     fault.text, self.otherwise, self.config.fall
                 ),
             ),
-            (None, None) if !self.decided => {
-                (State::Unknown, format!("unknown: {}", judged.phrase))
-            }
-            (None, None) if alarms.is_empty() => (State::Ok, format!("ok: {}", judged.phrase)),
-            (None, None) => (State::Degraded, format!("degraded: {}", alarms[0].text)),
+            (None, None) if !self.decided => (State::Unknown, judged.phrase),
+            (None, None) => match alarms.first() {
+                None => (State::Ok, judged.phrase),
+                Some(alarm) => {
+                    let name = format!("storage {}: ", self.config.name);
+                    let what = alarm.text.strip_prefix(&name).unwrap_or(&alarm.text);
+                    (State::Degraded, what.to_owned())
+                }
+            },
         };
         Verdict {
             state,

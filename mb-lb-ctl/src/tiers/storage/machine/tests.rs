@@ -122,14 +122,14 @@ fn the_first_round_decides_at_once() {
     assert_eq!(machine.verdict().state, State::Ok);
     assert_eq!(
         machine.verdict().summary,
-        "ok: write and read back in 3 ms, 64 % free"
+        "write and read back in 3 ms, 64 % free"
     );
     assert_eq!(machine.failed(), None);
 
     let mut machine = Machine::new(nfs(true), None);
     let gone = round(&[trouble(Role::Nfs, "nfs", Kind::Refused)]);
     assert_eq!(told(&mut machine, &gone), ["storage-failed"]);
-    assert_eq!(machine.verdict().summary, "failed: nfs: refused");
+    assert_eq!(machine.verdict().summary, "nfs: refused");
     assert_eq!(machine.failed(), Some("nfs: refused"));
 }
 
@@ -139,56 +139,51 @@ fn rounds_are_counted_both_ways() {
     let bad = round(&[trouble(Role::Nfs, "nfs", Kind::NotAnswering)]);
     let mut machine = Machine::new(nfs(false), None);
     for (round, expected, state, summary) in [
-        (&good, "", State::Ok, "ok: nfs answers, versions 3 and 4"),
+        (&good, "", State::Ok, "nfs answers, versions 3 and 4"),
         (
             &bad,
             "",
             State::Degraded,
-            "degraded: nfs: not_answering (1 of 3 rounds until it counts as failed)",
-        ),
-        (
-            &bad,
-            "",
-            State::Degraded,
-            "degraded: nfs: not_answering (2 of 3 rounds until it counts as failed)",
-        ),
-        (&good, "", State::Ok, "ok: nfs answers, versions 3 and 4"),
-        (
-            &bad,
-            "",
-            State::Degraded,
-            "degraded: nfs: not_answering (1 of 3 rounds until it counts as failed)",
+            "nfs: not_answering (1 of 3 rounds until it counts as failed)",
         ),
         (
             &bad,
             "",
             State::Degraded,
-            "degraded: nfs: not_answering (2 of 3 rounds until it counts as failed)",
+            "nfs: not_answering (2 of 3 rounds until it counts as failed)",
+        ),
+        (&good, "", State::Ok, "nfs answers, versions 3 and 4"),
+        (
+            &bad,
+            "",
+            State::Degraded,
+            "nfs: not_answering (1 of 3 rounds until it counts as failed)",
         ),
         (
             &bad,
-            "storage-failed",
-            State::Failed,
-            "failed: nfs: not_answering",
+            "",
+            State::Degraded,
+            "nfs: not_answering (2 of 3 rounds until it counts as failed)",
         ),
+        (&bad, "storage-failed", State::Failed, "nfs: not_answering"),
         (
             &good,
             "",
             State::Failed,
-            "failed: nfs: not_answering; good again for 1 of 2 rounds",
+            "nfs: not_answering; good again for 1 of 2 rounds",
         ),
-        (&bad, "", State::Failed, "failed: nfs: not_answering"),
+        (&bad, "", State::Failed, "nfs: not_answering"),
         (
             &good,
             "",
             State::Failed,
-            "failed: nfs: not_answering; good again for 1 of 2 rounds",
+            "nfs: not_answering; good again for 1 of 2 rounds",
         ),
         (
             &good,
             "storage-ok",
             State::Ok,
-            "ok: nfs answers, versions 3 and 4",
+            "nfs answers, versions 3 and 4",
         ),
     ] {
         assert_eq!(told(&mut machine, round).concat(), expected);
@@ -311,7 +306,7 @@ fn space_is_judged_by_the_scarcer_of_two() {
     };
     assert_eq!(
         inodes(1000, 10).summary,
-        "failed: /srv/q: 1 % of its inodes free, less than 5 %"
+        "/srv/q: 1 % of its inodes free, less than 5 %"
     );
     // Some file systems do not count them.
     assert_eq!(inodes(0, 0).state, State::Ok);
@@ -421,7 +416,7 @@ fn a_volume_that_nobody_knows_is_named() {
     let servers = ["10.0.0.1", "10.0.0.2"];
     let none = servers.map(|name| trouble(Role::Glusterd, name, Kind::NoVolume));
     let seen = verdict(gluster(false), &round(&none));
-    assert_eq!(seen.summary, "failed: 10.0.0.1: no_volume");
+    assert_eq!(seen.summary, "10.0.0.1: no_volume");
     assert!(seen.alarms[0].next.contains("gluster volume info"));
 }
 
