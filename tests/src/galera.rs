@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::lab::Lab;
@@ -19,6 +19,8 @@ const START: Duration = Duration::from_secs(90);
 const STOP: Duration = Duration::from_secs(60);
 
 pub const PORT: u16 = 3306;
+
+const USER: &str = "mysql";
 
 /// Who looks; may do nothing else.
 pub const MONITOR: (&str, &str) = ("mb_monitor", "look");
@@ -85,10 +87,12 @@ impl Galera {
     ///
     /// # Errors
     /// It does not come to that.
-    pub fn wait_whole(&self) -> Result<()> {
+    pub fn wait_whole(&mut self) -> Result<()> {
         let count = self.nodes.len().to_string();
         for at in 0..self.nodes.len() {
             self.wait_ready(at)?;
+        }
+        for at in 0..self.nodes.len() {
             try_wait_until("all nodes to be there", START, || {
                 let size = self.status(at, "wsrep_cluster_size")?;
                 ensure!(size == count, "{size} are");
@@ -101,17 +105,25 @@ impl Galera {
     /// Waits until it is synced.
     ///
     /// # Errors
-    /// It does not come to that; the message holds its log.
-    pub fn wait_ready(&self, at: usize) -> Result<()> {
+    /// It ends, or does not come to that; the message holds its log.
+    pub fn wait_ready(&mut self, at: usize) -> Result<()> {
         let what = format!("{} to be synced", self.node(at).machine.name());
-        let waited = try_wait_until(&what, START, || {
+        let ended = try_wait_until(&what, START, || {
+            let process = self.nodes[at].process.as_mut();
+            if let Some(status) = process.context("it was not started")?.exited()? {
+                return Ok(Some(status));
+            }
             let state = self.status(at, "wsrep_local_state_comment")?;
             ensure!(state == "Synced", "{state}");
             let ready = self.status(at, "wsrep_ready")?;
             ensure!(ready == "ON", "wsrep_ready is {ready}");
-            Ok(())
+            Ok(None)
         });
-        waited.with_context(|| self.log(at))
+        match ended {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => bail!("waited for {what}; it ended: {status}; {}", self.log(at)),
+            Err(error) => Err(error).with_context(|| self.log(at)),
+        }
     }
 
     /// `kill -9`
@@ -166,7 +178,7 @@ impl Galera {
         let data = self.dir(at).join("data");
         fs::remove_dir_all(&data)?;
         fs::create_dir(&data)?;
-        Ok(())
+        self.give_away(at)
     }
 
     /// Cuts it off from its peers; clients still reach it.
@@ -234,7 +246,8 @@ impl Galera {
 
     fn log(&self, at: usize) -> String {
         let log = fs::read_to_string(self.dir(at).join("err.log")).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
+        let wrong = |line: &&str| line.contains("ERROR");
+        let lines: Vec<_> = log.lines().filter(wrong).collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
@@ -247,20 +260,30 @@ impl Galera {
             fs::create_dir_all(dir.join("data"))?;
             fs::create_dir_all(dir.join("tmp"))?;
             let (address, name) = (node.machine.ipv4(), node.machine.name());
-            let (path, pem) = (dir.display(), self.certificate.display());
+            let path = dir.display();
+            fs::copy(&self.certificate, dir.join("pem"))?;
             let config = format!(
-                "[mariadbd]\nuser=root\ndatadir={path}/data\ntmpdir={path}/tmp\nsocket={path}/sock\n\
+                "[mariadbd]\nuser={USER}\ndatadir={path}/data\ntmpdir={path}/tmp\nsocket={path}/sock\n\
                  pid-file={path}/pid\nlog-error={path}/err.log\nport={PORT}\nbind-address={address}\n\
                  skip-name-resolve\nmax_connections=50\nperformance_schema=OFF\ninnodb_buffer_pool_size=32M\n\
-                 innodb_log_file_size=16M\ninnodb_flush_log_at_trx_commit=2\nssl_cert={pem}\nssl_key={pem}\n\
+                 innodb_log_file_size=16M\ninnodb_flush_log_at_trx_commit=2\nssl_cert={path}/pem\nssl_key={path}/pem\n\
                  binlog_format=ROW\ndefault_storage_engine=InnoDB\ninnodb_autoinc_lock_mode=2\nwsrep_on=ON\n\
                  wsrep_provider=/usr/lib/galera/libgalera_smm.so\nwsrep_cluster_name=lab\n\
                  wsrep_cluster_address=gcomm://{peers}\nwsrep_node_address={address}\nwsrep_node_name={name}\n\
-                 wsrep_slave_threads=2\nwsrep_sst_method=rsync\nwsrep_provider_options=\"gcache.size=32M\"\n"
+                 wsrep_slave_threads=2\nwsrep_sst_method=rsync\nwsrep_provider_options=\"gcache.size=32M\"\n\
+                 [sst]\nssl-mode=DISABLED\n"
             );
             fs::write(self.config(at), config)?;
+            self.give_away(at)?;
         }
         Ok(())
+    }
+
+    /// State transfers of root's would be written by nobody.
+    fn give_away(&self, at: usize) -> Result<()> {
+        let dir = self.dir(at).display().to_string();
+        let machine = &self.node(at).machine;
+        machine.run("chown", &["-R", USER, &dir]).map(drop)
     }
 
     /// One datadir for all, with a position: nodes that have the same need no state transfer, and start at once.
@@ -269,7 +292,7 @@ impl Galera {
         let first = data(0);
         let arguments = [
             "--no-defaults",
-            "--user=root",
+            &format!("--user={USER}"),
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             &format!("--datadir={first}"),

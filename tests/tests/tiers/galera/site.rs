@@ -20,7 +20,8 @@ pub struct Site {
 /// `login`: lines for user and password.
 pub fn config(lab: &Lab, login: &str) -> String {
     let servers = lab.servers().iter();
-    let servers = servers.map(|machine| format!("{} = \"{}\"", machine.name(), machine.ipv4()));
+    let servers =
+        servers.map(|machine| format!("{} = \"{}:{PORT}\"", machine.name(), machine.ipv4()));
     format!(
         "[galera.db]\nlisten = \"{}:{PORT}\"\n{login}\nservers = {{ {} }}\n",
         lab.vip4(),
