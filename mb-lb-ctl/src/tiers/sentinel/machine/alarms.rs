@@ -78,10 +78,32 @@ impl Machine {
             return None;
         }
         let text = format!("{}: {}", self.config.name, self.masters_in_words(&masters));
-        let next = "clients of `listen` reach the elected one only. A Sentinel makes the other a replica within some \
-                    10 seconds; what was written there meanwhile is lost. If it stays a master: `redis-cli -h ADDRESS \
-                    REPLICAOF ELECTED PORT`, with `min-replicas-to-write 1` in redis.conf against lost writes";
-        Some(alarm(Severity::Warning, text, next.to_owned()))
+        let find = |name: &str| {
+            let found = self
+                .config
+                .servers
+                .iter()
+                .find(|server| server.name == name);
+            found.map(|server| server.address)
+        };
+        let elected = self.elected();
+        let other = masters.iter().find(|(name, _)| elected != Some(*name));
+        let other = other.and_then(|(name, _)| find(name));
+        let next = match (elected.and_then(find), other) {
+            (Some(elected), Some(other)) => format!(
+                "clients of `listen` reach the elected one only. A Sentinel makes the other a replica within some 10 \
+                 seconds, and what was written to it meanwhile is lost (`min-replicas-to-write 1` in redis.conf keeps it \
+                 from that). If it stays a master: `{} REPLICAOF {} {}`",
+                redis_cli(other, self.config.tls.is_some()),
+                elected.ip(),
+                elected.port()
+            ),
+            _ => format!(
+                "see which of them the Sentinels want: `{}`",
+                self.ask_sentinel(&format!("SENTINEL MASTER {}", self.config.master))
+            ),
+        };
+        Some(alarm(Severity::Warning, text, next))
     }
 
     /// Servers that said in this round that they are masters, with since when.
