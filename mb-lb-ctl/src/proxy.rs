@@ -39,7 +39,7 @@ pub mod log;
 mod page;
 mod pool;
 mod proxies;
-mod proxy_header;
+pub mod proxy_header;
 mod queue;
 mod relay;
 mod serve;

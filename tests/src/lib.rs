@@ -11,7 +11,8 @@
 //! postfix's `smtp-sink` and `smtp-source`; a [`Session`] is one SMTP connection that a test holds in its hand;
 //! [`Director`] is the real `mb-lb-ctl run`; a [`Cluster`] is all of them at work, and [`Traffic`] is mail that does
 //! not stop meanwhile; a [`Guest`] is a Debian system with systemd on a machine; a [`Wire`] sends and sees frames;
-//! [`Sshd`] is OpenSSH's server, [`Redis`] is Redis with Sentinel.
+//! [`Sshd`] is OpenSSH's server, [`Redis`] is Redis with Sentinel,
+//! [`Galera`] is MariaDB with Galera.
 //! Waiting is always for a condition, with a deadline ([`wait_until`]).
 //!
 //! Everything here needs root. Nothing outlives its lab, not even where the test is killed by `kill -9`.
@@ -20,6 +21,7 @@ pub mod busy;
 pub mod cluster;
 pub mod director;
 pub mod frames;
+pub mod galera;
 pub mod guest;
 pub mod kernel;
 pub mod lab;
@@ -39,6 +41,7 @@ pub use busy::Busy;
 pub use cluster::{Cluster, Setup};
 pub use director::{Director, Record};
 pub use frames::{Segment, Wire};
+pub use galera::Galera;
 pub use guest::Guest;
 pub use lab::{Lab, Topology};
 pub use machine::Machine;

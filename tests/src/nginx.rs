@@ -97,9 +97,16 @@ impl Nginx {
     /// # Errors
     /// The file cannot be written.
     pub fn set_health(&self, status: &str, database: &str) -> Result<()> {
-        let text = format!(
+        self.set_page(&format!(
             "{{\"status\": \"{status}\", \"checks\": {{\"database\": \"{database}\", \"redis\": \"ok\"}}}}\n"
-        );
+        ))
+    }
+
+    /// All of its health page.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_page(&self, text: &str) -> Result<()> {
         let dir = Self::dir(&self.machine).join("www");
         // At once, so that nobody reads half of it.
         fs::write(dir.join("health.new"), text)?;

@@ -69,7 +69,15 @@ impl Redis {
     /// # Errors
     /// They are not installed, or do not find each other.
     pub fn start(lab: &Lab, setup: &RedisSetup) -> Result<Self> {
-        let boxes = lab.servers().to_vec();
+        Self::start_on(lab, lab.servers(), setup)
+    }
+
+    /// As [`Redis::start`], on these machines of the lab.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub fn start_on(lab: &Lab, machines: &[Machine], setup: &RedisSetup) -> Result<Self> {
+        let boxes = machines.to_vec();
         let certificate = match setup.tls {
             true => {
                 let path = lab.dir().join("redis.pem");

@@ -178,7 +178,18 @@ pub(super) fn crosscheck(all: &Drafts<'_>, reporter: &mut Reporter<'_>) {
             servers: named.servers.map(|_| named.server_names.clone()),
         })
         .collect();
-    tiers::together(all.tiers, &vips, &served, reporter);
+    let mut dsr = BTreeMap::new();
+    for draft in all
+        .services
+        .iter()
+        .filter(|draft| draft.service.forward.is_in_kernel())
+    {
+        for (at, span) in draft.service.listen.iter().zip(&draft.listen) {
+            let first = (draft.service.name.as_str(), span.clone());
+            dsr.entry(at.ip()).or_insert(first);
+        }
+    }
+    tiers::together(all.tiers, &vips, &dsr, &served, reporter);
     let tracked: Vec<_> = named
         .iter()
         .map(|named| vrrp::Trackable {

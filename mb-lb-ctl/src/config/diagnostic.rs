@@ -91,6 +91,7 @@ codes! {
     DuplicateCookie = "W116", Warning, "two servers of a proxy have one cookie";
     FewSentinels = "W117", Warning, "fewer than three Sentinels";
     NoMajority = "W118", Warning, "a cluster that cannot lose a node";
+    OwnVip = "W119", Warning, "an address that mail servers have themselves";
 }
 
 impl Serialize for Code {

@@ -1,3 +1,4 @@
 //! Tiers: real databases, session stores and storage behind the director.
 
+mod galera;
 mod sentinel;

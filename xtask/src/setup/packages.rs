@@ -181,6 +181,16 @@ const REDIS_TOOLS: Package = Package {
     binaries: &["redis-cli"],
     services: &[],
 };
+const MARIADB: Package = Package {
+    name: "mariadb-server",
+    binaries: &["mariadbd", "mariadb", "mariadb-install-db"],
+    services: &["mariadb"],
+};
+const GALERA: Package = Package {
+    name: "galera-4",
+    binaries: &["/usr/lib/galera/libgalera_smm.so"],
+    services: &[],
+};
 const MMDEBSTRAP: Package = Package {
     name: "mmdebstrap",
     binaries: &["mmdebstrap"],
@@ -238,6 +248,8 @@ impl Purpose {
                 REDIS,
                 REDIS_SENTINEL,
                 REDIS_TOOLS,
+                MARIADB,
+                GALERA,
                 MMDEBSTRAP,
                 BINUTILS,
                 DPKG_DEV,

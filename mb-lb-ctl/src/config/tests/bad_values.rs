@@ -568,6 +568,10 @@ const MORE: &[(Code, &str)] = &[
         "[sentinel.a]\nsentinels = \"192.168.1.1:26379\"",
     ),
     (
+        Code::OwnVip,
+        "[service.a]\nlisten = \"192.168.1.9:25\"\n[galera.b]\nlisten = \"192.168.1.9:3306\"",
+    ),
+    (
         Code::NoMajority,
         "[galera.a.servers]\nb = \"192.168.1.1:3306\"\nc = \"192.168.1.2:3306\"",
     ),

@@ -19,6 +19,7 @@ pub(in crate::config) struct Served<'d> {
 pub(in crate::config) fn together(
     drafts: &Drafts,
     vips: &BTreeMap<IpAddr, Range<usize>>,
+    dsr: &BTreeMap<IpAddr, (&str, Range<usize>)>,
     served: &[Served<'_>],
     reporter: &mut Reporter<'_>,
 ) {
@@ -41,8 +42,55 @@ pub(in crate::config) fn together(
         let (name, servers) = (&draft.tier.name, &draft.tier.servers);
         addresses("sentinel", name, servers, draft, vips, reporter);
     }
+    for draft in &drafts.galeras {
+        own_vips(
+            "galera",
+            &draft.tier.name,
+            &draft.tier.listen,
+            &draft.listen,
+            dsr,
+            reporter,
+        );
+    }
+    for draft in &drafts.sentinels {
+        own_vips(
+            "sentinel",
+            &draft.tier.name,
+            &draft.tier.listen,
+            &draft.listen,
+            dsr,
+            reporter,
+        );
+    }
     for draft in &drafts.storages {
         takes_out(draft, served, reporter);
+    }
+}
+
+/// With direct server return the mail servers have the VIP on their loopback interface: whatever they send there goes to
+/// themselves. They are the ones that use the database.
+fn own_vips(
+    kind: &str,
+    name: &str,
+    listen: &[SocketAddr],
+    spans: &[Range<usize>],
+    dsr: &BTreeMap<IpAddr, (&str, Range<usize>)>,
+    reporter: &mut Reporter<'_>,
+) {
+    for (at, span) in listen.iter().zip(spans) {
+        let Some((service, first)) = dsr.get(&at.ip()) else {
+            continue;
+        };
+        let message = format!(
+            "{kind} {} listens on `{at}`, an address that the servers of {} have themselves: they do not get here",
+            quote(name),
+            quote(service)
+        );
+        reporter.push(
+            Finding::new(Code::OwnVip, span.clone(), message)
+                .related(first.clone(), "forward = \"dsr\": it is on their loopback interface")
+                .help("give it a VIP of its own, beside the other one in [vrrp.NAME]; or forward = \"proxy\" for the service"),
+        );
     }
 }
 

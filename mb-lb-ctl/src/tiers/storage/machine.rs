@@ -1,24 +1,56 @@
 //! What is made of rounds. Pure.
 
+mod advice;
+mod judge;
+
 use super::Round;
 use crate::config;
 use crate::engine::Now;
-use crate::tiers::{Told, Verdict, Wishes};
+use crate::snapshot::{Alarm, Severity};
+use crate::tiers::{State, Told, Verdict, Wishes};
+
+use judge::{Fault, Judged};
 
 /// One `[storage.NAME]`.
 #[derive(Clone, Debug)]
 pub struct Machine {
     config: config::Storage,
     verdict: Verdict,
+    /// Why it counts as failed.
+    failed: Option<Fault>,
+    /// The first round decides at once.
+    decided: bool,
+    /// Rounds in a row that say otherwise than what it counts as.
+    otherwise: u8,
+    memory: Memory,
+}
+
+/// What rounds say only together.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    /// Since when the mount hangs, Unix time in milliseconds: children come and go meanwhile.
+    hung_since: Option<u64>,
+    /// The last counts of what waits for healing, the newest last.
+    pending: Vec<u64>,
+    /// Of the last of them.
+    number: Option<u64>,
+    split_brain: bool,
 }
 
 impl Machine {
-    /// `chosen`: the server that had the clients before this process began.
+    /// `chosen` has no meaning for storage.
     pub fn new(config: config::Storage, chosen: Option<String>) -> Self {
         let _ = chosen;
         Self {
             config,
-            verdict: Verdict::default(),
+            verdict: Verdict {
+                summary: "not asked yet".to_owned(),
+                ..Verdict::default()
+            },
+            failed: None,
+            decided: false,
+            otherwise: 0,
+            memory: Memory::default(),
         }
     }
 
@@ -26,19 +58,35 @@ impl Machine {
         &self.config
     }
 
-    /// What is known of nodes that stay is kept.
+    /// What is known is kept, unless it is another storage now.
     pub fn reconfigure(&mut self, config: config::Storage, now: Now) {
         let _ = now;
-        self.config = config;
+        if config.kind != self.config.kind || config.mount != self.config.mount {
+            *self = Self::new(config, None);
+        } else {
+            self.config = config;
+        }
     }
 
     /// Takes in what was seen.
     pub fn on_round(&mut self, round: &Round, wishes: &Wishes, now: Now) -> Vec<Told> {
-        let _ = (round, wishes, now);
-        Vec::new()
+        let _ = (wishes, now);
+        self.memory.take_in(round);
+        let judged = judge::judge(&self.config, round, &self.memory);
+        let mut told = Vec::new();
+        self.count(&judged, &mut told);
+        if judged.split_brain && !self.memory.split_brain {
+            told.push(Told {
+                kind: "split-brain",
+                text: format!("storage {}: files in split brain", self.config.name),
+            });
+        }
+        self.memory.split_brain = judged.split_brain;
+        self.verdict = self.conclude(judged);
+        told
     }
 
-    /// Judges anew what is known, because operators or the other director want something else.
+    /// Nothing that operators or the other director want changes anything.
     pub fn reconsider(&mut self, wishes: &Wishes, now: Now) -> Vec<Told> {
         let _ = (wishes, now);
         Vec::new()
@@ -48,15 +96,97 @@ impl Machine {
         &self.verdict
     }
 
-    /// The server that has the clients, or had them last.
+    /// Storage has no server that is chosen.
     pub fn chosen(&self) -> Option<&str> {
         None
     }
-}
 
-impl Machine {
-    /// Why it counts as failed, if it does.
+    /// Why it counts as failed.
     pub fn failed(&self) -> Option<&str> {
-        None
+        self.failed.as_ref().map(|fault| &*fault.text)
+    }
+
+    fn count(&mut self, judged: &Judged, told: &mut Vec<Told>) {
+        if !judged.tested && judged.fault.is_none() {
+            return;
+        }
+        let name = &self.config.name;
+        let first = !std::mem::replace(&mut self.decided, true);
+        match (&judged.fault, self.failed.is_some()) {
+            (Some(fault), true) => {
+                self.otherwise = 0;
+                self.failed = Some(fault.clone());
+            }
+            (Some(fault), false) => {
+                self.otherwise = self.otherwise.saturating_add(1);
+                if first || fault.at_once || self.otherwise >= self.config.fall {
+                    self.otherwise = 0;
+                    told.push(Told {
+                        kind: "storage-failed",
+                        text: format!("storage {name} has failed: {}", fault.text),
+                    });
+                    self.failed = Some(fault.clone());
+                }
+            }
+            (None, true) => {
+                self.otherwise = self.otherwise.saturating_add(1);
+                if self.otherwise >= self.config.rise {
+                    self.otherwise = 0;
+                    self.failed = None;
+                    told.push(Told {
+                        kind: "storage-ok",
+                        text: format!("storage {name} works again: {}", judged.phrase),
+                    });
+                }
+            }
+            (None, false) => self.otherwise = 0,
+        }
+    }
+
+    fn conclude(&self, judged: Judged) -> Verdict {
+        let mut alarms = judged.alarms;
+        let (state, summary) = match (&self.failed, &judged.fault) {
+            (Some(failed), fault) => {
+                let name = &self.config.name;
+                alarms.insert(
+                    0,
+                    Alarm {
+                        severity: Severity::Critical,
+                        text: format!("storage {name} has failed: {}", failed.text),
+                        next: failed.next.clone(),
+                    },
+                );
+                let better = match fault {
+                    None if self.otherwise > 0 => format!(
+                        "; good again for {} of {} rounds",
+                        self.otherwise, self.config.rise
+                    ),
+                    _ => String::new(),
+                };
+                (State::Failed, format!("failed: {}{better}", failed.text))
+            }
+            (None, Some(fault)) => (
+                State::Degraded,
+                format!(
+                    "degraded: {} ({} of {} rounds until it counts as failed)",
+                    fault.text, self.otherwise, self.config.fall
+                ),
+            ),
+            (None, None) if !self.decided => {
+                (State::Unknown, format!("unknown: {}", judged.phrase))
+            }
+            (None, None) if alarms.is_empty() => (State::Ok, format!("ok: {}", judged.phrase)),
+            (None, None) => (State::Degraded, format!("degraded: {}", alarms[0].text)),
+        };
+        Verdict {
+            state,
+            summary,
+            nodes: judged.nodes,
+            facts: judged.facts,
+            alarms,
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,10 +208,9 @@ fn switches(report: &mut Report, lab: &Lab, redis: &mut Redis, effort: Effort) -
     let mut wrong = (0, 0);
     for _ in 0..rounds {
         redis.wait_whole()?;
-        let master: SocketAddr = redis.master_by(0)?.parse()?;
-        let at = (0..3)
-            .find(|at| redis.address(*at) == master)
-            .context("a master")?;
+        let master: IpAddr = redis.master_by(0)?.parse()?;
+        let is_it = |at: &usize| redis.address(*at).ip() == master;
+        let at = (0..3).find(is_it).context("a master")?;
         let stop = AtomicBool::new(false);
         let (ours, theirs) = thread::scope(|scope| -> Result<_> {
             let follow = |port| {
