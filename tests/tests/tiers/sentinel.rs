@@ -112,7 +112,7 @@ fn a_master_cut_off_from_the_majority() -> Result<()> {
         site.expect_only(&new)
     })?;
     site.expect_all_reach(&new, 20)?;
-    ensure!(site.redis.master_by(0)? == site.redis.address(0).to_string());
+    ensure!(site.redis.master_by(0)? == site.address_of("mb1").to_string());
     let votes = &site.tier()?.facts["votes"];
     ensure!(*votes == format!("mb1 1, {new} 2"), "{votes}");
 
