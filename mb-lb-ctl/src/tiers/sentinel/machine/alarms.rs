@@ -31,7 +31,7 @@ impl Machine {
     fn no_master(&self, why: &Why, round: &Round, tally: &Tally) -> Alarm {
         let name = &self.config.name;
         let text = format!(
-            "{name}: no master, clients are refused: {}",
+            "no master, clients are refused: {}",
             self.why(why, round, tally)
         );
         let master = &self.config.master;
@@ -77,7 +77,7 @@ impl Machine {
         if masters.len() < 2 {
             return None;
         }
-        let text = format!("{}: {}", self.config.name, self.masters_in_words(&masters));
+        let text = self.masters_in_words(&masters);
         let find = |name: &str| {
             let found = self
                 .config
@@ -176,11 +176,7 @@ impl Machine {
             Quorum::Majority => Severity::Warning,
             Quorum::Minority => Severity::Critical,
         };
-        let text = format!(
-            "{}: {}",
-            self.config.name,
-            self.few_sentinels_in_words(round, tally)
-        );
+        let text = self.few_sentinels_in_words(round, tally);
         let unknown = self.config.sentinels.iter().any(|address| {
             let seen = round.sentinels.get(address).map(|seen| &seen.answer);
             matches!(seen, Some(Err(Trouble::UnknownMaster)))
@@ -225,11 +221,7 @@ impl Machine {
                 .iter()
                 .map(|(address, _, _)| address.to_string())
                 .collect();
-            let text = format!(
-                "{}: {kind} at {}: {trouble}",
-                self.config.name,
-                which.join(", ")
-            );
+            let text = format!("{kind} at {}: {trouble}", which.join(", "));
             alarms.push(alarm(
                 Severity::Critical,
                 text,
@@ -302,7 +294,7 @@ impl Machine {
             |text: String, next: String| alarms.push(alarm(Severity::Warning, text, next));
         if !tilted.is_empty() {
             warn(
-                format!("{name}: in tilt, and acting on nothing: Sentinel {}", tilted.join(", ")),
+                format!("in tilt, and acting on nothing: Sentinel {}", tilted.join(", ")),
                 "it ends by itself after 30 seconds; if it comes again, the machine's clock jumps or the machine was \
                  stopped: `chronyc tracking`, `journalctl -u redis-sentinel`"
                     .to_owned(),
@@ -310,10 +302,7 @@ impl Machine {
         }
         if !unable.is_empty() {
             warn(
-                format!(
-                    "{name}: Sentinels that could not fail over: {}",
-                    unable.join(", ")
-                ),
+                format!("Sentinels that could not fail over: {}", unable.join(", ")),
                 format!(
                     "`{}`",
                     self.ask_sentinel(&format!("SENTINEL CKQUORUM {master}"))
@@ -323,7 +312,7 @@ impl Machine {
         if !others.is_empty() {
             warn(
                 format!(
-                    "{name}: {configured} Sentinels are configured here, but {}",
+                    "{configured} Sentinels are configured here, but {}",
                     others.join(", ")
                 ),
                 format!(
@@ -342,10 +331,7 @@ impl Machine {
         if wrong {
             let each: Vec<_> = quorums.iter().map(ToString::to_string).collect();
             warn(
-                format!(
-                    "{name}: the quorum of the Sentinels is {}",
-                    each.join(" and ")
-                ),
+                format!("the quorum of the Sentinels is {}", each.join(" and ")),
                 format!(
                     "set it alike on all of them: `redis-cli -h ADDRESS -p 26379 SENTINEL SET {master} quorum {}`",
                     majority(self.config.sentinels.len())
@@ -369,9 +355,8 @@ impl Machine {
             alarms.push(alarm(
                 Severity::Warning,
                 format!(
-                    "{}: the master {elected} has no replica: if it dies now, its data are gone or old",
-                    self.config.name
-                ),
+                    "the master {elected} has no replica: if it dies now, its data are gone or old"
+),
                 "start the others: `systemctl start redis-server` on their machines; then `redis-cli -h ADDRESS ROLE` \
                  says `connected`"
                     .to_owned(),
