@@ -264,18 +264,15 @@ impl Redis {
             .context("no role")
     }
 
-    /// Where a Sentinel says that the master is.
+    /// The address that a Sentinel gives for the master, without its port.
     ///
     /// # Errors
     /// As [`Redis::ask`].
     pub fn master_by(&self, sentinel: usize) -> Result<String> {
         let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER];
         let answer = self.ask_sentinel(sentinel, &command)?;
-        answer
-            .lines()
-            .next()
-            .map(ToOwned::to_owned)
-            .context("no address")
+        let first = answer.lines().next();
+        first.map(ToOwned::to_owned).context("no address")
     }
 
     /// Cuts a machine off from the other ones that have Redis, or joins it again. All others reach it as before.

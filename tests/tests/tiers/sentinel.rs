@@ -4,6 +4,7 @@ mod asked;
 mod occupied;
 mod rival;
 mod site;
+mod twins;
 
 use anyhow::{Result, ensure};
 use mb_lb_tests::redis::MASTER;

@@ -6,6 +6,7 @@
 //! - Without a majority it keeps them while it says that it is the master, and no Sentinel names another one with a higher
 //!   epoch. If it was gone meanwhile, it gets them back when a Sentinel names it, none another, and no other server says
 //!   that it is a master.
+//! - A director that has just begun takes what the other one has chosen for one that was gone.
 //! - It keeps them for two rounds in which its answer does not come, for one that was lost must not end every session.
 //!   That nobody listens, or that it closes the connection, counts at once.
 //! - It keeps them while its answer is that it is busy or full, for it lives.
@@ -225,6 +226,7 @@ impl Machine {
             return;
         };
         let tally = Tally::of(&round, &self.config.sentinels);
+        self.ask_the_other();
         let election = self.elect(&round, &tally);
         self.since = match (&election, self.since.take()) {
             (Election::Elected { name, .. }, Some(since)) if since.0 == *name => Some(since),
@@ -234,6 +236,22 @@ impl Machine {
         self.election = election;
         self.verdict = self.words(&round, &tally);
         self.round = Some(round);
+    }
+
+    /// A director that never had a master takes the other one's word for who it is, as one that has lost its clients.
+    fn ask_the_other(&mut self) {
+        let Some(told) = &self.wishes.told else {
+            return;
+        };
+        let mut servers = self.config.servers.iter();
+        if self.present.is_none() && servers.any(|server| server.name == *told) {
+            self.present = Some(Present {
+                name: told.clone(),
+                epoch: 0,
+                silent: 0,
+                lost: true,
+            });
+        }
     }
 
     fn elect(&mut self, round: &Round, tally: &Tally) -> Election {

@@ -208,6 +208,9 @@ fn garbage(what: &str) -> Trouble {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(bytes: &str) -> Value {
@@ -335,5 +338,88 @@ mod tests {
         let shown = trouble.to_string();
         assert!(shown.len() < 200 && shown.is_ascii(), "{shown}");
         assert!(!shown.contains('\x1b'), "{shown}");
+    }
+
+    /// Nothing in a reply is too odd to be read, and what is shown of it is short and printable.
+    fn look(value: &Value) -> Result<(), TestCaseError> {
+        let shown = |text: &str| {
+            prop_assert!(text.len() <= 200, "{}", text);
+            prop_assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            Ok(())
+        };
+        match named(value) {
+            Ok(named) => shown(&named.to_string())?,
+            Err(trouble) => shown(&trouble.to_string())?,
+        }
+        match master(value) {
+            Ok(master) => master.flags.iter().try_for_each(|flag| shown(flag))?,
+            Err(trouble) => shown(&trouble.to_string())?,
+        }
+        for says in [role(value), info_replication(value)] {
+            match says {
+                Ok(Says::Replica { of, link, .. }) => shown(&of).and_then(|()| shown(&link))?,
+                Ok(Says::Master { .. }) => {}
+                Err(trouble) => shown(&trouble.to_string())?,
+            }
+        }
+        if let Some(Err(why)) = quorum(value) {
+            shown(&why)?;
+        }
+        if let Err(trouble) = pong(value) {
+            shown(&trouble.to_string())?;
+        }
+        tilt(value);
+        Ok(())
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("master".to_owned()),
+            Just("slave".to_owned()),
+            Just("sentinel".to_owned()),
+            Just("config-epoch".to_owned()),
+            Just("flags".to_owned()),
+            Just("num-other-sentinels".to_owned()),
+            Just("quorum".to_owned()),
+            Just("6379".to_owned()),
+            Just("fd00::1".to_owned()),
+            Just("role:slave\r\nmaster_host:\u{1b}[2J\r\nmaster_port:-1\r\n".to_owned()),
+            "\\PC{0,300}",
+            any::<i64>().prop_map(|number| number.to_string()),
+        ]
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            any::<i64>().prop_map(Value::Int),
+            any_text().prop_map(Value::SimpleString),
+            any_text().prop_map(|text| Value::BulkString(text.into_bytes())),
+            any::<Vec<u8>>().prop_map(Value::BulkString),
+            "[A-Z]{0,12} \\PC{0,300}".prop_map(|line| {
+                let line = line.replace(['\r', '\n'], " ");
+                parse(&format!("-{line}\r\n"))
+            }),
+        ];
+        leaf.prop_recursive(3, 64, 12, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..12).prop_map(Value::Array),
+                vec((inner.clone(), inner), 0..6).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn replies_are_not_trusted(value in any_value()) {
+            look(&value)?;
+        }
+
+        #[test]
+        fn nor_are_bytes(bytes in any::<Vec<u8>>()) {
+            if let Ok(value) = redis::parse_redis_value(&bytes) {
+                look(&value)?;
+            }
+        }
     }
 }

@@ -15,6 +15,10 @@ use tokio::sync::mpsc;
 
 const SOON: Duration = Duration::from_secs(60);
 
+/// A user of the Sentinels with the least of rights, as the advice has them.
+const RIGHTS: &str = "user watch on >watch-secret allchannels -@all +auth +ping +psubscribe +info \
+                      +sentinel|get-master-addr-by-name +sentinel|master +sentinel|ckquorum\n";
+
 fn config(redis: &Redis) -> config::Sentinel {
     config::Sentinel {
         name: "redis".to_owned(),
@@ -101,14 +105,12 @@ fn of_sentinels(trouble: fn(&Trouble) -> bool) -> impl Fn(&Round, &Verdict) -> b
 #[test]
 fn passwords_and_rights() -> Result<()> {
     let lab = Lab::new("redis-asked")?;
-    let rights = "user watch on >watch-secret allchannels -@all +auth +ping +psubscribe +info \
-                  +sentinel|get-master-addr-by-name +sentinel|master +sentinel|ckquorum\n";
     let setup = RedisSetup {
         server_lines: "user watch on >watch-secret -@all +auth +ping +role +info\n\
                        user old on >watch-secret -@all +auth +ping +info\n\
                        user blind on >watch-secret -@all +auth +get\n"
             .to_owned(),
-        sentinel_lines: rights.to_owned() + "user blind on >watch-secret -@all +auth +ping\n",
+        sentinel_lines: RIGHTS.to_owned() + "user blind on >watch-secret -@all +auth +ping\n",
         ..RedisSetup::default()
     };
     let redis = Redis::start(&lab, &setup)?;
@@ -256,8 +258,14 @@ fn digest(machine: &Machine, path: &Path) -> Result<[u8; 32]> {
 #[test]
 fn a_switch_is_heard_of_between_two_rounds() -> Result<()> {
     let lab = Lab::new("redis-heard")?;
-    let redis = Redis::start(&lab, &RedisSetup::default())?;
+    let setup = RedisSetup {
+        sentinel_lines: RIGHTS.to_owned(),
+        ..RedisSetup::default()
+    };
+    let redis = Redis::start(&lab, &setup)?;
     let mut slow = config(&redis);
+    slow.sentinel_user = Some("watch".to_owned());
+    slow.sentinel_password = Some(Secret::Text("watch-secret".to_owned()));
     // Longer than this test may take: only what Sentinels publish begins a round.
     slow.interval = Duration::from_secs(3600);
     let told = std::sync::atomic::AtomicBool::new(false);

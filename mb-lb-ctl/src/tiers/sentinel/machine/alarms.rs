@@ -31,7 +31,7 @@ impl Machine {
     fn no_master(&self, why: &Why, round: &Round, tally: &Tally) -> Alarm {
         let name = &self.config.name;
         let text = format!(
-            "{name}: no master, clients are refused: {}",
+            "no master, clients are refused: {}",
             self.why(why, round, tally)
         );
         let master = &self.config.master;
@@ -77,11 +77,33 @@ impl Machine {
         if masters.len() < 2 {
             return None;
         }
-        let text = format!("{}: {}", self.config.name, self.masters_in_words(&masters));
-        let next = "clients of `listen` reach the elected one only. A Sentinel makes the other a replica within some \
-                    10 seconds; what was written there meanwhile is lost. If it stays a master: `redis-cli -h ADDRESS \
-                    REPLICAOF ELECTED PORT`, with `min-replicas-to-write 1` in redis.conf against lost writes";
-        Some(alarm(Severity::Warning, text, next.to_owned()))
+        let text = self.masters_in_words(&masters);
+        let find = |name: &str| {
+            let found = self
+                .config
+                .servers
+                .iter()
+                .find(|server| server.name == name);
+            found.map(|server| server.address)
+        };
+        let elected = self.elected();
+        let other = masters.iter().find(|(name, _)| elected != Some(*name));
+        let other = other.and_then(|(name, _)| find(name));
+        let next = match (elected.and_then(find), other) {
+            (Some(elected), Some(other)) => format!(
+                "clients of `listen` reach the elected one only. A Sentinel makes the other a replica within some 10 \
+                 seconds, and what was written to it meanwhile is lost (`min-replicas-to-write 1` in redis.conf keeps it \
+                 from that). If it stays a master: `{} REPLICAOF {} {}`",
+                redis_cli(other, self.config.tls.is_some()),
+                elected.ip(),
+                elected.port()
+            ),
+            _ => format!(
+                "see which of them the Sentinels want: `{}`",
+                self.ask_sentinel(&format!("SENTINEL MASTER {}", self.config.master))
+            ),
+        };
+        Some(alarm(Severity::Warning, text, next))
     }
 
     /// Servers that said in this round that they are masters, with since when.
@@ -154,11 +176,7 @@ impl Machine {
             Quorum::Majority => Severity::Warning,
             Quorum::Minority => Severity::Critical,
         };
-        let text = format!(
-            "{}: {}",
-            self.config.name,
-            self.few_sentinels_in_words(round, tally)
-        );
+        let text = self.few_sentinels_in_words(round, tally);
         let unknown = self.config.sentinels.iter().any(|address| {
             let seen = round.sentinels.get(address).map(|seen| &seen.answer);
             matches!(seen, Some(Err(Trouble::UnknownMaster)))
@@ -203,11 +221,7 @@ impl Machine {
                 .iter()
                 .map(|(address, _, _)| address.to_string())
                 .collect();
-            let text = format!(
-                "{}: {kind} at {}: {trouble}",
-                self.config.name,
-                which.join(", ")
-            );
+            let text = format!("{kind} at {}: {trouble}", which.join(", "));
             alarms.push(alarm(
                 Severity::Critical,
                 text,
@@ -280,7 +294,7 @@ impl Machine {
             |text: String, next: String| alarms.push(alarm(Severity::Warning, text, next));
         if !tilted.is_empty() {
             warn(
-                format!("{name}: in tilt, and acting on nothing: Sentinel {}", tilted.join(", ")),
+                format!("in tilt, and acting on nothing: Sentinel {}", tilted.join(", ")),
                 "it ends by itself after 30 seconds; if it comes again, the machine's clock jumps or the machine was \
                  stopped: `chronyc tracking`, `journalctl -u redis-sentinel`"
                     .to_owned(),
@@ -288,10 +302,7 @@ impl Machine {
         }
         if !unable.is_empty() {
             warn(
-                format!(
-                    "{name}: Sentinels that could not fail over: {}",
-                    unable.join(", ")
-                ),
+                format!("Sentinels that could not fail over: {}", unable.join(", ")),
                 format!(
                     "`{}`",
                     self.ask_sentinel(&format!("SENTINEL CKQUORUM {master}"))
@@ -301,7 +312,7 @@ impl Machine {
         if !others.is_empty() {
             warn(
                 format!(
-                    "{name}: {configured} Sentinels are configured here, but {}",
+                    "{configured} Sentinels are configured here, but {}",
                     others.join(", ")
                 ),
                 format!(
@@ -320,10 +331,7 @@ impl Machine {
         if wrong {
             let each: Vec<_> = quorums.iter().map(ToString::to_string).collect();
             warn(
-                format!(
-                    "{name}: the quorum of the Sentinels is {}",
-                    each.join(" and ")
-                ),
+                format!("the quorum of the Sentinels is {}", each.join(" and ")),
                 format!(
                     "set it alike on all of them: `redis-cli -h ADDRESS -p 26379 SENTINEL SET {master} quorum {}`",
                     majority(self.config.sentinels.len())
@@ -347,9 +355,8 @@ impl Machine {
             alarms.push(alarm(
                 Severity::Warning,
                 format!(
-                    "{}: the master {elected} has no replica: if it dies now, its data are gone or old",
-                    self.config.name
-                ),
+                    "the master {elected} has no replica: if it dies now, its data are gone or old"
+),
                 "start the others: `systemctl start redis-server` on their machines; then `redis-cli -h ADDRESS ROLE` \
                  says `connected`"
                     .to_owned(),

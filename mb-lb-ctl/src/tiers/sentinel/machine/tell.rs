@@ -29,12 +29,14 @@ impl Machine {
         if let Some(to) = &elected
             && (self.told.elected.as_ref() != Some(to) || self.told.no_master)
         {
-            let from = match &self.told.elected {
+            let what = match &self.told.elected {
                 Some(from) if from == to => format!("{to} is the master again"),
                 Some(from) => format!("the master moved from {from} to {to}"),
                 None => format!("{to} is the master"),
             };
-            say("switch", format!("{from}: {}", self.verdict.summary));
+            let summary = self.verdict.summary.as_str();
+            let how = summary.strip_prefix(&format!("master {to}, "));
+            say("switch", format!("{what}, {}", how.unwrap_or(summary)));
         }
         if no_master && !self.told.no_master {
             let text = format!("{}; clients are refused", self.verdict.summary);

@@ -415,6 +415,38 @@ fn a_majority_without_a_present_one() {
 }
 
 #[test]
+fn a_director_that_has_just_begun_asks_the_other() {
+    let dead = || Err(Trouble::Refused);
+    let few = || {
+        let dead = || Err(Trouble::Refused);
+        round([vote(0, 1), dead(), dead()], [MASTER, replica(), replica()])
+    };
+    let mut bench = Bench::new(None);
+    bench.wishes.told = Some("r1".into());
+    bench.see(&few());
+    assert_eq!(bench.elected(), Some("r1"));
+    for told in ["r2", "gone"] {
+        let mut bench = Bench::new(None);
+        bench.wishes.told = Some(told.into());
+        bench.see(&few());
+        assert_eq!(bench.elected(), None, "{told}");
+    }
+    // What it sees for itself counts more.
+    let mut bench = Bench::settled();
+    bench.wishes.told = Some("r2".into());
+    bench.see(&few());
+    assert_eq!(bench.elected(), Some("r1"));
+    // Nobody but the other one says so.
+    let mut bench = Bench::new(None);
+    bench.wishes.told = Some("r1".into());
+    bench.see(&round(
+        [dead(), dead(), dead()],
+        [MASTER, replica(), replica()],
+    ));
+    assert_eq!(bench.elected(), None);
+}
+
+#[test]
 fn a_tilt_does_not_move_the_master() {
     let mut bench = Bench::settled();
     bench.see(&round(
