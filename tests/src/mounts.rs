@@ -31,7 +31,7 @@ impl Mounts {
     pub fn new(machine: &Machine, label: &str, commands: &str) -> Result<Self> {
         let lab = crate::lab::keeper::ROOT;
         let script = format!(
-            "set -e; cd {lab}; mount -t tmpfs tmpfs /run; mkdir -p {lab}; mount --rbind . {lab}; cd /; {commands}\n\
+            "set -e; cd {lab}; mount -t tmpfs tmpfs /run; mkdir -p {lab}; mount -c --rbind . {lab}; cd /; {commands}\n\
              echo ready; exec sleep infinity"
         );
         let mut command = machine.command("unshare");

@@ -335,8 +335,18 @@ pub fn packages(purpose: Purpose) -> Result<()> {
         install(&names, &list)
     })?;
     for service in missing.iter().flat_map(|package| package.services) {
+        let mut disable = match Path::new("/etc/init.d").join(service).exists() {
+            true => Command::new("update-rc.d"),
+            // Known to systemd alone; without it, nobody starts them.
+            false if in_path("systemctl") => Command::new("systemctl"),
+            false => continue,
+        };
+        match disable.get_program() == "systemctl" {
+            true => disable.args(["disable", service]),
+            false => disable.args([service, "disable"]),
+        };
         quietly(
-            Command::new("update-rc.d").args([service, "disable"]),
+            &mut disable,
             &format!("run `systemctl disable --now {service}`: only its tools are wanted"),
         )?;
     }

@@ -132,9 +132,8 @@ async fn glusterd(at: SocketAddr, name: &str, due: bool) -> Result<Option<Volume
         version: HANDSHAKE.1,
         procedure: 2,
     };
-    let question = Writer::default().u32(0).opaque(name.as_bytes()).opaque(&[]);
     let answer = connection
-        .call(what, &question.bytes())
+        .call(what, &getspec(name))
         .await
         .map_err(trouble)?;
     match volume(&answer).ok_or_else(|| trouble(Problem::Rpc(Failure::Garbage)))? {
@@ -145,11 +144,29 @@ async fn glusterd(at: SocketAddr, name: &str, due: bool) -> Result<Option<Volume
                 format!("{who} tells of no brick of volume {name}"),
             )),
         },
-        Err(_) => Err(Trouble::new(
+        Err(errno) => Err(Trouble::new(
             Kind::NoVolume,
-            format!("{who} knows of no volume {name} that is started"),
+            format!("{who} knows of no volume {name} that is started (error {errno})"),
         )),
     }
+}
+
+/// Question GETSPEC, with the range of feature levels that whoever asks understands: all. Without one, glusterd takes it
+/// for a client of its first days, and gives it nothing.
+fn getspec(name: &str) -> Vec<u8> {
+    let mut range = 2_u32.to_be_bytes().to_vec();
+    for (key, value) in [("min-op-version", "1"), ("max-op-version", "2147483647")] {
+        for length in [key.len(), value.len() + 1] {
+            let length = u32::try_from(length).expect("these are short");
+            range.extend(length.to_be_bytes());
+        }
+        range.extend(key.bytes().chain([0]).chain(value.bytes()).chain([0]));
+    }
+    Writer::default()
+        .u32(0)
+        .opaque(name.as_bytes())
+        .opaque(&range)
+        .bytes()
 }
 
 /// Whoever says that it does not do that is there.

@@ -31,7 +31,7 @@ fn a_volume_of_three_copies() -> Result<()> {
         )
     };
     let heals = format!(
-        "heal_command = [{:?}]\nheal_interval = \"10s\"\n",
+        "heal_command = {:?}\nheal_interval = \"10s\"\n",
         heal.display().to_string()
     );
     site.run(

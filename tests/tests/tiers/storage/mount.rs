@@ -62,9 +62,7 @@ fn a_hung_mount_hangs_nobody_else() -> Result<()> {
             Ok(())
         })?;
         ensure!(children(&site)?.len() == 1, "{:?}", children(&site)?);
-        site.director
-            .write_config(&format!("{}{clock}", config(lines)))?;
-        site.director.expect(&["reload"])?;
+        site.reload(&format!("{}{clock}", config(lines)))?;
     }
     let asked: BTreeSet<u32> = mount.hung().into_iter().collect();
     ensure!(asked.len() == 1, "{asked:?} hang");
@@ -118,8 +116,7 @@ fn every_error_has_its_name() -> Result<()> {
     }
 
     // Asking for the free space is not enough.
-    site.director.write_config(&config(""))?;
-    site.director.expect(&["reload"])?;
+    site.reload(&config(""))?;
     for (mood, word) in [
         (Mood::Fine, "read_only"),
         (Mood::WriteError(libc::ENOSPC), "full"),

@@ -77,7 +77,7 @@ fn a_server_of_versions_3_and_4() -> Result<()> {
         .run("mount", &["-o", "remount,rw", &export.to_string()])?;
     site.wait_state("q", "ok")?;
 
-    let fill = format!("head -c 15500k /dev/zero > {export}/mail");
+    let fill = format!("head -c 16000k /dev/zero > {export}/mail");
     server.mounts().run("sh", &["-c", &fill])?;
     site.wait_failed("q", "export", "full")?;
     server.mounts().run("rm", &[&format!("{export}/mail")])?;

@@ -36,9 +36,24 @@ impl Site {
         })
     }
 
-    pub fn run(&mut self, config: &str) -> Result<()> {
-        self.director.write_config(config)?;
+    pub fn run(&mut self, storages: &str) -> Result<()> {
+        self.write(storages)?;
         self.director.run()
+    }
+
+    /// Another configuration.
+    pub fn reload(&self, storages: &str) -> Result<()> {
+        self.write(storages)?;
+        self.director.expect(&["reload"]).map(drop)
+    }
+
+    fn write(&self, storages: &str) -> Result<()> {
+        let service = format!(
+            "[service.smtp]\nlisten = \"{}\"\ncheck = {{ type = \"none\" }}\nservers = {{ mb1 = \"{}\" }}\n\n",
+            self.lab.smtp4(),
+            self.lab.machine("mb1").ipv4()
+        );
+        self.director.write_config(&(service + storages))
     }
 
     pub fn tier(&self, name: &str) -> Result<TierView> {
