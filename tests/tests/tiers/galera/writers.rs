@@ -92,13 +92,13 @@ impl Writers {
         })
     }
 
-    /// Until each has been refused, from now on.
+    /// Until each has been turned away at once, from now on.
     pub fn wait_refused(&self) -> Result<()> {
         let before = self.look(|log| log.errors.len());
-        try_wait_until("refused connections", SOON, || {
+        try_wait_until("connections that are reset", SOON, || {
             let refused = |log: &Log, before: usize| {
                 let new = &log.errors[before..];
-                new.iter().any(|error| error.contains("refused"))
+                new.iter().any(|error| error.contains("reset by peer"))
             };
             let logs = self.logs.iter().zip(&before);
             for (log, before) in logs {

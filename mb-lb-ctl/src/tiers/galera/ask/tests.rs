@@ -142,7 +142,8 @@ async fn nothing_listens() {
 /// What is said at once, and what is made of it.
 #[tokio::test]
 async fn no_greeting() {
-    let cases: [(Vec<u8>, fn(&Trouble) -> bool); 8] = [
+    type Is = fn(&Trouble) -> bool;
+    let cases: [(Vec<u8>, Is); 8] = [
         (Vec::new(), |trouble| *trouble == Trouble::NoGreeting(SHORT)),
         (greeting()[..20].to_vec(), |trouble| {
             *trouble == Trouble::NoGreeting(SHORT)
