@@ -84,10 +84,13 @@ fn flood(mut stream: TcpStream) {
     while stream.write_all(&fragment).is_ok() {}
 }
 
+/// Name, what serves, and the word for it.
+type Case = (&'static str, fn(TcpStream), &'static str);
+
 #[test]
 fn strange_answers_are_named_and_do_no_harm() -> Result<()> {
     let mut site = Site::new("st-strange", 1)?;
-    let cases: [(&str, fn(TcpStream), &str); 12] = [
+    let cases: [Case; 12] = [
         (
             "text",
             |s| say(s, |_| b"220 mail ESMTP\r\n".to_vec()),
