@@ -47,7 +47,7 @@ fn the_whole_deployment_step_by_step() -> Result<()> {
     all.old_command("set server smtp_backend/mb2 state maint")?;
     all.old_command("set server https_backend/mb2 state maint")?;
     all.wait_usable("smtp_backend", "mb2", false)?;
-    mail.expect_more(200)?;
+    all.wait_drained("mb2")?;
     all.stop_node(1)?;
     mail.expect_more(200)?;
     web.expect_more(20)?;

@@ -124,7 +124,7 @@ impl Deployment {
         let export = self.nfs.export().join("quarantine");
         write!(
             text,
-            "[service.smtp_backend]\nlisten = \"{}\"\ncheck = {{ type = \"tcp\", interval = \"1s\" }}\n\
+            "[service.smtp_backend]\nlisten = \"{}\"\ncheck = {{ type = \"tcp\", interval = \"1s\" }}\non_down = \"keep\"\n\
              follows = {{ https_backend = [\"mb-filter\", \"mb-milter\"] }}\nservers = {{ {} }}\n\
              [proxy.https_backend]\nlisten = \"{vip}:443\"\ncertificate = \"{}\"\ncookie = \"SERVERID\"\n\
              check = {{ type = \"http\", path = \"/health\", tls = true, verify = \"none\", interval = \"1s\", \
@@ -199,6 +199,21 @@ impl Deployment {
                 "{:#?}",
                 self.directors[0].status()?.alarms
             );
+            Ok(())
+        })
+    }
+
+    /// As the document waits: until no connection to the node is left.
+    pub fn wait_drained(&self, server: &str) -> Result<()> {
+        try_wait_until(&format!("{server} to be drained"), SOON, || {
+            let status = self.directors[0].status()?;
+            let services = status.services.iter();
+            let servers = services.flat_map(|service| &service.servers);
+            let active: i64 = servers
+                .filter(|known| known.name == server)
+                .map(|known| known.active)
+                .sum();
+            ensure!(active == 0, "{active} are");
             Ok(())
         })
     }
