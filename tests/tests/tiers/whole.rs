@@ -113,7 +113,8 @@ fn the_whole_deployment_step_by_step() -> Result<()> {
     let writer = all.chosen(0, "mailborder_cluster")?;
     all.lab.set_port("lb1", false)?;
     all.wait_active(1)?;
-    all.wait_well(1)?;
+    all.wait_tier(1, "mailborder_cluster", "ok")?;
+    all.wait_tier(1, "mailborder-master", "ok")?;
     ensure!(
         all.chosen(1, "mailborder_cluster")? == writer,
         "the writer has moved"
