@@ -27,6 +27,8 @@ pub(super) enum Weight {
     Nothing,
     /// No answer: after `fall` rounds it is not usable.
     Silent,
+    /// Nobody listens, which is no passing weakness: one of these weighs as two.
+    Refused,
     /// After [`UNFIT`] rounds.
     Unfit,
     /// At once.
@@ -112,6 +114,10 @@ impl Watched {
                 self.bad = 0;
             }
             Weight::Silent => self.worse(fall),
+            Weight::Refused => {
+                self.worse(fall);
+                self.worse(fall);
+            }
             Weight::Unfit => self.worse(unfit),
             Weight::Definite => self.worse(1),
         }
@@ -265,13 +271,13 @@ pub(super) fn is_about_password(word: &str) -> bool {
 }
 
 fn of_trouble(trouble: &Trouble) -> Finding {
-    use Weight::{Definite, Nothing, Silent, Unfit};
+    use Weight::{Definite, Nothing, Refused, Silent, Unfit};
     let (word, weight) = match trouble {
         Trouble::NoConnection(_)
         | Trouble::NoGreeting(_)
         | Trouble::Slow(_)
         | Trouble::Broken(_) => ("not_answering", Silent),
-        Trouble::Refused => ("refused", Silent),
+        Trouble::Refused => ("refused", Refused),
         Trouble::Unreachable(_) => ("unreachable", Silent),
         // Its clients are many, and would be as many at the next node.
         Trouble::TooManyConnections(_) => ("too_many_connections", Nothing),

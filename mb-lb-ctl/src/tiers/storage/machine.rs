@@ -78,7 +78,7 @@ impl Machine {
         if judged.split_brain && !self.memory.split_brain {
             told.push(Told {
                 kind: "split-brain",
-                text: format!("storage {}: files in split brain", self.config.name),
+                text: "files in split brain".to_owned(),
             });
         }
         self.memory.split_brain = judged.split_brain;
@@ -110,7 +110,6 @@ impl Machine {
         if !judged.tested && judged.fault.is_none() {
             return;
         }
-        let name = &self.config.name;
         let first = !std::mem::replace(&mut self.decided, true);
         match (&judged.fault, self.failed.is_some()) {
             (Some(fault), true) => {
@@ -123,7 +122,7 @@ impl Machine {
                     self.otherwise = 0;
                     told.push(Told {
                         kind: "storage-failed",
-                        text: format!("storage {name} has failed: {}", fault.text),
+                        text: format!("it has failed: {}", fault.text),
                     });
                     self.failed = Some(fault.clone());
                 }
@@ -135,7 +134,7 @@ impl Machine {
                     self.failed = None;
                     told.push(Told {
                         kind: "storage-ok",
-                        text: format!("storage {name} works again: {}", judged.phrase),
+                        text: format!("works again: {}", judged.phrase),
                     });
                 }
             }
@@ -147,12 +146,11 @@ impl Machine {
         let mut alarms = judged.alarms;
         let (state, summary) = match (&self.failed, &judged.fault) {
             (Some(failed), fault) => {
-                let name = &self.config.name;
                 alarms.insert(
                     0,
                     Alarm {
                         severity: Severity::Critical,
-                        text: format!("storage {name} has failed: {}", failed.text),
+                        text: format!("it has failed: {}", failed.text),
                         next: failed.next.clone(),
                     },
                 );

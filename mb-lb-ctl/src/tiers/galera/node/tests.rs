@@ -17,7 +17,7 @@ fn with(changed: &[(&str, &str)]) -> Answer {
 /// Every situation that was seen on real clusters.
 #[test]
 fn what_a_node_is() {
-    use Weight::{Definite, Nothing, Silent, Unfit, Usable};
+    use Weight::{Definite, Nothing, Refused, Silent, Unfit, Usable};
     let donor = [
         ("wsrep_local_state", "2"),
         ("wsrep_local_state_comment", "Donor/Desynced"),
@@ -95,7 +95,7 @@ fn what_a_node_is() {
             "not_answering",
             Silent,
         ),
-        (answer(Err(Trouble::Refused)), "refused", Silent),
+        (answer(Err(Trouble::Refused)), "refused", Refused),
         (
             answer(Err(Trouble::Unreachable("no route".into()))),
             "unreachable",
@@ -169,14 +169,16 @@ fn take(node: &mut Watched, answer: &Answer, second: u64) -> HealthState {
 
 #[test]
 fn thresholds() {
-    let silent = answer(Err(Trouble::Refused));
+    let silent = answer(Err(Trouble::NoGreeting(Duration::from_millis(800))));
+    let refused = answer(Err(Trouble::Refused));
     let full = answer(Err(Trouble::TooManyConnections(String::new())));
     let desynced = with(&[("wsrep_local_state", "2"), ("wsrep_desync", "ON")]);
     let read_only = with(&[("read_only", "ON")]);
     let good = with(&[]);
     use HealthState::{Down, Up};
     // The first round decides at once, then each answer of a row with the health after it.
-    let rows: [&[(&Answer, HealthState)]; 7] = [
+    let rows: [&[(&Answer, HealthState)]; 8] = [
+        &[(&good, Up), (&refused, Up), (&refused, Down)],
         &[(&good, Up), (&silent, Up), (&silent, Up), (&silent, Down)],
         &[(&good, Up), (&desynced, Up), (&desynced, Down)],
         &[

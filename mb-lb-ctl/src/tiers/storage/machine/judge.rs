@@ -73,7 +73,7 @@ pub(super) fn judge(config: &config::Storage, round: &Round, memory: &Memory) ->
     }
     space_and_latency(config, round, &mut judged);
     bricks(config, round, &mut judged);
-    heal(config, round, memory, &mut judged);
+    heal(round, memory, &mut judged);
 
     // Whoever has written and read back knows more than whoever asked the servers.
     let proven = seen(Role::Mount).any(|part| {
@@ -104,7 +104,7 @@ pub(super) fn judge(config: &config::Storage, round: &Round, memory: &Memory) ->
                 true => found = found.or(Some(fault)),
                 false => judged.alarms.push(Alarm {
                     severity: Severity::Warning,
-                    text: format!("storage {}: {}", config.name, fault.text),
+                    text: fault.text,
                     next: fault.next,
                 }),
             }
@@ -278,8 +278,8 @@ fn space_and_latency(config: &config::Storage, round: &Round, judged: &mut Judge
                 judged.alarms.push(Alarm {
                     severity: Severity::Warning,
                     text: format!(
-                        "storage {}: {free} % of the {what} of {name} free; below {} % it counts as failed",
-                        config.name, config.min_free
+                        "{free} % of the {what} of {name} free; below {} % it counts as failed",
+                        config.min_free
                     ),
                     next,
                 });
@@ -289,8 +289,7 @@ fn space_and_latency(config: &config::Storage, round: &Round, judged: &mut Judge
             judged.alarms.push(Alarm {
                 severity: Severity::Warning,
                 text: format!(
-                    "storage {}: {} took {}, more than {:?}",
-                    config.name,
+                    "{} took {}, more than {:?}",
                     part.name,
                     time(part.took),
                     config.max_latency
@@ -342,17 +341,12 @@ fn bricks(config: &config::Storage, round: &Round, judged: &mut Judged) {
     };
     judged.alarms.push(Alarm {
         severity: Severity::Warning,
-        text: format!(
-            "storage {}: {count} of {} bricks answer{risk} ({reason})",
-            config.name,
-            all.len()
-        ),
+        text: format!("{count} of {} bricks answer{risk} ({reason})", all.len()),
         next: advice::brick(config, &first.name),
     });
 }
 
-fn heal(config: &config::Storage, round: &Round, memory: &Memory, judged: &mut Judged) {
-    let name = &config.name;
+fn heal(round: &Round, memory: &Memory, judged: &mut Judged) {
     for part in &round.parts {
         let Ok(Seen::Heals { backlog, .. }) = &part.seen else {
             continue;
@@ -363,7 +357,7 @@ fn heal(config: &config::Storage, round: &Round, memory: &Memory, judged: &mut J
             judged.alarms.push(Alarm {
                 severity: Severity::Critical,
                 text: format!(
-                    "storage {name}: {} entries of {volume} in split brain: their copies differ, and nobody can read them",
+                    "{} entries of {volume} in split brain: their copies differ, and nobody can read them",
                     backlog.split_brain
                 ),
                 next: format!("on a server: gluster volume heal {volume} info split-brain"),
@@ -373,7 +367,7 @@ fn heal(config: &config::Storage, round: &Round, memory: &Memory, judged: &mut J
             judged.alarms.push(Alarm {
                 severity: Severity::Warning,
                 text: format!(
-                    "storage {name}: {} entries of {volume} wait for healing, more each time",
+                    "{} entries of {volume} wait for healing, more each time",
                     backlog.pending
                 ),
                 next: format!("on a server: gluster volume heal {volume} info summary"),

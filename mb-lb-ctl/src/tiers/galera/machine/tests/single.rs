@@ -77,7 +77,7 @@ fn what_a_writer_says_of_itself_counts_at_once_or_soon() {
         ("123 reject", 1),
         ("123 desync", 2),
         ("123 donor", 2),
-        ("refused", 3),
+        ("refused", 2),
         ("silent", 3),
     ] {
         let mut bench = Bench::new();
