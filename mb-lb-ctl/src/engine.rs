@@ -332,6 +332,9 @@ pub struct SavedState {
     /// Which server has the clients, by tier.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub chosen: std::collections::BTreeMap<String, String>,
+    /// Servers of split brains that are not over, by tier.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub splits: std::collections::BTreeMap<String, std::collections::BTreeSet<String>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -21,7 +21,7 @@ impl Engine {
             self.service_alarms(service, &mut alarms);
         }
         self.sync_alarms(&mut alarms);
-        self.tier_alarms(&mut alarms);
+        self.tier_alarms(now, &mut alarms);
         self.certificate_alarms(now, &mut alarms);
         alarms.sort_by_key(|alarm| alarm.severity);
         alarms

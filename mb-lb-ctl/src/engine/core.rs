@@ -139,7 +139,7 @@ impl Engine {
                 .map(|name| (name_hash(name), name.clone()))
                 .collect(),
             syncs: Syncs::new(saved.syncs.clone()),
-            tiers: Tiers::new(saved.chosen.clone()),
+            tiers: Tiers::new(saved.chosen.clone(), saved.splits.clone()),
             sent: Sent {
                 saved: Some(saved),
                 ..Sent::default()
@@ -497,8 +497,7 @@ impl Engine {
         {
             return false;
         }
-        let pages = result.failed.as_deref();
-        let turned = pages.is_some_and(|failed| self.on_page(service, server, failed));
+        let turned = self.on_page(service, server, result.failed.as_deref());
         let before = self
             .seen(
                 &self.services[service],
@@ -736,6 +735,7 @@ impl Engine {
             changed: self.changed(),
             syncs: self.syncs_to_save(),
             chosen: self.chosen_to_save(),
+            splits: self.splits_to_save(),
         }
     }
 

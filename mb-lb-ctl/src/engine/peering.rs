@@ -73,6 +73,7 @@ impl Engine {
             }
             PeerEvent::Disconnected { why } => {
                 let was = self.peer.hello.take().is_some();
+                self.forget_said_tiers();
                 self.peer.status = None;
                 self.peer.since = now.since_start;
                 self.peer.why = Some(why.clone());

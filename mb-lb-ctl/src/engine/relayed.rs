@@ -47,6 +47,12 @@ impl Engine {
             // A server that its tier does not bring clients to loses those that it has: two writers are worse.
             Standing::StandsBy => (server.admin, HealthState::Down),
             Standing::Withheld if !Self::is_elected(server) => (server.admin, HealthState::Down),
+            // It was looked at, and nothing is known: as if it were down.
+            Standing::Unknown(_)
+                if server.judged.as_ref().is_some_and(|judged| judged.is_asked) =>
+            {
+                (server.admin, HealthState::Down)
+            }
             // No request is tied to the server, but what a connection is in the middle of is.
             Standing::CutOff(_) if is_relay && server.admin == AdminState::Ready => {
                 (AdminState::Drain, HealthState::Up)

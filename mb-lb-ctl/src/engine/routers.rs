@@ -458,7 +458,7 @@ impl Engine {
                         && self.seen(service, server).0 != HealthState::Down
                 };
                 // Nodes of a tier that brings clients to none of them are of no use to anybody.
-                let none = self.is_tier(&track.service) && service.usable == Some(false);
+                let none = self.tier_was_asked(&track.service) && service.usable != Some(true);
                 match none {
                     true => 0,
                     false => service.servers.iter().filter(is_up).count(),

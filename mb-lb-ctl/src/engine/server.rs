@@ -66,6 +66,8 @@ pub struct ServerState {
     pub taken_out: Option<String>,
     /// Members of its health page that others follow.
     pub members: BTreeMap<String, Member>,
+    /// Checks in a row that found no health page.
+    pub pageless: u8,
 }
 
 /// A member of a health page, judged as checks are: by rise and fall.
@@ -164,6 +166,7 @@ impl ServerState {
             judged: None,
             taken_out: None,
             members: BTreeMap::new(),
+            pageless: 0,
             config: server.clone(),
         }
     }

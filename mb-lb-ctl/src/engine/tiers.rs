@@ -11,7 +11,9 @@ use super::{Action, Now};
 use crate::config::{self, Config};
 use crate::health::HISTORY;
 use crate::peer::{Message, TIERS};
-use crate::snapshot::{AdminState, Alarm, CheckView, HealthState, TierNodeView, TierView};
+use crate::snapshot::{
+    AdminState, Alarm, CheckView, HealthState, Severity, TierNodeView, TierView,
+};
 use crate::tiers::{Node, Round, State, Task, Told, Verdict, Wishes, galera, sentinel, storage};
 
 /// What was chosen is said again so often: words can get lost.
@@ -23,8 +25,10 @@ pub(super) struct Tiers {
     tiers: Vec<Tier>,
     /// As last ordered.
     followed: Vec<Task>,
-    /// Servers that had the clients before this process, by tier.
+    /// Servers that had the clients before this process, by tier; until its machine has it.
     saved: BTreeMap<String, String>,
+    /// Servers of split brains, in the same way.
+    splits: BTreeMap<String, BTreeSet<String>>,
     /// What the peer was told last, and when.
     said: Option<(BTreeMap<String, String>, Duration)>,
 }
@@ -40,6 +44,8 @@ struct Tier {
     /// Since when `state` is so.
     since: Duration,
     rounds: u64,
+    /// When the last one came.
+    asked: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -102,6 +108,18 @@ impl Machine {
         }
     }
 
+    /// From one round to the next, at the most.
+    fn round_time(&self) -> Duration {
+        match self {
+            Self::Galera(machine) => machine.config().interval.max(machine.config().timeout),
+            Self::Sentinel(machine) => {
+                // Several questions one after the other, and a connection before them.
+                machine.config().interval + machine.config().timeout * 6
+            }
+            Self::Storage(machine) => machine.config().interval + machine.config().timeout * 6,
+        }
+    }
+
     fn listen(&self) -> Option<IpAddr> {
         let listen = match self {
             Self::Galera(machine) => machine.config().listen.first(),
@@ -122,6 +140,8 @@ pub struct Judged {
     failures: u64,
     /// From good to not good.
     falls: u64,
+    /// A round has spoken of it.
+    pub is_asked: bool,
 }
 
 impl Judged {
@@ -141,6 +161,7 @@ impl Judged {
             history: VecDeque::with_capacity(HISTORY),
             failures: 0,
             falls: 0,
+            is_asked: false,
         }
     }
 
@@ -150,6 +171,7 @@ impl Judged {
         if before.health == HealthState::Up && node.health == HealthState::Down {
             self.falls += 1;
         }
+        self.is_asked |= is_new;
         if !is_new || node.health == HealthState::Unknown {
             return;
         }
@@ -197,9 +219,13 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 impl Tiers {
-    pub(super) fn new(saved: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(
+        saved: BTreeMap<String, String>,
+        splits: BTreeMap<String, BTreeSet<String>>,
+    ) -> Self {
         Self {
             saved,
+            splits,
             ..Self::default()
         }
     }
@@ -218,7 +244,8 @@ impl Engine {
             let at = old.iter().position(same)?;
             Some(old.swap_remove(at))
         };
-        let saved = self.tiers.saved.clone();
+        let mut saved = std::mem::take(&mut self.tiers.saved);
+        let mut splits = std::mem::take(&mut self.tiers.splits);
         let new = |machine: Machine| Tier {
             machine,
             wishes: None,
@@ -226,6 +253,7 @@ impl Engine {
             state: State::Unknown,
             since: now.since_start,
             rounds: 0,
+            asked: now.since_start,
         };
         let mut tiers = Vec::new();
         for galera in &config.galeras {
@@ -238,8 +266,11 @@ impl Engine {
                     tier
                 }
                 None => {
-                    let chosen = saved.get(&galera.name).cloned();
-                    let machine = galera::Machine::new(galera.clone(), chosen);
+                    let chosen = saved.remove(&galera.name);
+                    let mut machine = galera::Machine::new(galera.clone(), chosen);
+                    if let Some(involved) = splits.remove(&galera.name) {
+                        machine.restore_split(involved);
+                    }
                     new(Machine::Galera(Box::new(machine)))
                 }
             });
@@ -254,7 +285,7 @@ impl Engine {
                     tier
                 }
                 None => {
-                    let chosen = saved.get(&sentinel.name).cloned();
+                    let chosen = saved.remove(&sentinel.name);
                     let machine = sentinel::Machine::new(sentinel.clone(), chosen);
                     new(Machine::Sentinel(Box::new(machine)))
                 }
@@ -299,6 +330,11 @@ impl Engine {
         galeras.chain(sentinels).any(|known| known == name)
     }
 
+    /// Whether there is a tier of this name that has been looked at.
+    pub(super) fn tier_was_asked(&self, name: &str) -> bool {
+        self.is_tier(name) && self.tiers.find(name).is_some_and(|tier| tier.rounds > 0)
+    }
+
     pub(super) fn on_tier(
         &mut self,
         name: &str,
@@ -320,6 +356,7 @@ impl Engine {
         let told = tier.machine.on_round(round, &wishes, now);
         tier.wishes = Some(wishes);
         tier.rounds += 1;
+        tier.asked = now.since_start;
         self.judge(at, true, told, now, actions);
     }
 
@@ -336,7 +373,7 @@ impl Engine {
             self.judge(at, false, told, now, actions);
         }
         self.take_out(now, actions);
-        let slowly_too = self.config.peer.is_none() || self.is_active();
+        let slowly_too = self.asks_slowly();
         let tasks = self.tiers.tiers.iter().map(|tier| match &tier.machine {
             Machine::Galera(machine) => Task::Galera(machine.config().clone()),
             Machine::Sentinel(machine) => Task::Sentinel(machine.config().clone()),
@@ -353,8 +390,12 @@ impl Engine {
         self.tell_peer_of_tiers(now, actions);
     }
 
-    /// What else decides than what was seen.
-    fn wishes(&self, at: usize) -> Wishes {
+    /// What else decides than what was seen. A director that decides forgets what another one has: it may decide no more
+    /// when the other one is long gone.
+    fn wishes(&mut self, at: usize) -> Wishes {
+        if self.leads(&self.tiers.tiers[at].machine) {
+            self.tiers.tiers[at].told = None;
+        }
         let tier = &self.tiers.tiers[at];
         let name = tier.machine.name();
         let services = self.services.iter();
@@ -368,6 +409,14 @@ impl Engine {
             withheld: withheld.collect(),
             leads: self.leads(&tier.machine),
             told: tier.told.clone(),
+        }
+    }
+
+    /// One of a pair asks what is dear to answer: the one that is active in the first of the virtual routers.
+    fn asks_slowly(&self) -> bool {
+        match self.routers.first() {
+            Some(router) => router.role == crate::vrrp::machine::Role::Active,
+            None => self.config.peer.is_none() || self.is_active(),
         }
     }
 
@@ -419,7 +468,7 @@ impl Engine {
         &mut self,
         service: usize,
         server: usize,
-        failed: &[(String, String)],
+        failed: Option<&[(String, String)]>,
     ) -> bool {
         let name = &self.services[service].config.name;
         let followed: BTreeSet<String> = self
@@ -435,6 +484,15 @@ impl Engine {
         let (rise, fall) = (check.rise, check.fall);
         let state = &mut self.services[service].servers[server];
         let before = state.members.clone();
+        let Some(failed) = failed else {
+            // What it said is no word about now.
+            state.pageless = state.pageless.saturating_add(1);
+            if state.pageless >= fall {
+                state.members.clear();
+            }
+            return before != state.members;
+        };
+        state.pageless = 0;
         state.members.retain(|member, _| followed.contains(member));
         for member in followed {
             let why = failed.iter().find(|(name, _)| *name == member);
@@ -556,6 +614,19 @@ impl Engine {
             .collect()
     }
 
+    /// As [`Engine::chosen_to_save`]: servers of split brains that are not over.
+    pub(super) fn splits_to_save(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let tiers = self.tiers.tiers.iter();
+        tiers
+            .filter_map(|tier| match &tier.machine {
+                Machine::Galera(machine) => {
+                    Some((machine.config().name.clone(), machine.involved()?.clone()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Says what this director has chosen for the tiers whose clients come here.
     fn tell_peer_of_tiers(&mut self, now: Now, actions: &mut Vec<Action>) {
         let knows = |hello: &crate::peer::Hello| hello.knows(TIERS);
@@ -583,9 +654,12 @@ impl Engine {
         )));
     }
 
-    /// A new connection has been told nothing.
+    /// A new connection has been told nothing, and one that ended says nothing any more.
     pub(super) fn forget_said_tiers(&mut self) {
         self.tiers.said = None;
+        for tier in &mut self.tiers.tiers {
+            tier.told = None;
+        }
     }
 
     /// What the peer has chosen, where this director does not choose.
@@ -601,9 +675,20 @@ impl Engine {
         }
     }
 
-    pub(super) fn tier_alarms(&self, alarms: &mut Vec<Alarm>) {
+    pub(super) fn tier_alarms(&self, now: Now, alarms: &mut Vec<Alarm>) {
         for tier in &self.tiers.tiers {
             let (kind, name) = (tier.machine.kind(), tier.machine.name());
+            let silent = now.since_start.saturating_sub(tier.asked);
+            if silent > tier.machine.round_time() * 3 + Duration::from_secs(5) {
+                let seconds = silent.as_secs();
+                alarms.push(Alarm {
+                    severity: Severity::Critical,
+                    text: format!(
+                        "{kind} {name}: nobody has looked at it for {seconds} s: what is shown of it is old"
+                    ),
+                    next: "journalctl -u mb-lb -n 50".to_owned(),
+                });
+            }
             alarms.extend(tier.machine.verdict().alarms.iter().map(|alarm| Alarm {
                 severity: alarm.severity,
                 text: format!("{kind} {name}: {}", alarm.text),

@@ -62,9 +62,17 @@ pub async fn connection(
             }
         }
     };
+    let retired = async {
+        if !relay.is_tier {
+            return std::future::pending().await;
+        }
+        proxy.retired().await;
+    };
     let stop = async {
         tokio::select! {
             () = gone => {}
+            // Nobody would say any more which server is the right one.
+            () = retired => {}
             // A mail that is under way has until then.
             () = worker.closing() => {}
         }

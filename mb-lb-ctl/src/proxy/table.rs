@@ -36,6 +36,8 @@ pub struct Relay {
     pub no_server: Option<String>,
     /// Both sides may be silent for so long.
     pub silence: std::time::Duration,
+    /// Of a tier: connections go on only with a server that is in the configuration, and as long as the tier is.
+    pub is_tier: bool,
 }
 
 /// What a proxy, or a service in user mode, is to be.
@@ -52,6 +54,15 @@ pub struct Plan {
 impl Plan {
     /// Of a service with [`config::Forward::Proxy`]. A server without a port has port 0: that of the client's connection.
     pub fn relay(service: &config::Service, silence: std::time::Duration) -> Self {
+        Self::relayed(service, silence, false)
+    }
+
+    /// Of a database or a session store: two writers are worse than connections that are reset.
+    pub fn tier(service: &config::Service, silence: std::time::Duration) -> Self {
+        Self::relayed(service, silence, true)
+    }
+
+    fn relayed(service: &config::Service, silence: std::time::Duration, is_tier: bool) -> Self {
         let server = |server: &config::Server| config::ProxyServer {
             name: server.name.clone(),
             address: SocketAddr::new(server.address, server.port.unwrap_or(0)),
@@ -97,6 +108,7 @@ impl Plan {
                 on_down: service.on_down,
                 no_server: service.no_server.clone(),
                 silence,
+                is_tier,
             }),
             log: None,
         }
@@ -281,12 +293,14 @@ impl Proxy {
         self.turn.subscribe()
     }
 
-    /// Whether connections of a server that is not in maintenance or down go on: those of one that was removed do.
+    /// Whether connections of a server that is not in maintenance or down go on: those of one that was removed do, unless it
+    /// was one of a tier.
     pub fn serves(&self, server: &Server) -> bool {
         let in_force = self.in_force.load();
         let is_it = |known: &Arc<Server>| known.is_same(&server.config);
         let at = in_force.servers.iter().position(is_it);
-        at.is_none_or(|at| in_force.balance.load().lives(at))
+        let is_tier = in_force.relay.as_ref().is_some_and(|relay| relay.is_tier);
+        at.map_or(!is_tier, |at| in_force.balance.load().lives(at))
     }
 
     /// Whether the connections to a server are still of use.

@@ -70,7 +70,9 @@ pub fn event(event: &EventView) {
 
 fn level(kind: &str) -> Level {
     match kind {
-        "service-down" | "attach-failed" | "apply-failed" => Level::ERROR,
+        "service-down" | "attach-failed" | "apply-failed" | "split-brain" | "no-writer"
+        | "no-master" | "two-masters" | "storage-failed" => Level::ERROR,
+        "switch" | "hold" | "size" | "password" | "sentinels" | "unserved" => Level::WARN,
         "down" | "sync-failed" | "reload-failed" | "table-full" | "drift" | "no-room" => {
             Level::WARN
         }

@@ -181,7 +181,7 @@ impl Proxying {
         self.relays = services
             .filter(|service| !service.forward.is_in_kernel())
             .map(|service| Plan::relay(service, silence))
-            .chain(config.steered().map(|tier| Plan::relay(&tier, POOLED)))
+            .chain(config.steered().map(|tier| Plan::tier(&tier, POOLED)))
             .collect();
         self.wanted.clone_from(&config.proxies);
         self.tls

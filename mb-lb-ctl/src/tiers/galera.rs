@@ -115,6 +115,18 @@ async fn round(config: &config::Galera) -> Round {
             (name, answer)
         });
     }
-    let nodes = asked.join_all().await.into_iter().collect();
+    let mut nodes = BTreeMap::new();
+    while let Some(asked) = asked.join_next().await {
+        // One that ended badly is missing, and found below.
+        if let Ok((name, answer)) = asked {
+            nodes.insert(name, answer);
+        }
+    }
+    for server in &config.servers {
+        nodes.entry(server.name.clone()).or_insert(Answer {
+            took: Duration::ZERO,
+            said: Err(Trouble::Garbage("it could not be asked to the end")),
+        });
+    }
     Round { nodes }
 }

@@ -1,12 +1,16 @@
 //! The tasks that follow tiers, one for each.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Round, Task, galera, sentinel, storage};
 use crate::engine::Event;
+
+/// A follower that ended is started anew after so long.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Ends all of them when it is dropped.
 #[derive(Debug)]
@@ -49,12 +53,30 @@ impl Watchers {
             name: task.name().to_owned(),
             events: self.events.clone(),
         };
+        tokio::spawn(supervise(task.clone(), reports))
+    }
+}
+
+/// Follows anew what came to a bad end: a tier that nobody looks at would seem well for ever. Aborted, it takes along whom it
+/// looks after.
+async fn supervise(task: Task, reports: Reports) {
+    loop {
+        let mut follower = JoinSet::new();
+        let reports = reports.clone();
         match task.clone() {
-            Task::Galera(config) => tokio::spawn(galera::follow(config, reports)),
-            Task::Sentinel(config) => tokio::spawn(sentinel::follow(config, reports)),
+            Task::Galera(config) => follower.spawn(galera::follow(config, reports)),
+            Task::Sentinel(config) => follower.spawn(sentinel::follow(config, reports)),
             Task::Storage { config, slowly_too } => {
-                tokio::spawn(storage::follow(config, slowly_too, reports))
+                follower.spawn(storage::follow(config, slowly_too, reports))
             }
+        };
+        match follower.join_next().await {
+            Some(Err(error)) => {
+                tracing::error!(tier = task.name(), %error, "its follower ended; it is started anew");
+                tokio::time::sleep(AGAIN).await;
+            }
+            // Nobody listens any more.
+            _ => return,
         }
     }
 }

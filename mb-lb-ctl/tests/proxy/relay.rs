@@ -226,3 +226,42 @@ fn where_no_server_is_the_text_is_said_or_the_connection_reset() {
     let error = relay.connect().read(&mut [0; 16]).expect_err("a reset");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
+
+/// A server that leaves a service keeps its connections. One that leaves a tier would be a second writer.
+#[test]
+fn who_leaves_a_tier_loses_its_connections() {
+    let mut relay = Relay::new("scheduler = \"leastconn\"");
+    relay.targets[1].health = HealthState::Down;
+    relay.steer();
+    let mut client = relay.connect();
+    assert_eq!(hear(&mut client, "220 mb1\r\n".len()), "220 mb1\r\n");
+    let all = relay.service.clone();
+    relay.service.servers.remove(0);
+    relay.put_in_force();
+    client.write_all(b"still here\r\n").expect("open");
+    assert_eq!(hear(&mut client, "still here\r\n".len()), "still here\r\n");
+
+    relay.service = all;
+    let tier = |service: &config::Service| {
+        let plan = Plan::tier(service, Duration::from_secs(3600));
+        relay.proxies.configure(vec![plan], &[]);
+        relay.steer();
+    };
+    tier(&relay.service);
+    let mut removed = relay.connect();
+    assert_eq!(hear(&mut removed, "220 mb1\r\n".len()), "220 mb1\r\n");
+    let mut rest = relay.service.clone();
+    rest.servers.remove(0);
+    tier(&rest);
+    let mut byte = [0];
+    let end = removed.read(&mut byte).expect_err("an end").kind();
+    assert_eq!(end, std::io::ErrorKind::ConnectionReset);
+
+    // The whole of it goes.
+    tier(&relay.service);
+    let mut retired = relay.connect();
+    assert_eq!(hear(&mut retired, "220 mb1\r\n".len()), "220 mb1\r\n");
+    relay.proxies.configure(Vec::new(), &[]);
+    let end = retired.read(&mut byte).expect_err("an end").kind();
+    assert_eq!(end, std::io::ErrorKind::ConnectionReset);
+}

@@ -52,7 +52,7 @@ fn section<T: Serialize + PartialEq>(
         if !new.iter().any(|other| name(other) == name(tier)) {
             let clients = match kind {
                 "storage" => "",
-                _ => " (its connections go on)",
+                _ => " (its connections are reset)",
             };
             lines.push(format!("- {kind} {}{clients}", name(tier)));
         }

@@ -124,3 +124,31 @@ fn nobody_is_taken_out_for_a_page_that_is_not_read_any_more() {
     bench.change(change).expect("known");
     assert_eq!(seen(&bench, "smtp").0, HealthState::Up);
 }
+
+/// What it said once is no word about now.
+#[test]
+fn a_page_that_cannot_be_read_takes_nobody_out() {
+    let mut bench = Bench::up(&followed());
+    for _ in 0..2 {
+        page(&mut bench, &[("mb-milter", "failed")]);
+    }
+    assert_eq!(seen(&bench, "smtp").0, HealthState::Down);
+    for state in [HealthState::Down, HealthState::Up] {
+        bench.handle(Event::Checked {
+            server: ServerRef {
+                service: "web".to_owned(),
+                server: "mb1".to_owned(),
+            },
+            address: "192.0.2.1:80".parse().expect("an address"),
+            result: CheckResult {
+                outcome: Outcome::Failure,
+                code: "L4TOUT",
+                reply: None,
+                detail: "no answer".to_owned(),
+                duration: Duration::from_millis(1),
+                failed: None,
+            },
+        });
+        assert_eq!(seen(&bench, "smtp").0, state);
+    }
+}

@@ -85,7 +85,7 @@ pub fn read(body: &[u8]) -> Option<Health> {
             _ => {}
         }
     }
-    let says = status.is_some() || !failed.is_empty();
+    let says = status.is_some() || !names.is_empty();
     says.then_some(Health {
         status,
         failed,
@@ -162,6 +162,7 @@ mod tests {
     fn failed_members_are_named() {
         for (body, good, text) in [
             (r#"{"status": "ok"}"#, true, ""),
+            (r#"{"checks": {"mb-milter": "ok"}}"#, true, ""),
             (
                 r#"{"status": "UP", "components": {"db": {"status": "UP"}}}"#,
                 true,

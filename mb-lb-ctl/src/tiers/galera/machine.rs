@@ -1,6 +1,7 @@
 //! What is made of rounds. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::node::{Watched, judge};
 use super::report::{self, Seen};
@@ -12,6 +13,8 @@ use crate::tiers::{Told, Verdict, Wishes};
 
 /// Rounds for which the present writer stays while no view of the cluster can be trusted.
 pub(super) const HOLD: u32 = 3;
+/// And at least for so long: survivors learn half a second apart who is left.
+const HOLD_TIME: Duration = Duration::from_secs(3);
 
 /// One `[galera.NAME]`.
 ///
@@ -31,8 +34,11 @@ pub struct Machine {
     elected: BTreeSet<String>,
     /// Of `elected`, in Unix milliseconds.
     since: u64,
-    /// Rounds in a row that had views and none to trust.
+    /// Rounds in a row that had views and none to trust, and when the first of them was.
     changing: u32,
+    changing_since: Duration,
+    /// There were too many of them.
+    hold_is_over: bool,
     split: Option<Split>,
     told: Tellings,
     verdict: Verdict,
@@ -77,6 +83,8 @@ impl Machine {
             elected: BTreeSet::new(),
             since: 0,
             changing: 0,
+            changing_since: Duration::ZERO,
+            hold_is_over: false,
             split: None,
             told: Tellings::default(),
             verdict: Verdict::default(),
@@ -93,12 +101,26 @@ impl Machine {
         machine
     }
 
+    /// A split brain that was not over when the process before this one ended: all servers that were on one of its sides.
+    pub fn restore_split(&mut self, involved: BTreeSet<String>) {
+        self.split = Some(Split {
+            sides: Vec::new(),
+            involved,
+        });
+    }
+
+    /// What [`Machine::restore_split`] takes.
+    pub fn involved(&self) -> Option<&BTreeSet<String>> {
+        self.split.as_ref().map(|split| &split.involved)
+    }
+
     pub const fn config(&self) -> &config::Galera {
         &self.config
     }
 
     /// What is known of nodes that stay is kept.
     pub fn reconfigure(&mut self, config: config::Galera, now: Now) {
+        self.rename(&config);
         let moved: BTreeSet<_> =
             self.config
                 .servers
@@ -126,6 +148,41 @@ impl Machine {
         self.judge_all();
     }
 
+    /// A server with another name at the same address is the same one.
+    fn rename(&mut self, config: &config::Galera) {
+        let mut names = BTreeMap::new();
+        for before in &mut self.config.servers {
+            let mut servers = config.servers.iter();
+            let same = servers.find(|server| server.address == before.address);
+            if let Some(same) = same.filter(|same| same.name != before.name) {
+                names.insert(before.name.clone(), same.name.clone());
+                before.name.clone_from(&same.name);
+            }
+        }
+        if names.is_empty() {
+            return;
+        }
+        let new = |name: String| names.get(&name).cloned().unwrap_or(name);
+        self.nodes = std::mem::take(&mut self.nodes)
+            .into_iter()
+            .map(|(name, node)| (new(name), node))
+            .collect();
+        self.writer = self.writer.take().map(new);
+        self.elected = std::mem::take(&mut self.elected)
+            .into_iter()
+            .map(new)
+            .collect();
+        if let Some(split) = &mut self.split {
+            split.sides.clear();
+            split.involved = std::mem::take(&mut split.involved)
+                .into_iter()
+                .map(new)
+                .collect();
+        }
+        // Its members have the names that were.
+        self.views.clear();
+    }
+
     /// Takes in what was seen.
     pub fn on_round(&mut self, round: &Round, wishes: &Wishes, now: Now) -> Vec<Told> {
         let first = self.rounds == 0;
@@ -147,6 +204,11 @@ impl Machine {
             Situation::Changing => self.changing.saturating_add(1),
             _ => 0,
         };
+        if self.changing <= 1 {
+            self.changing_since = now.since_start;
+        }
+        let long = now.since_start.saturating_sub(self.changing_since) >= HOLD_TIME;
+        self.hold_is_over = self.changing > HOLD && long;
         let mut told = self.decide(wishes, now, first);
         told.extend(self.tell_size());
         told.extend(self.tell_passwords());
@@ -207,7 +269,15 @@ impl Machine {
         if !wishes.leads
             && let Some(told) = wishes.told.as_ref().filter(known)
         {
-            return (Some(told.clone()), BTreeSet::from([told.clone()]));
+            // Nobody comes here by this director's VIP; whoever comes otherwise is not brought to one that is not fit.
+            let fit = self.nodes.get(told).is_some_and(Watched::is_up)
+                && match situation(&self.views) {
+                    Situation::One(view) => !view.lacks(told),
+                    Situation::Changing => !self.hold_is_over,
+                    Situation::None | Situation::Split => true,
+                };
+            let elected = fit.then(|| told.clone());
+            return (Some(told.clone()), elected.into_iter().collect());
         }
         let withheld = |name: &str| self.is_withheld(name, wishes);
         let present = self.writer.as_deref();
@@ -216,9 +286,7 @@ impl Machine {
         let stays = match situation(&self.views) {
             // Thresholds of the node alone: if nobody can be asked, nothing is better elsewhere.
             Situation::None => present.filter(up).filter(|_| elected),
-            Situation::Changing => present
-                .filter(up)
-                .filter(|_| elected && self.changing <= HOLD),
+            Situation::Changing => present.filter(up).filter(|_| elected && !self.hold_is_over),
             Situation::Split => present.filter(up),
             Situation::One(view) => {
                 let stays = present.filter(up).filter(|name| !view.lacks(name));
@@ -254,7 +322,7 @@ impl Machine {
         let present = || self.elected.iter().filter(|name| up(name)).cloned();
         match situation(&self.views) {
             Situation::None => present().collect(),
-            Situation::Changing if self.changing <= HOLD => present().collect(),
+            Situation::Changing if !self.hold_is_over => present().collect(),
             Situation::Changing => BTreeSet::new(),
             Situation::Split => {
                 let trusted = self.views.iter().filter(|view| view.trusted);

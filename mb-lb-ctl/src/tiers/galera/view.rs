@@ -71,7 +71,7 @@ impl View {
 pub(super) fn views(round: &Round, servers: &[TierServer]) -> Vec<View> {
     let mut groups: BTreeMap<(&str, BTreeSet<Member>), View> = BTreeMap::new();
     for (server, status) in answers(round, servers) {
-        if !status.on || !status.primary() {
+        if !status.primary() {
             continue;
         }
         let members: BTreeSet<_> = status

@@ -111,7 +111,7 @@ impl Line {
                 let detail = error.details().unwrap_or_default();
                 // Whoever wants no password lets everybody in.
                 if !detail.contains("without any password configured") {
-                    return Err(Trouble::from_reply(error.code(), detail));
+                    return Err(Trouble::from_login(error.code(), detail));
                 }
             }
         }

@@ -41,6 +41,8 @@ pub struct Machine {
     since: Option<(String, u64)>,
     election: Election,
     told: Known,
+    /// Rounds in a row with another number of Sentinels that answer than was told.
+    otherwise: u32,
     verdict: Verdict,
 }
 
@@ -133,6 +135,7 @@ impl Machine {
             since: None,
             election: Election::Nobody(Why::NoMajority),
             told,
+            otherwise: 0,
             verdict: Verdict::default(),
         }
     }

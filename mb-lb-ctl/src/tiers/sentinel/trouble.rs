@@ -78,6 +78,15 @@ impl Trouble {
         matches!(self, Self::Busy | Self::Full)
     }
 
+    /// What a server said to a password. Words of its own are not repeated: it may have quoted what it did not understand.
+    pub fn from_login(code: &str, detail: &str) -> Self {
+        match Self::from_reply(code, detail) {
+            Self::Error(_) => Self::Error(format!("{} at AUTH", quoted(code))),
+            Self::NoPermission(_) => Self::NoPermission("AUTH".to_owned()),
+            known => known,
+        }
+    }
+
     /// What a server said with an error reply.
     pub fn from_reply(code: &str, detail: &str) -> Self {
         match code {

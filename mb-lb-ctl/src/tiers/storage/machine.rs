@@ -4,7 +4,7 @@ mod advice;
 mod judge;
 
 use super::Round;
-use crate::config;
+use crate::config::{self, StorageKind};
 use crate::engine::Now;
 use crate::snapshot::{Alarm, Severity};
 use crate::tiers::{State, Told, Verdict, Wishes};
@@ -61,7 +61,7 @@ impl Machine {
     /// What is known is kept, unless it is another storage now.
     pub fn reconfigure(&mut self, config: config::Storage, now: Now) {
         let _ = now;
-        if config.kind != self.config.kind || config.mount != self.config.mount {
+        if is_another(&config.kind, &self.config.kind) || config.mount != self.config.mount {
             *self = Self::new(config, None);
         } else {
             self.config = config;
@@ -187,6 +187,25 @@ impl Machine {
             facts: judged.facts,
             alarms,
         }
+    }
+}
+
+/// Whether it is somewhere else, and not only asked otherwise.
+fn is_another(a: &StorageKind, b: &StorageKind) -> bool {
+    match (a, b) {
+        (
+            StorageKind::Nfs { server, export, .. },
+            StorageKind::Nfs {
+                server: before,
+                export: earlier,
+                ..
+            },
+        ) => (server, export) != (before, earlier),
+        (StorageKind::Glusterfs { volume, .. }, StorageKind::Glusterfs { volume: before, .. }) => {
+            volume != before
+        }
+        (StorageKind::Mount, StorageKind::Mount) => false,
+        _ => true,
     }
 }
 

@@ -45,6 +45,8 @@ struct Pending {
 struct Ended {
     line: String,
     how: String,
+    /// It has not answered for [`PATIENCE`].
+    is_killed: bool,
 }
 
 pub(super) async fn ask(
@@ -117,21 +119,19 @@ async fn touch(
     write: bool,
     limit: Duration,
 ) -> (Result<Seen, Trouble>, Option<Duration>) {
+    let hung = |since_ms: u64| {
+        let text = format!(
+            "{} does not answer within {limit:?}: whoever goes there waits",
+            path.display()
+        );
+        Err(Trouble::new(Kind::Hung { since_ms }, text))
+    };
     let mut pending = match child_of(program, path, mounted, write) {
         Ok(pending) => pending,
         Err(trouble) => return (Err(trouble), None),
     };
     let ended = match timeout(limit, pending.ended.wait_for(Option::is_some)).await {
-        Err(_) => {
-            let text = format!(
-                "{} does not answer within {limit:?}: whoever goes there waits",
-                path.display()
-            );
-            let kind = Kind::Hung {
-                since_ms: pending.since_ms,
-            };
-            return (Err(Trouble::new(kind, text)), None);
-        }
+        Err(_) => return (hung(pending.since_ms), None),
         Ok(ended) => ended.ok().and_then(|ended| ended.clone()),
     };
     let untested = |how: &str| {
@@ -141,6 +141,9 @@ async fn touch(
     let Some(ended) = ended else {
         return (untested("nobody waits for it"), None);
     };
+    if ended.is_killed {
+        return (hung(pending.since_ms), None);
+    }
     match Answer::parse(&ended.line) {
         Some(Answer::Works(found)) => {
             let seen = Seen::Works {
@@ -236,7 +239,8 @@ async fn end_of(mut child: Child) -> Ended {
             let _ = stdout.take(LONGEST_LINE).read_to_string(&mut line).await;
         }
     };
-    if timeout(PATIENCE, read).await.is_err() {
+    let is_killed = timeout(PATIENCE, read).await.is_err();
+    if is_killed {
         // It is gone already, or goes as soon as the kernel lets it.
         let _ = child.start_kill();
     }
@@ -244,7 +248,11 @@ async fn end_of(mut child: Child) -> Ended {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
-    Ended { line, how }
+    Ended {
+        line,
+        how,
+        is_killed,
+    }
 }
 
 fn failed(path: &Path, mounted: &Mounted, step: &str, errno: i32) -> Trouble {

@@ -4,6 +4,9 @@ use super::{Election, Known, Machine, Quorum, Why};
 use crate::tiers::Told;
 use crate::tiers::sentinel::Tally;
 
+/// Rounds in a row until it is told that more, or fewer, Sentinels answer.
+const NEWS: u32 = 3;
+
 impl Machine {
     /// What differs from what was told last.
     pub(super) fn tell(&mut self) -> Vec<Told> {
@@ -17,12 +20,32 @@ impl Machine {
         // Operators know what they asked for.
         let no_master =
             matches!(&self.election, Election::Nobody(why) if !matches!(why, Why::Withheld(_)));
+        // One answer that is late is no news.
+        let quorum = self.quorum(&tally);
+        let otherwise = match quorum == self.told.sentinels {
+            true => 0,
+            false => self.otherwise.saturating_add(1),
+        };
+        let sentinels = match otherwise >= NEWS {
+            true => quorum,
+            false => self.told.sentinels,
+        };
+        // Who answered with a refusal, and does not answer now, has not changed his mind.
+        let is_good = |address: &std::net::SocketAddr| {
+            let server = round.servers.get(address).map(|seen| seen.answer.is_ok());
+            let sentinel = || round.sentinels.get(address).map(|seen| seen.answer.is_ok());
+            server.or_else(sentinel).unwrap_or(true)
+        };
+        let before = self.told.refusing.iter().copied();
+        let before = before.filter(|address| !is_good(address));
         let now = Known {
             elected: elected.clone().or_else(|| self.told.elected.clone()),
             no_master,
             two_masters: masters.len() > 1,
-            sentinels: self.quorum(&tally),
-            refusing: refusing.iter().map(|(address, _, _)| *address).collect(),
+            sentinels,
+            refusing: before
+                .chain(refusing.iter().map(|(address, _, _)| *address))
+                .collect(),
         };
         let mut told = Vec::new();
         let mut say = |kind, text| told.push(Told { kind, text });
@@ -61,7 +84,7 @@ impl Machine {
                 );
             }
         }
-        self.told = now;
+        (self.told, self.otherwise) = (now, otherwise);
         told
     }
 }

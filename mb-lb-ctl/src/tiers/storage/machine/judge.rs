@@ -44,7 +44,13 @@ impl Memory {
             }) => Some(*since_ms),
             _ => None,
         });
-        self.hung_since = hung.map(|since| self.hung_since.map_or(since, |known| known.min(since)));
+        let untested = |part: &super::super::seen::Part| matches!(&part.seen, Err(trouble) if trouble.kind == Kind::Untested);
+        self.hung_since = match hung {
+            Some(since) => Some(self.hung_since.map_or(since, |known| known.min(since))),
+            // That it could not be looked at does not say that it is over.
+            None if round.parts.iter().any(untested) => self.hung_since,
+            None => None,
+        };
         for part in &round.parts {
             if let Ok(Seen::Heals { backlog, number }) = &part.seen
                 && self.number != Some(*number)
