@@ -261,6 +261,14 @@ impl Galera {
             fs::create_dir_all(dir.join("tmp"))?;
             let (address, name) = (node.machine.ipv4(), node.machine.name());
             let path = dir.display();
+            // The first one is usually the writer, and would not be while it gives its state away. The comma at the end: or anybody.
+            let donors: String = self
+                .nodes
+                .iter()
+                .skip(1)
+                .filter(|other| other.machine.name() != name)
+                .map(|other| format!("{},", other.machine.name()))
+                .collect();
             fs::copy(&self.certificate, dir.join("pem"))?;
             let config = format!(
                 "[mariadbd]\nuser={USER}\ndatadir={path}/data\ntmpdir={path}/tmp\nsocket={path}/sock\n\
@@ -270,7 +278,7 @@ impl Galera {
                  binlog_format=ROW\ndefault_storage_engine=InnoDB\ninnodb_autoinc_lock_mode=2\nwsrep_on=ON\n\
                  wsrep_provider=/usr/lib/galera/libgalera_smm.so\nwsrep_cluster_name=lab\n\
                  wsrep_cluster_address=gcomm://{peers}\nwsrep_node_address={address}\nwsrep_node_name={name}\n\
-                 wsrep_slave_threads=2\nwsrep_sst_method=rsync\nwsrep_provider_options=\"gcache.size=32M\"\n\
+                 wsrep_slave_threads=2\nwsrep_sst_method=rsync\nwsrep_sst_donor={donors}\nwsrep_provider_options=\"gcache.size=32M\"\n\
                  [sst]\nssl-mode=DISABLED\n"
             );
             fs::write(self.config(at), config)?;

@@ -94,7 +94,7 @@ impl Site {
                 seen.state,
                 seen.summary
             );
-            self.alarm(&format!("storage {tier} has failed"))
+            self.alarm(&format!("storage {tier}: it has failed"))
         })
     }
 
