@@ -9,11 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use mb_lb_tests::galera::{APPLICATION, MONITOR, PORT as MARIADB};
 use mb_lb_tests::redis::{
     MASTER, PASSWORD, PORT, Redis, RedisClient, RedisSetup, SENTINEL_PASSWORD,
 };
 use mb_lb_tests::wait::try_wait_until;
-use mb_lb_tests::{Director, Lab, Machine, Process};
+use mb_lb_tests::{Director, Galera, Lab, Machine, Process};
 
 use crate::Effort;
 use crate::facts::process_seconds;
@@ -29,20 +30,39 @@ const FIRST: u16 = 7000;
 
 pub fn measure(report: &mut Report, effort: Effort) -> Result<()> {
     let lab = Lab::new("bench-tiers")?;
-    lab.machine("lb1").run(
-        "ip",
-        &[
-            "address",
-            "replace",
-            &format!("{}/32", lab.vip4()),
-            "dev",
-            "eth0",
-        ],
-    )?;
-    let mut redis = Redis::start(&lab, &RedisSetup::default())?;
-    many(report, &lab, &redis, effort)?;
-    switches(report, &lab, &mut redis, effort)?;
+    let vip = format!("{}/32", lab.vip4());
+    lab.machine("lb1")
+        .run("ip", &["address", "replace", &vip, "dev", "eth0"])?;
+    {
+        let mut redis = Redis::start(&lab, &RedisSetup::default())?;
+        let ours = |name: &str, port| sentinel(&lab, &redis, name, port);
+        let rival = |port| haproxy_redis(&lab, &redis, port);
+        many(report, &lab, "Sentinel", &ours, &rival, effort)?;
+        switches(report, &lab, &mut redis, effort)?;
+    }
+    let mut database = Galera::start(&lab)?;
+    // HAProxy's check knows no password.
+    database.sql(0, "CREATE USER haproxy_check@'%'")?;
+    let ours = |name: &str, port| galera(&lab, name, port);
+    let rival = |port| haproxy_mysql(&lab, port);
+    many(report, &lab, "Galera", &ours, &rival, effort)?;
+    moves(report, &lab, &mut database, effort)?;
+    drop(database);
     lab.down()
+}
+
+/// One `[galera.NAME]` on this port of the VIP.
+fn galera(lab: &Lab, name: &str, port: u16) -> String {
+    let (user, password) = MONITOR;
+    let servers = lab.servers().iter();
+    let servers: Vec<_> = servers
+        .map(|machine| format!("{} = \"{}:{MARIADB}\"", machine.name(), machine.ipv4()))
+        .collect();
+    format!(
+        "[galera.{name}]\nlisten = \"{}:{port}\"\nuser = \"{user}\"\npassword = \"{password}\"\nservers = {{ {} }}\n",
+        lab.vip4(),
+        servers.join(", ")
+    )
 }
 
 /// One `[sentinel.NAME]` on this port of the VIP.
@@ -59,26 +79,41 @@ fn sentinel(lab: &Lab, redis: &Redis, name: &str, port: u16) -> String {
     )
 }
 
-/// HAProxy on the director: a listener for each port, with the check that is told of everywhere.
-fn haproxy(lab: &Lab, redis: &Redis, ports: impl Iterator<Item = u16>) -> Result<Process> {
-    let director = lab.machine("lb1");
-    let mut text = "defaults\n mode tcp\n timeout connect 1s\n timeout client 30s\n timeout server 30s\n timeout check 400ms\n"
-        .to_owned();
-    for port in ports {
-        // Writing into a String cannot fail.
-        let _ = write!(
-            text,
-            "listen redis{port}\n bind {}:{port}\n option tcp-check\n tcp-check connect\n tcp-check send AUTH\\ {PASSWORD}\\r\\n\n \
-             tcp-check expect string +OK\n tcp-check send info\\ replication\\r\\n\n tcp-check expect string role:master\n \
-             tcp-check send QUIT\\r\\n\n tcp-check expect string +OK\n \
-             default-server inter 500ms fall 2 rise 1 on-marked-down shutdown-sessions\n",
-            lab.vip4()
-        );
-        for at in 0..3 {
-            let _ = writeln!(text, " server r{at} {} check", redis.address(at));
-        }
+/// HAProxy's listener on this port, with the check that is told of everywhere.
+fn haproxy_redis(lab: &Lab, redis: &Redis, port: u16) -> String {
+    let mut text = format!(
+        "listen redis{port}\n bind {}:{port}\n option tcp-check\n tcp-check connect\n tcp-check send AUTH\\ {PASSWORD}\\r\\n\n \
+         tcp-check expect string +OK\n tcp-check send info\\ replication\\r\\n\n tcp-check expect string role:master\n \
+         tcp-check send QUIT\\r\\n\n tcp-check expect string +OK\n \
+         default-server inter 500ms fall 2 rise 1 on-marked-down shutdown-sessions\n",
+        lab.vip4()
+    );
+    for at in 0..3 {
+        // Writing into a String cannot fail, here and below.
+        let _ = writeln!(text, " server r{at} {} check", redis.address(at));
     }
+    text
+}
+
+fn haproxy_mysql(lab: &Lab, port: u16) -> String {
+    let mut text = format!(
+        "listen mysql{port}\n bind {}:{port}\n option mysql-check user haproxy_check\n default-server inter 1s fall 3 rise 2\n",
+        lab.vip4()
+    );
+    for machine in lab.servers() {
+        let (name, address) = (machine.name(), machine.ipv4());
+        let _ = writeln!(text, " server {name} {address}:{MARIADB} check");
+    }
+    text
+}
+
+/// HAProxy on the director.
+fn haproxy(lab: &Lab, listeners: &str) -> Result<Process> {
+    let director = lab.machine("lb1");
     let path = director.directory().join("haproxy-tiers.cfg");
+    let text = format!(
+        "defaults\n mode tcp\n timeout connect 1s\n timeout client 30s\n timeout server 30s\n timeout check 400ms\n{listeners}"
+    );
     fs::write(&path, text)?;
     let mut command = director.command("haproxy");
     command.args(["-db", "-f"]).arg(&path);
@@ -86,18 +121,23 @@ fn haproxy(lab: &Lab, redis: &Redis, ports: impl Iterator<Item = u16>) -> Result
 }
 
 /// CPU and memory of who follows many.
-fn many(report: &mut Report, lab: &Lab, redis: &Redis, effort: Effort) -> Result<()> {
+fn many(
+    report: &mut Report,
+    lab: &Lab,
+    kind: &str,
+    ours: &dyn Fn(&str, u16) -> String,
+    rival: &dyn Fn(u16) -> String,
+    effort: Effort,
+) -> Result<()> {
     let time = Duration::from_secs(if effort.quick { 5 } else { 30 });
     let service = format!(
         "[service.smtp]\nlisten = \"{}\"\ncheck = {{ type = \"none\" }}\nservers = {{ mb1 = \"{}\" }}\n",
         lab.smtp4(),
         lab.servers()[0].ipv4()
     );
-    let mut text = service.clone();
     let ports = FIRST..FIRST + MANY;
-    for port in ports.clone() {
-        text.push_str(&sentinel(lab, redis, &format!("s{port}"), port));
-    }
+    let all = ports.clone().map(|port| ours(&format!("t{port}"), port));
+    let text = service.clone() + &all.collect::<String>();
     let costs = |config: &str, clusters: usize| -> Result<(f64, f64)> {
         let mut director = Director::start(lab, "lb1", config)?;
         try_wait_until("all clusters to be well", SOON, || {
@@ -112,27 +152,22 @@ fn many(report: &mut Report, lab: &Lab, redis: &Redis, effort: Effort) -> Result
     };
     let (idle, base) = costs(&service, 0)?;
     let (busy, memory) = costs(&text, usize::from(MANY))?;
-    let rival = haproxy(lab, redis, ports)?;
-    let (rival_busy, rival_memory) = cost(rival.pid(), time)?;
-    drop(rival);
-    let note = format!(
-        "3 Sentinels and 3 servers each, every 500 ms; without any: {idle:.2} %, {base:.0} MB"
-    );
-    let mut row = |what: &str, unit, value: f64, note: &str| {
+    let process = haproxy(lab, &ports.map(rival).collect::<String>())?;
+    let (rival_busy, rival_memory) = cost(process.pid(), time)?;
+    drop(process);
+    let note = format!("3 nodes each; without any: {idle:.2} %, {base:.0} MB");
+    let mut row = |what: String, unit, value: f64, note: &str| {
         report.row("tiers", what, unit, Spread::of([value]), note);
     };
-    let own = format!("mb-lb, {MANY} Sentinel clusters");
-    row(&format!("{own}: CPU"), "% of a core", busy, &note);
-    row(&format!("{own}: memory"), "MB", memory, &note);
-    let other = format!("HAProxy, {MANY} times `role:master`");
-    let note = "3 servers each, every 500 ms; no Sentinel is asked";
-    row(&format!("{other}: CPU"), "% of a core", rival_busy, note);
-    row(&format!("{other}: memory"), "MB", rival_memory, note);
-    report.ratio(
-        "CPU to follow 50 Redis clusters, to HAProxy",
-        busy / rival_busy,
-        "",
-    );
+    let own = format!("mb-lb, {MANY} {kind} clusters");
+    row(format!("{own}: CPU"), "% of a core", busy, &note);
+    row(format!("{own}: memory"), "MB", memory, &note);
+    let other = format!("HAProxy, {MANY} times its check for {kind}");
+    let note = "the same servers, as often; it sees less (docs/benchmarks.md)";
+    row(format!("{other}: CPU"), "% of a core", rival_busy, note);
+    row(format!("{other}: memory"), "MB", rival_memory, note);
+    let what = format!("CPU to follow {MANY} {kind} clusters, to HAProxy");
+    report.ratio(what, busy / rival_busy, "");
     Ok(())
 }
 
@@ -203,7 +238,7 @@ fn count(client: &Machine, at: SocketAddr, stop: &AtomicBool) -> Seen {
 fn switches(report: &mut Report, lab: &Lab, redis: &mut Redis, effort: Effort) -> Result<()> {
     let rounds = if effort.quick { 1 } else { 7 };
     let mut director = Director::start(lab, "lb1", &sentinel(lab, redis, "sessions", PORT))?;
-    let rival = haproxy(lab, redis, RIVAL..=RIVAL)?;
+    let rival = haproxy(lab, &haproxy_redis(lab, redis, RIVAL))?;
     let (mut own, mut other) = (Vec::new(), Vec::new());
     let mut wrong = (0, 0);
     for _ in 0..rounds {
@@ -265,4 +300,106 @@ fn switches(report: &mut Report, lab: &Lab, redis: &mut Redis, effort: Effort) -
     );
     report.ratio("that time, to HAProxy", ours.median / theirs.median, "");
     Ok(())
+}
+
+/// The writer is lost in three ways, and comes back as another node.
+fn moves(report: &mut Report, lab: &Lab, database: &mut Galera, effort: Effort) -> Result<()> {
+    let rounds = if effort.quick { 1 } else { 5 };
+    let mut director = Director::start(lab, "lb1", &galera(lab, "db", MARIADB))?;
+    let elected = |director: &Director| -> Result<usize> {
+        let status = director.status()?;
+        let nodes = &status.tiers.first().context("no tier")?.nodes;
+        let at = nodes.iter().position(|node| node.elected);
+        at.context("nobody is elected")
+    };
+    let well = |director: &Director| {
+        try_wait_until("the cluster to be well", SOON, || {
+            let status = director.status()?;
+            ensure!(status.alarms.is_empty(), "{:?}", status.alarms);
+            elected(director)
+        })
+    };
+    for how in ["kill -9", "SIGSTOP", "drain"] {
+        let mut gaps = Vec::new();
+        for _ in 0..rounds {
+            database.wait_whole()?;
+            let writer = well(&director)?;
+            let stop = AtomicBool::new(false);
+            let gap = thread::scope(|scope| -> Result<Duration> {
+                let stop = &stop;
+                let client = lab.client();
+                let vip = lab.vip4().to_string();
+                let writes = scope.spawn(move || write(client, &vip, stop));
+                let done = (|| -> Result<()> {
+                    thread::sleep(Duration::from_secs(1));
+                    match how {
+                        "kill -9" => database.kill(writer)?,
+                        "SIGSTOP" => database.freeze(writer, true)?,
+                        _ => {
+                            let name = format!("db/mb{}", writer + 1);
+                            director.expect(&["drain", &name]).map(drop)?;
+                        }
+                    }
+                    try_wait_until("another writer", SOON, || {
+                        ensure!(elected(&director)? != writer, "not yet");
+                        Ok(())
+                    })?;
+                    // The others stand still until they have put it out.
+                    thread::sleep(Duration::from_secs(8));
+                    Ok(())
+                })();
+                stop.store(true, Ordering::Relaxed);
+                let gap = writes
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("the client panicked"))?;
+                done.map(|()| gap)
+            })?;
+            match how {
+                "kill -9" => database.spawn(writer)?,
+                "SIGSTOP" => database.freeze(writer, false)?,
+                _ => director
+                    .expect(&["ready", &format!("db/mb{}", writer + 1)])
+                    .map(drop)?,
+            }
+            gaps.push(gap.as_secs_f64() * 1000.0);
+        }
+        let what = format!(
+            "mb-lb: writer of Galera lost by {how}: longest time without an acknowledged write"
+        );
+        let note = match how {
+            "drain" => "",
+            _ => "Galera's own standstill until the others have put it out is about 5 to 6 s",
+        };
+        report.row("tiers", what, "ms", Spread::of(gaps), note);
+    }
+    director.stop()
+}
+
+/// Longest time between two rows that were acknowledged, each over a connection of its own.
+fn write(client: &Machine, vip: &str, stop: &AtomicBool) -> Duration {
+    let (user, password) = APPLICATION;
+    let (user, password) = (format!("--user={user}"), format!("--password={password}"));
+    let host = format!("--host={vip}");
+    let statement = "CREATE TABLE IF NOT EXISTS bench (n BIGINT AUTO_INCREMENT PRIMARY KEY); INSERT INTO bench VALUES ()";
+    let arguments = [
+        "--no-defaults",
+        &user,
+        &password,
+        &host,
+        "--connect-timeout=2",
+        "-NBe",
+        statement,
+        "mail",
+    ];
+    let (mut gap, mut last) = (Duration::ZERO, Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        match client.run("mariadb", &arguments) {
+            Ok(_) => {
+                gap = gap.max(last.elapsed());
+                last = Instant::now();
+            }
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    gap.max(last.elapsed())
 }
