@@ -185,6 +185,16 @@ fn flows_text(service: &ServiceView, server: &ServerView, state: AdminState) -> 
         };
     }
     let flows = count(open, "open flow");
+    if matches!(service.scheduler.as_str(), "single-writer" | "master") {
+        let name = &service.name;
+        return match (state, open) {
+            (AdminState::Ready, _) => String::new(),
+            (_, 0) => "No clients are brought there.\n".to_owned(),
+            _ => format!(
+                "Its {flows} are reset, for there is one server for all: mb-lb-ctl describe {name} shows where clients go now.\n"
+            ),
+        };
+    }
     match state {
         AdminState::Ready => String::new(),
         AdminState::Drain => format!("No new flows; {flows} may end in peace.\n"),
@@ -218,7 +228,10 @@ fn last_one(service: &ServiceView, server: &ServerView, state: AdminState) -> Op
         .servers
         .iter()
         .filter(|other| other.name != server.name)
-        .any(|other| other.usable || (other.backup && is_ready_backup(other)));
+        .any(|other| {
+            let is_next = other.stands_by && service.scheduler == "single-writer";
+            other.usable || is_next || (other.backup && is_ready_backup(other))
+        });
     (state != AdminState::Ready && !others).then(|| {
         format!(
             "warning: no other server of {} takes new flows; new clients get {} until one does",

@@ -233,7 +233,8 @@ impl Client {
                 self.bpf_root.display()
             ),
             names => format!(
-                "the XDP program is on {} and balances with what it knows, but nobody checks the servers",
+                "the XDP program is on {} and balances with what it knows, but nobody checks the servers, and \
+                 proxies, databases and session stores are not served",
                 names.join(", ")
             ),
         }

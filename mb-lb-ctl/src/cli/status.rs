@@ -183,6 +183,7 @@ fn service_tree(text: &mut String, service: &ServiceView, gone: &[&RemovedView],
             span(service.since),
             match (service.no_server_does.as_str(), &service.no_server) {
                 ("reply", Some(reply)) => format!("\"{reply}\""),
+                ("503", _) => "a page with 503".to_owned(),
                 _ => "a reset".to_owned(),
             }
         );

@@ -186,14 +186,24 @@ pub(super) fn upstream(text: &str) -> Result<SocketAddr, Fault> {
     end(text, &UPSTREAM)
 }
 
-/// Where a database or a session store is listened for.
-pub(super) fn tier_listen(text: &str) -> Result<SocketAddr, Fault> {
-    end(text, &TIER_LISTEN)
+/// Where a database or a session store is listened for. `port` is the usual one.
+pub(super) fn tier_listen(text: &str, port: u16) -> Result<SocketAddr, Fault> {
+    let kind = End {
+        port,
+        ..PROXY_LISTEN
+    };
+    end(text, &kind)
 }
 
-/// Where a node of one listens.
-pub(super) fn tier_server(text: &str) -> Result<SocketAddr, Fault> {
-    end(text, &TIER_SERVER)
+/// Where a node of one listens. `port` is the usual one.
+pub(super) fn tier_server(text: &str, port: u16) -> Result<SocketAddr, Fault> {
+    let kind = End {
+        whose: Whose::Upstream,
+        port,
+        v4: "192.168.1.111",
+        v6: "2001:db8::111",
+    };
+    end(text, &kind)
 }
 
 /// An address with its port, and what one looks like.
@@ -219,16 +229,6 @@ const PROXY_LISTEN: End = End {
 const REDIRECT_LISTEN: End = End {
     port: 80,
     ..PROXY_LISTEN
-};
-const TIER_LISTEN: End = End {
-    port: 3306,
-    ..PROXY_LISTEN
-};
-const TIER_SERVER: End = End {
-    whose: Whose::Upstream,
-    port: 3306,
-    v4: "192.168.1.111",
-    v6: "2001:db8::111",
 };
 const UPSTREAM: End = End {
     whose: Whose::Upstream,

@@ -93,6 +93,7 @@ fn missing(kind: &str, name: &str, field: &Field<'_>, key: &str, example: &str) 
 /// Where clients come; the key is required.
 fn listens(
     fields: &Fields<'_>,
+    port: u16,
     missing: impl FnOnce() -> Finding,
     reporter: &mut Reporter<'_>,
 ) -> (Vec<SocketAddr>, Vec<Range<usize>>) {
@@ -100,11 +101,11 @@ fn listens(
         reporter.push(missing());
         return (Vec::new(), Vec::new());
     };
-    let one = "an address and port such as \"192.168.1.100:3306\"";
+    let one = format!("an address and port such as \"192.168.1.100:{port}\"");
     let expected = format!("{one}, or a list of them");
     let elements = field.elements(&expected, "add \"VIP:PORT\"", reporter);
     let read = |element: &Field<'_>| {
-        let listen = element.parsed(one, address::tier_listen, reporter)?;
+        let listen = element.parsed(&one, |text| address::tier_listen(text, port), reporter)?;
         Some((listen, element.span.clone()))
     };
     elements.iter().filter_map(read).unzip()
@@ -130,13 +131,13 @@ fn servers(
         reporter.push(finding.help("add NAME = \"ADDRESS:PORT\""));
     }
     for (name, entry) in in_order(&field.path, table) {
-        let is_address = |text: &str| address::tier_server(text).is_ok();
+        let is_address = |text: &str| address::tier_server(text, port).is_ok();
         if let Some(finding) = misplaced(section, is_address, name, &entry, &field.path) {
             reporter.push(finding);
             continue;
         }
         refuse_name(name, &entry, &field.path, reporter);
-        if let Some((server, span)) = server(name, &entry, reporter) {
+        if let Some((server, span)) = server(name, &entry, port, reporter) {
             servers.push(server);
             spans.push(span);
         }
@@ -156,6 +157,7 @@ fn servers(
 fn server(
     name: &str,
     field: &Field<'_>,
+    port: u16,
     reporter: &mut Reporter<'_>,
 ) -> Option<(TierServer, Range<usize>)> {
     let new = |address| TierServer {
@@ -165,8 +167,9 @@ fn server(
         priority: 100,
         max_connections: None,
     };
+    let read = |text: &str| address::tier_server(text, port);
     if let DeValue::String(_) = field.value {
-        let address = field.parsed("an address and port", address::tier_server, reporter)?;
+        let address = field.parsed("an address and port", read, reporter)?;
         return Some((new(address), field.span.clone()));
     }
     let expected = "an address and port or a table such as { address = \"192.168.1.111:3306\", priority = 110 }";
@@ -183,7 +186,7 @@ fn server(
         reporter.push(finding.help("add address = \"ADDRESS:PORT\""));
         return None;
     };
-    let mut server = new(address.parsed("an address and port", address::tier_server, reporter)?);
+    let mut server = new(address.parsed("an address and port", read, reporter)?);
     server.weight = weight.unwrap_or(Some(server.weight))?;
     server.priority = priority.unwrap_or(Some(server.priority))?;
     server.max_connections = max_connections.map_or(Some(None), |given| given.map(Some))?;

@@ -213,7 +213,12 @@ impl Engine {
                 .iter()
                 .zip(&standings)
                 .find(|(_, standing)| **standing == Standing::Withheld);
+            let taken_out = service.servers.iter().find_map(|server| {
+                let why = server.taken_out.as_deref()?;
+                Some(taken_out_next(why))
+            });
             let next = match withheld {
+                None if taken_out.is_some() => taken_out.unwrap_or_default(),
                 Some((server, _)) if server.admin != AdminState::Ready => {
                     format!("mb-lb-ctl ready {name}/{}", server.config.name)
                 }
@@ -238,7 +243,10 @@ impl Engine {
                 alarms.push(alarm(
                     Severity::Warning,
                     format!("{target} is down: {why}"),
-                    &advice::server(why, code, port),
+                    &match &server.taken_out {
+                        Some(out) if out == why => taken_out_next(why),
+                        _ => advice::server(why, code, port),
+                    },
                 ));
             }
             if server.drift != 0 {
@@ -249,6 +257,20 @@ impl Engine {
                 ));
             }
         }
+    }
+}
+
+/// What to look at, where a server is out for reasons that are not its own.
+fn taken_out_next(why: &str) -> String {
+    let storage = why.strip_prefix("storage ");
+    match storage.and_then(|rest| rest.split(' ').next()) {
+        Some(name) => format!("mb-lb-ctl describe {name}"),
+        None => match why.split_once('/') {
+            Some((service, _)) => {
+                format!("mb-lb-ctl list checks {service}: what its health page says")
+            }
+            None => "mb-lb-ctl list checks".to_owned(),
+        },
     }
 }
 

@@ -69,6 +69,8 @@ impl Engine {
         };
         self.tell_peer_of(target, now, actions);
         self.record(now, &subject, kind, text.clone(), actions);
+        // A tier may have another server for its clients in the same turn.
+        self.settle_tiers(now, actions);
         self.tell_usable(now, actions);
         Ok(format!("{subject}: {text}"))
     }

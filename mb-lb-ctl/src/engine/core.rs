@@ -838,9 +838,11 @@ impl Engine {
     }
 
     /// Records which servers came up or went down in this turn. `before` is of the same servers in the same order.
+    /// `opened`: it is the way to the servers that has changed.
     pub(super) fn tell_changes(
         &mut self,
         before: &[HealthState],
+        opened: bool,
         now: Now,
         actions: &mut Vec<Action>,
     ) {
@@ -852,9 +854,11 @@ impl Engine {
                     &self.services[service].servers[server],
                 );
                 if before[at] != after.0 {
+                    let by_way = self.services[service].servers[server].judged.is_none()
+                        && self.services[service].config.forward.is_in_kernel();
                     let after = match (before[at], after) {
                         // No check has said so: the way to it is open again.
-                        (HealthState::Down, (HealthState::Up, _)) => (
+                        (HealthState::Down, (HealthState::Up, _)) if by_way && opened => (
                             HealthState::Up,
                             self.services[service].servers[server].way_open(),
                         ),

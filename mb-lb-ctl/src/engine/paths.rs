@@ -38,7 +38,7 @@ impl Engine {
                 self.record(now, &subject, "mac", text, actions);
             }
         }
-        self.tell_changes(&before, now, actions);
+        self.tell_changes(&before, true, now, actions);
     }
 
     pub(super) fn on_interfaces(
@@ -75,7 +75,7 @@ impl Engine {
         self.attached = attached;
         self.attach_known = true;
         self.attach_error = error;
-        self.tell_changes(&before, now, actions);
+        self.tell_changes(&before, true, now, actions);
     }
 
     /// The kernel finds an interface by the last bits of its index. Of two that share them, the one that was there stays.

@@ -487,6 +487,7 @@ impl Engine {
             let text = format!("{}{by}{why}", told.join(", "));
             self.record(now, &subject, "admin", text, actions);
         }
+        self.settle_tiers(now, actions);
         self.tell_usable(now, actions);
     }
 }

@@ -460,7 +460,7 @@ impl Engine {
                 }
             }
         }
-        self.tell_changes(&before, now, actions);
+        self.tell_changes(&before, false, now, actions);
     }
 
     /// Takes in what a health page says of members that others follow. True: one of them is another than before.
@@ -581,7 +581,7 @@ impl Engine {
                 server.taken_out = why;
             }
         }
-        self.tell_changes(&before, now, actions);
+        self.tell_changes(&before, false, now, actions);
     }
 
     /// Why a storage counts as failed; `None` where it does not, or there is none of that name.
@@ -694,6 +694,57 @@ impl Engine {
                 text: format!("{kind} {name}: {}", alarm.text),
                 next: alarm.next.clone(),
             }));
+            self.node_alarms(tier, alarms);
+        }
+    }
+
+    /// Of nodes that are not well, where the machine has not named them: the next failure would find them missing.
+    fn node_alarms(&self, tier: &Tier, alarms: &mut Vec<Alarm>) {
+        let (kind, name) = (tier.machine.kind(), tier.machine.name());
+        let service = match kind {
+            "galera" => "mariadb",
+            "sentinel" => "redis-server",
+            // Its machine speaks of each part.
+            _ => return,
+        };
+        let in_maint = |node: &Node| {
+            let services = self
+                .services
+                .iter()
+                .filter(|service| service.config.name == name);
+            let mut servers = services.flat_map(|service| &service.servers);
+            servers
+                .any(|server| server.config.name == node.name && server.admin == AdminState::Maint)
+        };
+        let verdict = tier.machine.verdict();
+        for node in &verdict.nodes {
+            let host = node.address.rsplit_once(':').map_or("", |(host, _)| host);
+            let is_named = verdict.alarms.iter().any(|alarm| {
+                let said = |word: &str| {
+                    !word.is_empty() && (alarm.text.contains(word) || alarm.next.contains(word))
+                };
+                said(&node.name) || said(&node.address) || said(host)
+            });
+            if node.role != "server"
+                || node.health != HealthState::Down
+                || is_named
+                || in_maint(node)
+            {
+                continue;
+            }
+            alarms.push(Alarm {
+                severity: Severity::Warning,
+                text: format!(
+                    "{kind} {name}: {} is {}: {}",
+                    node.name, node.word, node.reason
+                ),
+                next: match node.word {
+                    "refused" | "not_answering" | "unreachable" | "closed" => {
+                        format!("on {host}: systemctl status {service}")
+                    }
+                    _ => format!("mb-lb-ctl describe {name}"),
+                },
+            });
         }
     }
 
@@ -716,6 +767,10 @@ impl Engine {
         let tiers = self.tiers.tiers.iter();
         tiers.map(|tier| view(tier, now)).collect()
     }
+}
+
+fn is_lost(node: &Node) -> bool {
+    node.role == "server" && node.health == HealthState::Down
 }
 
 fn view(tier: &Tier, now: Now) -> TierView {
@@ -746,7 +801,13 @@ fn view(tier: &Tier, now: Now) -> TierView {
         name: tier.machine.name().to_owned(),
         kind: tier.machine.kind().to_owned(),
         mode: mode.to_owned(),
-        state: verdict.state.name().to_owned(),
+        state: match verdict.state {
+            // It does its work, and would not after the next failure.
+            State::Ok if verdict.nodes.iter().any(is_lost) => State::Degraded,
+            state => state,
+        }
+        .name()
+        .to_owned(),
         since: now.since_start.saturating_sub(tier.since).as_secs(),
         summary: match verdict.summary.as_str() {
             "" => "first round under way".to_owned(),

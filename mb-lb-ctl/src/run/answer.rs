@@ -35,7 +35,12 @@ impl Director {
                 });
             }
             Request::Diff { text, name, reply } => {
-                let result = super::parse(&text, &name).map(|(config, _)| self.changes(&config));
+                let result = super::parse(&text, &name).and_then(|(config, _)| {
+                    super::routers::check(&config.vrrps)
+                        .and_then(|()| crate::tiers::check(&config))
+                        .map_err(|why| format!("a reload would be refused: {why}"))?;
+                    Ok(self.changes(&config))
+                });
                 let _sent = reply.send(result);
             }
             Request::PeerDiff { reply } => self.peer_diff(reply),

@@ -3,7 +3,7 @@
 mod addresses;
 mod certificates;
 mod pair;
-mod passwords;
+mod tiers;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub fn missing(config: &Config, bpf_root: &Path) -> Vec<Fact> {
         .chain(network(config))
         .chain(pair::missing(config, Path::new("/sys/class/net")))
         .chain(certificates::missing(config))
-        .chain(passwords::missing(config))
+        .chain(tiers::missing(config, &mounts))
         .collect()
 }
 

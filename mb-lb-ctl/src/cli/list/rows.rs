@@ -24,7 +24,7 @@ fn usable(service: &ServiceView) -> Cell {
     let usable = service
         .servers
         .iter()
-        .filter(|server| server.usable)
+        .filter(|server| server.usable || server.stands_by)
         .count();
     text(format!("{usable}/{}", service.servers.len()))
 }

@@ -40,6 +40,7 @@ pub(super) fn galera(
     let missing = |key: &str, example: &str| missing("galera", name, field, key, example);
     let (listen, listen_spans) = listens(
         &fields,
+        3306,
         || missing("listen", "listen = \"VIP:3306\""),
         reporter,
     );

@@ -27,6 +27,7 @@ pub(super) fn sentinel(
     let missing = |key: &str, example: &str| missing("sentinel", name, field, key, example);
     let (listen, listen_spans) = listens(
         &fields,
+        REDIS,
         || missing("listen", "listen = \"VIP:6379\""),
         reporter,
     );
@@ -98,7 +99,8 @@ fn sentinels(
     let elements = field.elements(&expected, "add \"ADDRESS:26379\"", reporter);
     let (mut addresses, mut spans) = (Vec::new(), Vec::new());
     for element in &elements {
-        let Some(address) = element.parsed(one, address::tier_server, reporter) else {
+        let Some(address) = element.parsed(one, |text| address::tier_server(text, 26379), reporter)
+        else {
             continue;
         };
         if addresses.contains(&address) {

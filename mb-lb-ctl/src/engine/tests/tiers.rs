@@ -470,3 +470,85 @@ fn who_is_not_looked_at_any_more_is_an_alarm() {
     bench.now.since_start += Duration::from_secs(60);
     assert!(says(&bench));
 }
+
+/// The next failure would find it missing.
+#[test]
+fn a_node_that_is_lost_is_an_alarm_and_its_maintenance_is_not() {
+    let (mut bench, _) = bench(&parse(SENTINEL));
+    bench.handle(round(1, 0));
+    let alarms = |bench: &Bench| bench.engine.snapshot(bench.now).alarms;
+    assert!(alarms(&bench).is_empty(), "{:?}", alarms(&bench));
+    let Event::Tier {
+        name,
+        round: seen_now,
+    } = round(1, 0)
+    else {
+        panic!("a round");
+    };
+    let Round::Sentinel(mut lost) = *seen_now else {
+        panic!("of Sentinels");
+    };
+    let r3 = "192.0.2.3:6379".parse().expect("an address");
+    lost.servers.insert(r3, seen(Err(Trouble::Refused)));
+    bench.handle(Event::Tier {
+        name,
+        round: Box::new(Round::Sentinel(lost)),
+    });
+    let found = alarms(&bench);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0]
+            .text
+            .starts_with("sentinel sessions: r3 is refused: "),
+        "{found:?}"
+    );
+    assert_eq!(found[0].next, "on 192.0.2.3: systemctl status redis-server");
+    assert_eq!(bench.engine.snapshot(bench.now).tiers[0].state, "degraded");
+    admin(&mut bench, "r3", AdminState::Maint);
+    assert!(alarms(&bench).is_empty(), "{:?}", alarms(&bench));
+}
+
+/// The way to it was never closed.
+#[test]
+fn who_is_up_again_says_why() {
+    let (mut bench, _) = bench(&parse(PAIR));
+    bench.handle(component(&[1, 2, 3]));
+    for _ in 0..4 {
+        bench.handle(component(&[1, 2]));
+    }
+    for _ in 0..4 {
+        bench.handle(component(&[1, 2, 3]));
+    }
+    let up = bench
+        .records
+        .iter()
+        .rev()
+        .find(|event| event.subject == "db/d3" && event.kind == "up");
+    assert_eq!(up.expect("told").text, "up: synced");
+}
+
+/// Another node has the clients in the same moment.
+#[test]
+fn a_drained_writer_is_no_outage() {
+    let (mut bench, _) = bench(&parse(PAIR));
+    bench.handle(component(&[1, 2, 3]));
+    bench.handle(Event::Change {
+        id: 7,
+        change: Change::Admin {
+            server: ServerRef {
+                service: "db".to_owned(),
+                server: "d1".to_owned(),
+            },
+            state: AdminState::Drain,
+            reason: String::new(),
+        },
+        by: "alice".to_owned(),
+    });
+    assert_eq!(chosen(&bench).as_deref(), Some("d2"));
+    assert!(
+        bench
+            .records
+            .iter()
+            .all(|event| event.kind != "service-down")
+    );
+}

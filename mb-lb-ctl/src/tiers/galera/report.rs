@@ -88,7 +88,13 @@ fn summary(seen: &Seen<'_>) -> String {
             "{who}, held: the nodes do not agree (round {} of {HOLD}), {nodes}",
             seen.changing
         ),
-        Situation::None if seen.asked => format!("{who}, no primary component, {nodes}"),
+        Situation::None if seen.asked => {
+            let locked_out = |watched: &Watched| super::node::is_about_password(watched.word());
+            match seen.nodes.values().all(locked_out) {
+                true => format!("{who}, and nobody may look: user or password"),
+                false => format!("{who}, no primary component, {nodes}"),
+            }
+        }
         _ => format!("{who}, {nodes}"),
     }
 }

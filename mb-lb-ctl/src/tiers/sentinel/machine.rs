@@ -9,7 +9,8 @@
 //! - A director that has just begun takes what the other one has chosen for one that was gone.
 //! - It keeps them for two rounds in which its answer does not come, for one that was lost must not end every session.
 //!   That nobody listens, or that it closes the connection, counts at once.
-//! - It keeps them while its answer is that it is busy or full, for it lives.
+//! - It keeps them while its answer is that it is busy or full, for it lives; and while a majority names it and this
+//!   director's password is not right, which is no matter of the clients'.
 //! - What a Sentinel in tilt says may be old: it counts for the one that has the clients, not for another.
 
 mod alarms;
@@ -316,7 +317,7 @@ impl Machine {
         if let Some(present) = present {
             present.epoch = epoch;
         }
-        match self.still(round) {
+        match self.still(round).or_else(|| self.locked_out(round)) {
             Some(by) if self.chosen() == Some(&name) => Election::Elected { name, by },
             _ => Election::Nobody(Why::NotMaster(name)),
         }
@@ -367,6 +368,15 @@ impl Machine {
             Some(Err(Trouble::NotAnswering | Trouble::Own(_))) | None => {
                 (present.silent <= PATIENCE).then_some(By::Silent(present.silent))
             }
+            _ => None,
+        }
+    }
+
+    /// With a majority only: that this director may not ask says nothing of the clients.
+    fn locked_out(&self, round: &Round) -> Option<By> {
+        self.present.as_ref().filter(|present| !present.lost)?;
+        match self.present_answer(round) {
+            Some(Err(trouble)) if trouble.is_access() => Some(By::Occupied),
             _ => None,
         }
     }

@@ -80,7 +80,8 @@ fn a_master_that_loads_serves_nobody() -> Result<()> {
     ensure!(site.elected()?.is_none());
     let summary = site.tier()?.summary;
     ensure!(
-        summary == "no master: mb1, named by 3 of 3 Sentinels, is none: it loads its data set",
+        summary
+            == "no master: mb1, named by 3 of 3 Sentinels, has not said that it is one: it loads its data set",
         "{summary}"
     );
     let refused = site.connect().expect_err("nobody is elected");

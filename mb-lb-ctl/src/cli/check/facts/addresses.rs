@@ -33,7 +33,7 @@ fn vips(config: &Config, held: &BTreeSet<IpAddr>) -> Vec<Fact> {
         .collect();
     let mut told = BTreeSet::new();
     let mut facts = Vec::new();
-    for service in &config.services {
+    for service in config.services.iter().cloned().chain(config.steered()) {
         for vip in service.listen.iter().map(SocketAddr::ip) {
             if held.contains(&vip) || moved.contains(&vip) || !told.insert(vip) {
                 continue;

@@ -208,7 +208,7 @@ fn a_killed_master() {
     assert_eq!((told, bench.elected()), (vec!["no-master"], None));
     assert_eq!(
         bench.summary(),
-        "no master: r1, named by 3 of 3 Sentinels, is none: it refuses connections: no process listens"
+        "no master: r1, named by 3 of 3 Sentinels, has not said that it is one: it refuses connections: no process listens"
     );
     assert_eq!(bench.machine.verdict().state, State::Failed);
     assert_eq!(
@@ -546,9 +546,9 @@ fn each_trouble_of_a_master_has_its_word() {
         (Trouble::Closed, "closed", false),
         (Trouble::Loading, "loading", false),
         (Trouble::MasterDown, "master_down", false),
-        (Trouble::NoAuth, "no_auth", false),
-        (Trouble::WrongPassword, "wrong_password", false),
-        (Trouble::NoPermission("x".into()), "no_permission", false),
+        (Trouble::NoAuth, "no_auth", true),
+        (Trouble::WrongPassword, "wrong_password", true),
+        (Trouble::NoPermission("x".into()), "no_permission", true),
         (Trouble::Tls("x".into()), "tls", false),
         (Trouble::Garbage("x".into()), "garbage", false),
         (Trouble::Error("x".into()), "error", false),
@@ -564,6 +564,33 @@ fn each_trouble_of_a_master_has_its_word() {
         assert_eq!(bench.word("r1"), word);
         assert_eq!(bench.elected(), stays.then_some("r1"), "{word}");
     }
+}
+
+/// A majority has to name it meanwhile.
+#[test]
+fn a_master_that_may_not_be_asked() {
+    let locked = || Err(Trouble::WrongPassword);
+    let mut bench = Bench::settled();
+    for _ in 0..20 {
+        let votes = [vote(0, 1), vote(0, 1), vote(0, 1)];
+        bench.see(&round(votes, [locked(), replica(), replica()]));
+        assert_eq!(bench.elected(), Some("r1"));
+    }
+    let votes = [vote(1, 2), vote(1, 2), vote(1, 2)];
+    bench.see(&round(votes, [locked(), MASTER, replica()]));
+    assert_eq!(bench.elected(), Some("r2"));
+    let mut bench = Bench::settled();
+    let dead = || Err(Trouble::Refused);
+    bench.see(&round(
+        [vote(0, 1), dead(), dead()],
+        [locked(), replica(), replica()],
+    ));
+    assert_eq!(bench.elected(), None);
+    // Nor does one get clients that nobody was ever allowed to ask.
+    let mut bench = Bench::new(None);
+    let votes = [vote(0, 1), vote(0, 1), vote(0, 1)];
+    bench.see(&round(votes, [locked(), replica(), replica()]));
+    assert_eq!(bench.elected(), None);
 }
 
 #[test]

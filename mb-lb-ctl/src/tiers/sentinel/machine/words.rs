@@ -219,7 +219,7 @@ impl Machine {
                         format!("says that it is a replica of {of}")
                     }
                     Some(Ok(Says::Master { .. })) => "is a master".to_owned(),
-                    Some(Err(trouble)) => format!("is none: {trouble}"),
+                    Some(Err(trouble)) => format!("has not said that it is one: {trouble}"),
                     None => "was not asked yet".to_owned(),
                 };
                 format!("{name}, {votes}, {says}")
