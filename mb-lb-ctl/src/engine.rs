@@ -146,8 +146,17 @@ pub struct CheckResult {
     /// One line for people: `connection refused`, `220 banner not seen within 1s`.
     pub detail: String,
     pub duration: Duration,
-    /// Of a health page that could be read: members that failed, and why.
-    pub failed: Option<Vec<(String, String)>>,
+    /// Of a health page that could be read.
+    pub page: Option<HealthPage>,
+}
+
+/// What a health page says of its members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthPage {
+    /// Members that failed, and why.
+    pub failed: Vec<(String, String)>,
+    /// All members.
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -195,6 +195,13 @@ impl Engine {
             // Its machine knows better what to say.
             return;
         }
+        for (other, member) in self.unnamed_members(service) {
+            alarms.push(alarm(
+                Severity::Warning,
+                format!("{name} follows {member} of {other}, and the health pages there say nothing of it"),
+                &format!("correct `follows`, or the page; mb-lb-ctl list checks {other}"),
+            ));
+        }
         let standings: Vec<Standing> = service
             .servers
             .iter()

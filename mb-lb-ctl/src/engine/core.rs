@@ -497,7 +497,7 @@ impl Engine {
         {
             return false;
         }
-        let turned = self.on_page(service, server, result.failed.as_deref());
+        let turned = self.on_page(service, server, result.page.as_ref());
         let before = self
             .seen(
                 &self.services[service],

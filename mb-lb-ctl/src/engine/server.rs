@@ -75,6 +75,8 @@ pub struct ServerState {
 pub struct Member {
     /// Why it has failed, if it has.
     pub failed: Option<String>,
+    /// The newest page speaks of it.
+    pub is_named: bool,
     /// Pages in a row that said otherwise than is held.
     against: u8,
 }

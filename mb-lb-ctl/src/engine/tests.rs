@@ -148,7 +148,7 @@ impl Bench {
             server: target(server),
             address: SocketAddr::new(address, port),
             result: CheckResult {
-                failed: None,
+                page: None,
                 outcome,
                 code: if outcome == Outcome::Success {
                     "L7OK"

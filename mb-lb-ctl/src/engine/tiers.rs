@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::core::{Engine, ServiceState};
 use super::server::{Member, ServerState};
-use super::{Action, Now};
+use super::{Action, HealthPage, Now};
 use crate::config::{self, Config};
 use crate::health::HISTORY;
 use crate::peer::{Message, TIERS};
@@ -468,7 +468,7 @@ impl Engine {
         &mut self,
         service: usize,
         server: usize,
-        failed: Option<&[(String, String)]>,
+        page: Option<&HealthPage>,
     ) -> bool {
         let name = &self.services[service].config.name;
         let followed: BTreeSet<String> = self
@@ -484,7 +484,7 @@ impl Engine {
         let (rise, fall) = (check.rise, check.fall);
         let state = &mut self.services[service].servers[server];
         let before = state.members.clone();
-        let Some(failed) = failed else {
+        let Some(page) = page else {
             // What it said is no word about now.
             state.pageless = state.pageless.saturating_add(1);
             if state.pageless >= fall {
@@ -495,13 +495,12 @@ impl Engine {
         state.pageless = 0;
         state.members.retain(|member, _| followed.contains(member));
         for member in followed {
-            let why = failed.iter().find(|(name, _)| *name == member);
+            let why = page.failed.iter().find(|(name, _)| *name == member);
             let why = why.map(|(_, why)| why.as_str());
-            state
-                .members
-                .entry(member)
-                .or_default()
-                .on_page(why, rise, fall);
+            let is_named = page.names.contains(&member);
+            let member = state.members.entry(member).or_default();
+            member.is_named = is_named;
+            member.on_page(why, rise, fall);
         }
         let failed = |members: &BTreeMap<String, Member>| {
             let members = members.iter().filter(|(_, member)| member.failed.is_some());
@@ -529,6 +528,29 @@ impl Engine {
                 ))
             })
         })
+    }
+
+    /// Members that a service follows and that no page which was read names: a typing error, most likely.
+    pub(super) fn unnamed_members(&self, service: &ServiceState) -> Vec<(String, String)> {
+        let mut unnamed = Vec::new();
+        for follows in &service.config.follows {
+            let mut services = self.services.iter();
+            let Some(other) = services.find(|other| other.config.name == follows.service) else {
+                continue;
+            };
+            for name in &follows.members {
+                let pages = || {
+                    other
+                        .servers
+                        .iter()
+                        .filter_map(|server| server.members.get(name))
+                };
+                if pages().next().is_some() && pages().all(|member| !member.is_named) {
+                    unnamed.push((follows.service.clone(), name.clone()));
+                }
+            }
+        }
+        unnamed
     }
 
     /// Why servers are to take nobody, by service and server, for storage that has failed, or for health pages.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{CheckResult, Outcome};
+use crate::engine::HealthPage;
 
 /// Longest piece of a server's own words that is shown, in characters.
 const QUOTE: usize = 120;
@@ -13,7 +14,7 @@ pub(super) struct Finding {
     code: &'static str,
     reply: Option<u16>,
     detail: String,
-    failed: Option<Vec<(String, String)>>,
+    page: Option<HealthPage>,
 }
 
 impl Finding {
@@ -23,7 +24,7 @@ impl Finding {
             code,
             reply: None,
             detail: detail.into(),
-            failed: None,
+            page: None,
         }
     }
 
@@ -56,8 +57,8 @@ impl Finding {
     }
 
     /// What the health page said of its members.
-    pub(super) fn with_members(self, failed: Option<Vec<(String, String)>>) -> Self {
-        Self { failed, ..self }
+    pub(super) fn with_page(self, page: Option<HealthPage>) -> Self {
+        Self { page, ..self }
     }
 
     pub(super) fn into_result(self, duration: Duration) -> CheckResult {
@@ -67,7 +68,7 @@ impl Finding {
             reply: self.reply,
             detail: self.detail,
             duration,
-            failed: self.failed,
+            page: self.page,
         }
     }
 }

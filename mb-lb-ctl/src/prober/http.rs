@@ -10,6 +10,8 @@ use super::Finding;
 use super::line::{Line, Lost};
 use crate::config::{BodyMatch, CheckKind, HttpCheck};
 use health::Health;
+
+use crate::engine::HealthPage;
 use response::{Decoder, Extent, Response};
 
 pub mod health;
@@ -126,9 +128,12 @@ fn judge(http: &HttpCheck, pattern: Option<&Pattern>, response: &Response) -> Fi
     } else {
         Finding::success("L7OK", good(shown, health.as_ref()))
     };
-    let failed = health.filter(|_| response.extent != Extent::Part);
-    let failed = failed.map(|health| health.failed);
-    finding.with_reply(*status).with_members(failed)
+    let page = health.filter(|_| response.extent != Extent::Part);
+    let page = page.map(|health| HealthPage {
+        failed: health.failed,
+        names: health.names,
+    });
+    finding.with_reply(*status).with_page(page)
 }
 
 /// Only these members count. One that the page does not name cannot be seen, which is no good sign.

@@ -85,6 +85,9 @@ fn nodes(text: &mut String, tier: &TierView, service: Option<&ServiceView>, styl
             if node.elected || server.active != 0 {
                 notes.push(format!("active {}", grouped_signed(server.active)));
             }
+            if server.weight == 0 {
+                notes.push("weight 0: never chosen".to_owned());
+            }
             if server.admin != AdminState::Ready {
                 notes.push(format!("{} {}", state::word(server), state::note(server)));
             }

@@ -28,7 +28,10 @@ fn page(bench: &mut Bench, failed: &[(&str, &str)]) {
             reply: Some(503),
             detail: "503".to_owned(),
             duration: Duration::from_millis(1),
-            failed: Some(failed.collect()),
+            page: Some(HealthPage {
+                failed: failed.collect(),
+                names: vec!["database".to_owned(), "mb-milter".to_owned()],
+            }),
         },
     });
 }
@@ -146,9 +149,30 @@ fn a_page_that_cannot_be_read_takes_nobody_out() {
                 reply: None,
                 detail: "no answer".to_owned(),
                 duration: Duration::from_millis(1),
-                failed: None,
+                page: None,
             },
         });
         assert_eq!(seen(&bench, "smtp").0, state);
     }
+}
+
+#[test]
+fn a_member_that_no_page_names_is_an_alarm() {
+    let text = |bench: &Bench| {
+        let alarms = bench.engine.snapshot(bench.now).alarms;
+        let found = alarms
+            .into_iter()
+            .find(|alarm| alarm.text.contains("say nothing of it"));
+        found.map(|alarm| alarm.text)
+    };
+    let mut bench = Bench::up(&followed());
+    page(&mut bench, &[]);
+    assert_eq!(text(&bench), None);
+    let mut wrong = followed();
+    wrong.services[0].follows[0].members = vec!["mb-mitler".to_owned()];
+    bench.handle(Event::Config(Box::new(wrong)));
+    assert_eq!(text(&bench), None);
+    page(&mut bench, &[]);
+    let said = "smtp follows mb-mitler of web, and the health pages there say nothing of it";
+    assert_eq!(text(&bench).as_deref(), Some(said));
 }
