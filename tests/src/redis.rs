@@ -44,7 +44,8 @@ pub struct RedisSetup {
 impl Default for RedisSetup {
     fn default() -> Self {
         Self {
-            down_after_ms: 1000,
+            // On a busy machine a shorter one has masters replaced that are well.
+            down_after_ms: 3000,
             tls: false,
             server_lines: String::new(),
             sentinel_lines: String::new(),

@@ -34,7 +34,11 @@ pub fn measure(report: &mut Report, effort: Effort) -> Result<()> {
     lab.machine("lb1")
         .run("ip", &["address", "replace", &vip, "dev", "eth0"])?;
     {
-        let mut redis = Redis::start(&lab, &RedisSetup::default())?;
+        let setup = RedisSetup {
+            down_after_ms: 1000,
+            ..RedisSetup::default()
+        };
+        let mut redis = Redis::start(&lab, &setup)?;
         let ours = |name: &str, port| sentinel(&lab, &redis, name, port);
         let rival = |port| haproxy_redis(&lab, &redis, port);
         many(report, &lab, "Sentinel", &ours, &rival, effort)?;
