@@ -304,6 +304,8 @@ impl Galera {
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             &format!("--datadir={first}"),
+            // In a shared /tmp, two installs at once take each other's tables for leftovers.
+            &format!("--tmpdir={}", self.dir(0).join("tmp").display()),
         ];
         self.node(0).machine.run("mariadb-install-db", &arguments)?;
         let others: Vec<_> = (1..self.nodes.len()).map(data).collect();
