@@ -139,6 +139,15 @@ impl<'t> Field<'t> {
         reporter.push(finding);
     }
 
+    /// Both say the same thing, `what`, in two ways.
+    pub fn second(&self, first: &Self, what: &str) -> Finding {
+        let mut finding = self.finding(Code::Exclusive, &format!("is a second {what}"));
+        finding.span = self.key_span.clone();
+        finding
+            .related(first.key_span.clone(), "the first")
+            .help("keep one of the two")
+    }
+
     /// `expected` completes "is an integer, expected ...".
     pub fn wrong_type(&self, expected: &str) -> Finding {
         let phrase = format!("is {}, expected {expected}", found(self.value));

@@ -108,13 +108,7 @@ fn key(section: &Field<'_>, fields: &Fields<'_>, reporter: &mut Reporter<'_>) ->
     let file = fields.get("key_file");
     match (&text, &file) {
         (Some(text), Some(file)) => {
-            let mut finding = file.finding(Code::Exclusive, "is a second key");
-            finding.span = file.key_span.clone();
-            reporter.push(
-                finding
-                    .related(text.key_span.clone(), "the first")
-                    .help("keep one of the two"),
-            );
+            reporter.push(file.second(text, "key"));
         }
         (None, None) => {
             let example =

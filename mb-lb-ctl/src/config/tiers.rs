@@ -203,13 +203,7 @@ fn password(
     let text = fields.get(key);
     let file = fields.get(file_key);
     if let (Some(text), Some(file)) = (&text, &file) {
-        let mut finding = file.finding(Code::Exclusive, "is a second password");
-        finding.span = file.key_span.clone();
-        reporter.push(
-            finding
-                .related(text.key_span.clone(), "the first")
-                .help("keep one of the two"),
-        );
+        reporter.push(file.second(text, "password"));
     }
     let file =
         file.and_then(|field| field.parsed("the path of a file", values::secret_file, reporter));
