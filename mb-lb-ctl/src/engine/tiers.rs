@@ -1,19 +1,19 @@
-//! Databases, session stores and storage: the machines of all tiers, which servers their clients are brought to, and what
-//! follows from storage that has failed.
+//! Databases, session stores and storage: the machines of all tiers, and which servers their clients are brought to.
+
+mod follows;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::core::{Engine, ServiceState};
-use super::server::{Member, ServerState};
-use super::{Action, HealthPage, Now};
-use crate::config::{self, Config};
+use super::core::Engine;
+use super::server::ServerState;
+use super::{Action, Now};
+use crate::config::Config;
 use crate::health::HISTORY;
 use crate::peer::{Message, TIERS};
-use crate::snapshot::{
-    AdminState, Alarm, CheckView, HealthState, Severity, TierNodeView, TierView,
-};
+use crate::snapshot::{AdminState, CheckView, HealthState};
 use crate::tiers::{Node, Round, State, Task, Told, Verdict, Wishes, galera, sentinel, storage};
 
 /// What was chosen is said again so often: words can get lost.
@@ -463,149 +463,6 @@ impl Engine {
         self.tell_changes(&before, false, now, actions);
     }
 
-    /// Takes in what a health page says of members that others follow. True: one of them is another than before.
-    pub(super) fn on_page(
-        &mut self,
-        service: usize,
-        server: usize,
-        page: Option<&HealthPage>,
-    ) -> bool {
-        let name = &self.services[service].config.name;
-        let followed: BTreeSet<String> = self
-            .services
-            .iter()
-            .flat_map(|service| &service.config.follows)
-            .filter(|follows| follows.service == *name)
-            .flat_map(|follows| follows.members.iter().cloned())
-            .collect();
-        let Some(check) = self.services[service].config.check.as_ref() else {
-            return false;
-        };
-        let (rise, fall) = (check.rise, check.fall);
-        let state = &mut self.services[service].servers[server];
-        let before = state.members.clone();
-        let Some(page) = page else {
-            // What it said is no word about now.
-            state.pageless = state.pageless.saturating_add(1);
-            if state.pageless >= fall {
-                state.members.clear();
-            }
-            return before != state.members;
-        };
-        state.pageless = 0;
-        state.members.retain(|member, _| followed.contains(member));
-        for member in followed {
-            let why = page.failed.iter().find(|(name, _)| *name == member);
-            let why = why.map(|(_, why)| why.as_str());
-            let is_named = page.names.contains(&member);
-            let member = state.members.entry(member).or_default();
-            member.is_named = is_named;
-            member.on_page(why, rise, fall);
-        }
-        let failed = |members: &BTreeMap<String, Member>| {
-            let members = members.iter().filter(|(_, member)| member.failed.is_some());
-            members.map(|(name, _)| name.clone()).collect::<Vec<_>>()
-        };
-        failed(&before) != failed(&state.members)
-    }
-
-    /// Why a server takes nobody for what the health page of another one of its name says.
-    fn followed(&self, service: &ServiceState, server: &str) -> Option<String> {
-        service.config.follows.iter().find_map(|follows| {
-            let mut services = self.services.iter();
-            let other = services.find(|other| other.config.name == follows.service)?;
-            let mut servers = other.servers.iter();
-            let page = servers.find(|other| other.config.name == server)?;
-            // Nobody looks at it.
-            if page.admin == AdminState::Maint {
-                return None;
-            }
-            follows.members.iter().find_map(|member| {
-                let why = page.members.get(member)?.failed.as_ref()?;
-                Some(format!(
-                    "{}/{server} says: {member}: {why}",
-                    follows.service
-                ))
-            })
-        })
-    }
-
-    /// Members that a service follows and that no page which was read names: a typing error, most likely.
-    pub(super) fn unnamed_members(&self, service: &ServiceState) -> Vec<(String, String)> {
-        let mut unnamed = Vec::new();
-        for follows in &service.config.follows {
-            let mut services = self.services.iter();
-            let Some(other) = services.find(|other| other.config.name == follows.service) else {
-                continue;
-            };
-            for name in &follows.members {
-                let pages = || {
-                    other
-                        .servers
-                        .iter()
-                        .filter_map(|server| server.members.get(name))
-                };
-                if pages().next().is_some() && pages().all(|member| !member.is_named) {
-                    unnamed.push((follows.service.clone(), name.clone()));
-                }
-            }
-        }
-        unnamed
-    }
-
-    /// Why servers are to take nobody, by service and server, for storage that has failed, or for health pages.
-    fn wanted_out(&self) -> Vec<Vec<Option<String>>> {
-        let tiers = self.tiers.tiers.iter();
-        let failed: Vec<(&config::TakesOut, String)> = tiers
-            .filter_map(|tier| match &tier.machine {
-                Machine::Storage(machine) => Some((machine, machine.failed()?)),
-                _ => None,
-            })
-            .flat_map(|(machine, why)| {
-                let config = machine.config();
-                let why = format!("storage {} has failed: {why}", config.name);
-                config.takes_out.iter().map(move |out| (out, why.clone()))
-            })
-            .collect();
-        let out = |service: &ServiceState, server: &ServerState| {
-            let is_meant = |(out, _): &&(&config::TakesOut, String)| {
-                let one = out.server.as_ref();
-                out.service == service.config.name
-                    && one.is_none_or(|one| *one == server.config.name)
-            };
-            let why = failed.iter().find(is_meant).map(|(_, why)| why.clone());
-            why.or_else(|| self.followed(service, &server.config.name))
-        };
-        let services = self.services.iter();
-        services
-            .map(|service| {
-                let servers = service.servers.iter();
-                servers.map(|server| out(service, server)).collect()
-            })
-            .collect()
-    }
-
-    /// Takes servers out, and back in, where the configuration says so.
-    fn take_out(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let wanted = self.wanted_out();
-        let is_so = self.services.iter().zip(&wanted).all(|(service, wanted)| {
-            let servers = service.servers.iter().zip(wanted);
-            servers
-                .into_iter()
-                .all(|(server, why)| server.taken_out == *why)
-        });
-        if is_so {
-            return;
-        }
-        let before = self.standings();
-        for (service, wanted) in self.services.iter_mut().zip(wanted) {
-            for (server, why) in service.servers.iter_mut().zip(wanted) {
-                server.taken_out = why;
-            }
-        }
-        self.tell_changes(&before, false, now, actions);
-    }
-
     /// Why a storage counts as failed; `None` where it does not, or there is none of that name.
     pub(super) fn failed_storage(&self, name: &str) -> Option<String> {
         match &self.tiers.find(name)?.machine {
@@ -695,150 +552,5 @@ impl Engine {
                 self.tiers.tiers[at].told = Some(server.clone());
             }
         }
-    }
-
-    pub(super) fn tier_alarms(&self, now: Now, alarms: &mut Vec<Alarm>) {
-        for tier in &self.tiers.tiers {
-            let (kind, name) = (tier.machine.kind(), tier.machine.name());
-            let silent = now.since_start.saturating_sub(tier.asked);
-            if silent > tier.machine.round_time() * 3 + Duration::from_secs(5) {
-                let seconds = silent.as_secs();
-                alarms.push(Alarm {
-                    severity: Severity::Critical,
-                    text: format!(
-                        "{kind} {name}: nobody has looked at it for {seconds} s: what is shown of it is old"
-                    ),
-                    next: "journalctl -u mb-lb -n 50".to_owned(),
-                });
-            }
-            alarms.extend(tier.machine.verdict().alarms.iter().map(|alarm| Alarm {
-                severity: alarm.severity,
-                text: format!("{kind} {name}: {}", alarm.text),
-                next: alarm.next.clone(),
-            }));
-            self.node_alarms(tier, alarms);
-        }
-    }
-
-    /// Of nodes that are not well, where the machine has not named them: the next failure would find them missing.
-    fn node_alarms(&self, tier: &Tier, alarms: &mut Vec<Alarm>) {
-        let (kind, name) = (tier.machine.kind(), tier.machine.name());
-        let service = match kind {
-            "galera" => "mariadb",
-            "sentinel" => "redis-server",
-            // Its machine speaks of each part.
-            _ => return,
-        };
-        let in_maint = |node: &Node| {
-            let services = self
-                .services
-                .iter()
-                .filter(|service| service.config.name == name);
-            let mut servers = services.flat_map(|service| &service.servers);
-            servers
-                .any(|server| server.config.name == node.name && server.admin == AdminState::Maint)
-        };
-        let verdict = tier.machine.verdict();
-        for node in &verdict.nodes {
-            let host = node.address.rsplit_once(':').map_or("", |(host, _)| host);
-            let is_named = verdict.alarms.iter().any(|alarm| {
-                let said = |word: &str| {
-                    !word.is_empty() && (alarm.text.contains(word) || alarm.next.contains(word))
-                };
-                said(&node.name) || said(&node.address) || said(host)
-            });
-            if node.role != "server"
-                || node.health != HealthState::Down
-                || is_named
-                || in_maint(node)
-            {
-                continue;
-            }
-            alarms.push(Alarm {
-                severity: Severity::Warning,
-                text: format!(
-                    "{kind} {name}: {} is {}: {}",
-                    node.name, node.word, node.reason
-                ),
-                next: match node.word {
-                    "refused" | "not_answering" | "unreachable" | "closed" => {
-                        format!("on {host}: systemctl status {service}")
-                    }
-                    _ => format!("mb-lb-ctl describe {name}"),
-                },
-            });
-        }
-    }
-
-    /// What a tier asks of its server, as checks are shown.
-    pub(super) fn judged_check(
-        &self,
-        service: &ServiceState,
-        server: &ServerState,
-    ) -> Option<CheckView> {
-        let judged = server.judged.as_ref()?;
-        let (kind, interval) = match &self.tiers.find(&service.config.name)?.machine {
-            Machine::Galera(machine) => ("mysql", machine.config().interval),
-            Machine::Sentinel(machine) => ("redis", machine.config().interval),
-            Machine::Storage(_) => return None,
-        };
-        Some(judged.check(kind, server.config.port.unwrap_or_default(), interval))
-    }
-
-    pub(super) fn tier_views(&self, now: Now) -> Vec<TierView> {
-        let tiers = self.tiers.tiers.iter();
-        tiers.map(|tier| view(tier, now)).collect()
-    }
-}
-
-fn is_lost(node: &Node) -> bool {
-    node.role == "server" && node.health == HealthState::Down
-}
-
-fn view(tier: &Tier, now: Now) -> TierView {
-    let verdict = tier.machine.verdict();
-    let (mode, takes_out) = match &tier.machine {
-        Machine::Galera(machine) => (machine.config().mode.name(), Vec::new()),
-        Machine::Sentinel(_) => ("master", Vec::new()),
-        Machine::Storage(machine) => {
-            let config = machine.config();
-            let out = config.takes_out.iter().map(ToString::to_string).collect();
-            (config.kind.name(), out)
-        }
-    };
-    let node = |node: &Node| TierNodeView {
-        name: node.name.clone(),
-        role: node.role.to_owned(),
-        address: node.address.clone(),
-        health: node.health,
-        word: node.word.to_owned(),
-        reason: node.reason.clone(),
-        elected: node.elected,
-        took_us: node
-            .took
-            .map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
-        fields: node.fields.clone(),
-    };
-    TierView {
-        name: tier.machine.name().to_owned(),
-        kind: tier.machine.kind().to_owned(),
-        mode: mode.to_owned(),
-        state: match verdict.state {
-            // It does its work, and would not after the next failure.
-            State::Ok if verdict.nodes.iter().any(is_lost) => State::Degraded,
-            state => state,
-        }
-        .name()
-        .to_owned(),
-        since: now.since_start.saturating_sub(tier.since).as_secs(),
-        summary: match verdict.summary.as_str() {
-            "" => "first round under way".to_owned(),
-            summary => summary.to_owned(),
-        },
-        chosen: tier.machine.chosen().map(str::to_owned),
-        takes_out,
-        rounds: tier.rounds,
-        facts: verdict.facts.clone(),
-        nodes: verdict.nodes.iter().map(node).collect(),
     }
 }
