@@ -4,3 +4,4 @@ mod galera;
 mod sentinel;
 mod storage;
 mod whole;
+mod writers;

@@ -7,7 +7,7 @@ use mb_lb_ctl::snapshot::{Severity, TierNodeView, TierView};
 use mb_lb_tests::galera::{MONITOR, PORT};
 use mb_lb_tests::{Director, Galera, Lab, try_wait_until};
 
-use super::writers::Writers;
+use super::writers::{self, Writers};
 
 pub const SOON: Duration = Duration::from_secs(90);
 
@@ -53,7 +53,7 @@ impl Site {
     }
 
     pub fn write(&self, count: usize) -> Writers {
-        Writers::start(self.lab.client(), self.lab.vip4().into(), count)
+        writers::start(self.lab.client(), self.lab.vip4().into(), count)
     }
 
     pub fn tier(&self) -> Result<TierView> {

@@ -2,15 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use mb_lb_ctl::snapshot::TierView;
 use mb_lb_tests::redis::{MASTER, PASSWORD, PORT, SENTINEL_PASSWORD};
 use mb_lb_tests::{Director, Lab, Machine, Redis, RedisClient, RedisSetup, try_wait_until};
+
+use crate::writers::{self, Acked, Pen};
 
 pub const SOON: Duration = Duration::from_secs(60);
 
@@ -148,137 +147,61 @@ impl Site {
 
     /// So many clients that count, and connect anew when they have to.
     pub fn write(&self, count: usize) -> Writers {
-        let stop = Arc::new(AtomicBool::new(false));
-        let logs: Vec<_> = (0..count).map(|_| Arc::new(Mutex::default())).collect();
-        let threads = logs.iter().map(|log| {
-            let (machine, vip) = (self.lab.client().clone(), self.vip());
-            let (stop, log) = (Arc::clone(&stop), Arc::clone(log));
-            std::thread::spawn(move || write(&machine, vip, &stop, &log))
-        });
-        Writers {
-            threads: threads.collect(),
-            stop,
-            logs,
-        }
+        let (machine, vip) = (self.lab.client().clone(), self.vip());
+        Writers::start(count, SOON, move |_, pen| write(&machine, vip, pen))
     }
 }
 
-/// One write that was acknowledged.
 #[derive(Clone, Copy, Debug)]
-struct Ack {
+pub struct Ack {
     server: IpAddr,
     value: u64,
 }
 
-#[derive(Debug, Default)]
-struct Log {
-    acks: Vec<Ack>,
-    errors: Vec<ErrorKind>,
+impl Acked for Ack {
+    fn by(&self) -> String {
+        self.server.to_string()
+    }
 }
 
-pub struct Writers {
-    threads: Vec<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    logs: Vec<Arc<Mutex<Log>>>,
-}
+pub type Writers = writers::Writers<Ack, ErrorKind>;
+pub type Written = writers::Written<Ack, ErrorKind>;
 
-fn write(machine: &Machine, vip: SocketAddr, stop: &AtomicBool, log: &Mutex<Log>) {
-    let note = |work: &mut dyn FnMut(&mut Log)| {
-        work(&mut log.lock().unwrap_or_else(PoisonError::into_inner));
-    };
-    while !stop.load(Ordering::Relaxed) {
+fn write(machine: &Machine, vip: SocketAddr, pen: &Pen<Ack, ErrorKind>) {
+    while pen.goes_on() {
         let outcome = RedisClient::connect(machine, vip).and_then(|mut client| {
             let server = client.server()?;
-            while !stop.load(Ordering::Relaxed) {
+            while pen.goes_on() {
                 let value = client.ask(&["INCR", COUNTER])?;
                 let value = value.parse().map_err(io::Error::other)?;
-                note(&mut |log| log.acks.push(Ack { server, value }));
+                pen.ack(Ack { server, value });
                 std::thread::yield_now();
             }
             Ok(())
         });
         if let Err(error) = outcome {
-            note(&mut |log| log.errors.push(error.kind()));
+            pen.error(error.kind());
             // As clients do, so that refused ones do not take the whole processor.
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-impl Writers {
-    fn counts(&self) -> Vec<usize> {
-        let logs = self.logs.iter();
-        logs.map(|log| {
-            log.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .acks
-                .len()
-        })
-        .collect()
-    }
-
-    /// Until each has written some more.
-    pub fn wait_more(&self) -> Result<()> {
-        let before = self.counts();
-        try_wait_until("writes", SOON, || {
-            let now = self.counts();
-            let more = before
-                .iter()
-                .zip(&now)
-                .all(|(before, now)| *now > before + 20);
-            ensure!(more, "{before:?}, {now:?}");
-            Ok(())
-        })
-    }
-
-    /// Until each writes to this one.
-    pub fn wait_on(&self, server: IpAddr) -> Result<()> {
-        try_wait_until(&format!("writes on {server}"), SOON, || {
-            for log in &self.logs {
-                let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-                let last = log.acks.last().map(|ack| ack.server);
-                ensure!(last == Some(server), "last on {last:?}");
-            }
-            Ok(())
-        })
-    }
-
-    pub fn stop(self) -> Result<Written> {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.join().map_err(|_| anyhow!("a writer panicked"))?;
-        }
-        let logs = self.logs.iter();
-        let take = |log: &Arc<Mutex<Log>>| {
-            std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner))
-        };
-        Ok(Written(logs.map(take).collect()))
-    }
-}
-
-/// What each writer has seen.
-pub struct Written(Vec<Log>);
-
 impl Written {
-    fn servers(log: &Log) -> Vec<IpAddr> {
-        let mut servers: Vec<_> = log.acks.iter().map(|ack| ack.server).collect();
-        servers.dedup();
-        servers
-    }
-
     /// Once a writer had an answer of the new master, it never had one of the old again.
     pub fn expect_moved_once(&self) -> Result<()> {
-        for log in &self.0 {
-            let servers = Self::servers(log);
+        for servers in self.places() {
             ensure!(servers.len() == 2, "written to {servers:?} in turn");
         }
         Ok(())
     }
 
     pub fn expect_only(&self, server: IpAddr) -> Result<()> {
-        for log in &self.0 {
-            let servers = Self::servers(log);
-            ensure!(servers == [server], "written to {servers:?} in turn");
+        for servers in self.places() {
+            ensure!(
+                servers == [server.to_string()],
+                "written to {servers:?} in turn"
+            );
         }
         Ok(())
     }
