@@ -235,6 +235,8 @@ fn count(client: &Machine, at: SocketAddr, stop: &AtomicBool) -> Seen {
             }
         }
     }
+    // Who never came back waited longest of all.
+    seen.gap = seen.gap.max(last.elapsed());
     seen
 }
 
