@@ -14,6 +14,7 @@ mod preview;
 mod relayed;
 mod routers;
 mod server;
+mod suspect;
 mod syncs;
 mod tiers;
 mod tracking;
@@ -338,12 +339,24 @@ pub struct SavedState {
     /// Targets of `config_sync`, by `config_sync::machine::key`.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub syncs: std::collections::BTreeMap<String, crate::config_sync::machine::Kept>,
+    /// What checks last said of each server, by `SERVICE/SERVER@ADDRESS`.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub health: std::collections::BTreeMap<String, SavedHealth>,
     /// Which server has the clients, by tier.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub chosen: std::collections::BTreeMap<String, String>,
     /// Servers of split brains that are not over, by tier.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub splits: std::collections::BTreeMap<String, std::collections::BTreeSet<String>>,
+}
+
+/// What checks last said of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SavedHealth {
+    pub up: bool,
+    /// Why it was down.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -1,6 +1,6 @@
 //! The turns: what each event does to the policy state, and what follows from it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -10,16 +10,20 @@ use super::indices::Indices;
 use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
 use super::server::{ServerState, Standing, Way, full_name, name_hash, parse_full_name};
+use super::suspect::is_silent;
 use super::syncs::Syncs;
 use super::tiers::Tiers;
 use super::{
     Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
-    SavedServer, SavedState, ServerRef,
+    SavedHealth, SavedServer, SavedState, ServerRef,
 };
 use crate::config::{self, Config};
 use crate::dataplane::{Adopted, Report};
 use crate::plan::Desired;
 use crate::snapshot::{AdminState, EventView, HealthState};
+
+/// What checks say is written at most so often: a network that goes takes all servers with it, one after the other.
+const SAVE_HEALTH: Duration = Duration::from_secs(1);
 
 /// Who this director is; does not change while the controller runs.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +61,8 @@ pub struct Engine {
     pub(super) config: Config,
     pub(super) config_hash: String,
     pub(super) services: Vec<ServiceState>,
+    /// Where each server is in `services`: results of checks come by the thousand.
+    places: HashMap<ServerRef, (usize, usize)>,
     pub(super) indices: Indices,
     /// Full names by the hash that the kernel has of them, those of removed servers among them.
     full_names: BTreeMap<u64, String>,
@@ -85,6 +91,8 @@ pub struct Engine {
     pub(super) syncs: Syncs,
     pub(super) tiers: Tiers,
     seq: u64,
+    /// Since when what checks say is in the state file as it was then.
+    health_saved_at: Duration,
     /// What was last sent out, so that only changes are.
     pub(super) sent: Sent,
     /// Servers of the plans that are on their way to the kernel, oldest first.
@@ -126,6 +134,8 @@ impl Engine {
             config_hash: String::new(),
             config: empty,
             services: Vec::new(),
+            places: HashMap::new(),
+            health_saved_at: Duration::ZERO,
             indices: Indices::adopt(&adopted.image.servers, &adopted.generations),
             adopted_services: adopted
                 .image
@@ -244,7 +254,7 @@ impl Engine {
             }
             Event::Certificates(certificates) => self.certificates = certificates,
             Event::Unserved(unserved) => self.on_unserved(unserved, now, &mut actions),
-            Event::Relayed(readings) => self.on_relayed(&readings, now),
+            Event::Relayed(readings) => self.on_relayed(&readings, now, &mut actions),
             Event::Counted(report) => self.on_counted(*report, now, &mut actions),
             Event::Applied(error) => {
                 let servers = self.in_flight.pop_front();
@@ -340,6 +350,7 @@ impl Engine {
                 self.indices.retire(server.slot.index, record);
             }
         }
+        self.places = self.find_places();
         self.configure_tiers(&config, now);
         self.give_service_ids();
         let held = self.held();
@@ -390,7 +401,7 @@ impl Engine {
             }
             let full_name = full_name(service, server);
             let hash = name_hash(&full_name);
-            self.full_names.insert(hash, full_name);
+            self.full_names.insert(hash, full_name.clone());
             let Some((slot, earlier)) = self.indices.take(hash) else {
                 let text = format!(
                     "no room in the kernel for server {}: too many removed servers still have flows",
@@ -412,6 +423,13 @@ impl Engine {
                 saved.changed.get(&name).copied()
             });
             new.changed_ms = changed.unwrap_or_default();
+            let saved = self.sent.saved.as_ref();
+            if let Some(last) = saved.and_then(|saved| saved.health.get(&full_name))
+                && service.check.is_some()
+                && new.admin != AdminState::Maint
+            {
+                new.begin_as(last, earlier.is_some(), now);
+            }
             if let Some(neighbour) = self.neighbours.get(&server.address) {
                 new.on_neighbour(neighbour.clone());
             }
@@ -473,14 +491,7 @@ impl Engine {
         now: Now,
         actions: &mut Vec<Action>,
     ) -> bool {
-        let position = self.services.iter().enumerate().find_map(|(at, service)| {
-            let server = service
-                .servers
-                .iter()
-                .position(|server| server.config.name == target.server)?;
-            (service.config.name == target.service).then_some((at, server))
-        });
-        let Some((service, server)) = position else {
+        let Some(&(service, server)) = self.places.get(target) else {
             // The last result of a check that was taken away.
             return false;
         };
@@ -517,7 +528,7 @@ impl Engine {
         {
             // Shown, but no verdict.
             state.result = Some(result);
-            return turned;
+            return state.suspect.clear() || turned;
         }
         // An earlier controller saw it up, or had its flows go on: its first failure here is one of `fall`, not the
         // first word about it.
@@ -525,16 +536,20 @@ impl Engine {
         if (state.trusted || spared) && state.health.state() == HealthState::Unknown {
             state.health.assume_up(now.since_start);
         }
-        let interval = state.health.interval(&check);
+        let interval = state.suspect.interval(state.health.interval(&check));
+        let well = result.outcome == Outcome::Success;
         let transition = state.health.on_result(result.outcome, now.since_start);
         let told_other = state.trusted;
         state.trusted = false;
         state.was_alive = false;
         state.judge(result);
+        state
+            .suspect
+            .on_checked(well, state.health.state(), &check, now.since_start);
         if let Some(transition) = transition.filter(|_| !slow_start.is_zero()) {
             state.ramp.on_transition(transition, now.since_start);
         }
-        let same_rhythm = state.health.interval(&check) == interval;
+        let same_rhythm = state.suspect.interval(state.health.interval(&check)) == interval;
         let after = self.seen(
             &self.services[service],
             &self.services[service].servers[server],
@@ -551,8 +566,10 @@ impl Engine {
             .counted_at
             .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
         let mut told = Vec::new();
+        let mut suspects = Vec::new();
         let services = self.services.iter_mut();
         for service in services.filter(|service| service.config.forward.is_in_kernel()) {
+            let is_checked = service.config.check.is_some();
             for server in &mut service.servers {
                 let Some(&reading) = report.servers.get(&server.slot.index) else {
                     continue;
@@ -564,6 +581,11 @@ impl Engine {
                     if opened > 0 {
                         server.last_flow = Some(now.since_start);
                     }
+                }
+                if is_silent(&server.reading, &reading)
+                    && server.suspect(is_checked, now.since_start)
+                {
+                    suspects.push(format!("{}/{}", service.config.name, server.config.name));
                 }
                 server.active_max = server.active_max.max(reading.active);
                 if reading.drift != 0 {
@@ -589,6 +611,7 @@ impl Engine {
         for (subject, text) in told {
             self.record(now, &subject, "drift", text, actions);
         }
+        self.tell_suspects(suspects, now, actions);
         let retired: Vec<u32> = self
             .indices
             .retired()
@@ -676,7 +699,8 @@ impl Engine {
         }
         self.settle_syncs(now, actions);
         let saved = self.to_save(now);
-        if self.sent.saved.as_ref() != Some(&saved) {
+        if self.sent.saved.as_ref() != Some(&saved) && !self.waits(&saved, now) {
+            self.health_saved_at = now.since_start;
             self.syncs_saved(&saved.syncs);
             actions.push(Action::Save(saved.clone()));
             self.sent.saved = Some(saved);
@@ -695,6 +719,56 @@ impl Engine {
             actions.push(Action::Apply(Box::new(desired.clone())));
             self.sent.desired = Some(desired);
         }
+    }
+
+    /// Only what checks say differs from what is in the file, and that was written a moment ago. Readings come once a second,
+    /// and with them the turn that writes it.
+    fn waits(&self, saved: &SavedState, now: Now) -> bool {
+        let Some(before) = &self.sent.saved else {
+            return false;
+        };
+        let is_early = now.since_start.saturating_sub(self.health_saved_at) < SAVE_HEALTH;
+        is_early && before.health != saved.health && {
+            let health = before.health.clone();
+            let rest = SavedState {
+                health,
+                ..saved.clone()
+            };
+            rest == *before
+        }
+    }
+
+    /// What checks last said; of servers that were not checked since the start, what was known before.
+    fn health_to_save(&self) -> BTreeMap<String, SavedHealth> {
+        let before = self.sent.saved.as_ref().map(|saved| &saved.health);
+        let checked = self
+            .services
+            .iter()
+            .filter(|service| service.config.check.is_some());
+        checked
+            .flat_map(|service| service.servers.iter().map(move |server| (service, server)))
+            .filter(|(_, server)| server.judged.is_none() && server.admin != AdminState::Maint)
+            .filter_map(|(service, server)| {
+                let name = full_name(&service.config, &server.config);
+                let last = server.last_health();
+                let last = last.or_else(|| before?.get(&name).cloned())?;
+                Some((name, last))
+            })
+            .collect()
+    }
+
+    fn find_places(&self) -> HashMap<ServerRef, (usize, usize)> {
+        let mut places = HashMap::new();
+        for (at, service) in self.services.iter().enumerate() {
+            for (position, server) in service.servers.iter().enumerate() {
+                let target = ServerRef {
+                    service: service.config.name.clone(),
+                    server: server.config.name.clone(),
+                };
+                places.insert(target, (at, position));
+            }
+        }
+        places
     }
 
     /// `since` of what was saved before stays, so that nothing is written without a change.
@@ -734,6 +808,7 @@ impl Engine {
                 .collect(),
             changed: self.changed(),
             syncs: self.syncs_to_save(),
+            health: self.health_to_save(),
             chosen: self.chosen_to_save(),
             splits: self.splits_to_save(),
         }

@@ -118,7 +118,7 @@ impl Engine {
                     },
                     address: check.address(service.config.address_of(&server.config)),
                     check: check.clone(),
-                    interval: server.health.interval(check),
+                    interval: server.suspect.interval(server.health.interval(check)),
                 });
             }
         }

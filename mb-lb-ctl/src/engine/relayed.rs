@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::core::{Engine, ServiceState};
 use super::server::{ServerState, Standing};
+use super::suspect::is_refusing;
 use super::{Action, Now};
 use crate::proxy::{Counted, Readings, Steering, Target, Trouble};
 use crate::snapshot::{AdminState, HealthState};
@@ -76,7 +77,8 @@ impl Engine {
         self.unserved = unserved;
     }
 
-    pub(super) fn on_relayed(&mut self, readings: &Readings, now: Now) {
+    pub(super) fn on_relayed(&mut self, readings: &Readings, now: Now, actions: &mut Vec<Action>) {
+        let mut suspects = Vec::new();
         let seconds = self
             .relayed_at
             .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
@@ -86,12 +88,19 @@ impl Engine {
                 continue;
             };
             service.relayed = Some(reading.clone());
+            let is_checked = service.config.check.is_some();
             for server in &mut service.servers {
                 if let Some(counted) = reading.servers.get(&server.config.name) {
+                    if is_refusing(server.relayed.as_ref(), counted)
+                        && server.suspect(is_checked, now.since_start)
+                    {
+                        suspects.push(format!("{}/{}", service.config.name, server.config.name));
+                    }
                     take_in(server, counted, seconds, now.since_start);
                 }
             }
         }
+        self.tell_suspects(suspects, now, actions);
         self.relayed_at = Some(now.since_start);
     }
 }

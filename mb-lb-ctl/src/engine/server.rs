@@ -7,8 +7,9 @@ use std::time::Duration;
 use mb_lb_common::{SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server as Record};
 
 use super::indices::Slot;
+use super::suspect::Suspect;
 use super::tiers::Judged;
-use super::{Attached, CheckResult, Neighbour, Now, Outcome, SavedServer, ServerRef};
+use super::{Attached, CheckResult, Neighbour, Now, Outcome, SavedHealth, SavedServer, ServerRef};
 use crate::config;
 use crate::dataplane::ServerReading;
 use crate::health::{Health, SlowStart};
@@ -30,11 +31,14 @@ pub struct ServerState {
     /// As set now; equal to the configured one unless an operator changed it.
     pub weight: u16,
     pub health: Health,
+    pub suspect: Suspect,
     pub ramp: SlowStart,
     pub result: Option<CheckResult>,
     /// The last check that counted as good, and the last that counted as failed: why it is up, and why down.
     pub good: Option<CheckResult>,
     pub bad: Option<CheckResult>,
+    /// Why it was down before this controller started.
+    pub was: Option<String>,
     /// What the kernel's neighbour table says; `None`: not known yet.
     pub neighbour: Option<Neighbour>,
     /// Next hop that was used last, which outlives the knowledge of it.
@@ -143,10 +147,12 @@ impl ServerState {
             changed_ms: 0,
             weight: server.weight,
             health: Health::new(rise, fall, now.since_start),
+            suspect: Suspect::default(),
             ramp: SlowStart::default(),
             result: None,
             good: None,
             bad: None,
+            was: None,
             neighbour: None,
             mac: earlier.map_or([0; 6], |record| Record::mac_of(record.link)),
             ifindex: earlier.map_or(0, |record| record.ifindex),
@@ -171,6 +177,37 @@ impl ServerState {
             pageless: 0,
             config: server.clone(),
         }
+    }
+
+    /// Begins with what checks said last, before a restart or a boot. What an earlier controller left in the kernel is as
+    /// new, and says more of a server that was up; of one that was down it does not say since when, nor why.
+    pub fn begin_as(&mut self, last: &SavedHealth, is_in_kernel: bool, now: Now) {
+        if last.up {
+            self.trusted |= !is_in_kernel;
+            self.was_alive |= !is_in_kernel;
+            return;
+        }
+        if self.trusted {
+            // It came up after that was written.
+            return;
+        }
+        self.health.assume_down(now.since_start);
+        self.was = Some(last.why.clone());
+    }
+
+    /// What checks say of it now, to begin with after a restart.
+    pub fn last_health(&self) -> Option<SavedHealth> {
+        let up = match self.health.state() {
+            HealthState::Unknown => return None,
+            HealthState::Up => true,
+            HealthState::Down => false,
+        };
+        let why = match (&self.bad, &self.was) {
+            _ if up => String::new(),
+            (Some(bad), _) => bad.detail.clone(),
+            (None, was) => was.clone().unwrap_or_default(),
+        };
+        Some(SavedHealth { up, why })
     }
 
     /// Takes over what an operator had set before a restart.
@@ -270,9 +307,11 @@ impl ServerState {
             ),
             HealthState::Down => (
                 HealthState::Down,
-                self.bad
-                    .as_ref()
-                    .map_or_else(String::new, |bad| bad.detail.clone()),
+                match (&self.bad, &self.was) {
+                    (Some(bad), _) => bad.detail.clone(),
+                    (None, Some(was)) => format!("as before: {was}"),
+                    (None, None) => String::new(),
+                },
             ),
         }
     }
@@ -312,7 +351,8 @@ impl ServerState {
     pub fn forget(&mut self, now: Now) {
         self.health.forget(now.since_start);
         (self.trusted, self.was_alive) = (false, false);
-        (self.result, self.good, self.bad) = (None, None, None);
+        (self.result, self.good, self.bad, self.was) = (None, None, None, None);
+        self.suspect.clear();
     }
 
     /// The interface that leads to it does not carry the program.

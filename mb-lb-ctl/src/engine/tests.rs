@@ -7,6 +7,7 @@ mod relayed;
 mod resign;
 mod routers;
 mod split;
+mod suspect;
 mod tiers;
 
 use std::collections::BTreeSet;
@@ -1263,6 +1264,9 @@ proptest! {
             }
             let ids: BTreeSet<u32> = servers.iter().map(|s| s.id).collect();
             prop_assert_eq!(ids.len(), servers.len());
+            // What checks say may still have to be written: once.
+            let late = bench.handle(Event::Deadline);
+            prop_assert!(late.iter().all(|action| matches!(action, Action::Save(_))), "{:?}", late);
             prop_assert_eq!(bench.handle(Event::Deadline), vec![]);
         }
     }

@@ -238,8 +238,13 @@ impl Engine {
                         failures: server.health.failures(),
                         falls: server.health.falls(),
                         history: server.health.history().collect(),
-                        interval_ms: u64::try_from(server.health.interval(check).as_millis())
-                            .unwrap_or(u64::MAX),
+                        interval_ms: u64::try_from(
+                            server
+                                .suspect
+                                .interval(server.health.interval(check))
+                                .as_millis(),
+                        )
+                        .unwrap_or(u64::MAX),
                     }
                 })
             }),
