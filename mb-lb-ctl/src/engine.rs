@@ -58,6 +58,8 @@ pub enum Event {
     /// A check of a server ended.
     Checked {
         server: ServerRef,
+        /// Which of its checks.
+        which: Which,
         /// What was checked: a result that was waiting while a reload gave the server another address is not its.
         address: SocketAddr,
         result: CheckResult,
@@ -149,6 +151,25 @@ pub struct CheckResult {
     pub duration: Duration,
     /// Of a health page that could be read.
     pub page: Option<HealthPage>,
+    /// When the certificate that the server showed ends, in Unix seconds. `None` without TLS.
+    pub certificate: Option<i64>,
+    /// What an agent said. `None` with other checks, and where no whole line of it could be read: then nothing follows from
+    /// an agent beside another check, as in HAProxy.
+    pub agent: Option<AgentReply>,
+}
+
+/// What an agent asks for. What it says nothing of stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentReply {
+    /// Of the configured weight, or in its place.
+    pub weight: Option<Weight>,
+    /// 0: no cap.
+    pub max_connections: Option<u32>,
+    pub admin: Option<AdminState>,
+    /// `up`, or one of `down`, `fail` and `stopped`.
+    pub up: Option<bool>,
+    /// The agent's words after `#`, printable, at most 120 characters.
+    pub reason: Option<String>,
 }
 
 /// What a health page says of its members.
@@ -312,10 +333,20 @@ pub enum Action {
     Tiers(Vec<crate::tiers::Task>),
 }
 
+/// A server may have two checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Which {
+    /// `check`: rise and fall count its results.
+    Health,
+    /// `agent`, beside it.
+    Agent,
+}
+
 /// One check to be run for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckTask {
     pub server: ServerRef,
+    pub which: Which,
     /// Where it goes.
     pub address: SocketAddr,
     pub check: crate::config::Check,

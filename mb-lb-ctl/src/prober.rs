@@ -20,8 +20,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::{Check, CheckKind, HttpCheck};
-use crate::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef};
+use crate::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef, Which};
 
+pub mod agent;
 mod finding;
 pub mod http;
 mod line;
@@ -44,7 +45,7 @@ const JITTER: f64 = 0.1;
 pub struct Prober {
     events: mpsc::Sender<Event>,
     permits: Arc<Semaphore>,
-    running: HashMap<ServerRef, Running>,
+    running: HashMap<(ServerRef, Which), Running>,
 }
 
 struct Running {
@@ -68,7 +69,7 @@ impl Prober {
         }
     }
 
-    /// Runs exactly these checks from now on, at most one per server. A check that stays keeps its rhythm;
+    /// Runs exactly these checks from now on, at most one of each kind per server. A check that stays keeps its rhythm;
     /// where only its interval changed, the next run moves accordingly and a run under way is left alone. The
     /// result of a check that was taken away may still be in the channel.
     ///
@@ -79,7 +80,7 @@ impl Prober {
         for task in tasks {
             let probe = Probe::new(task.address, &task.check);
             let kept = before
-                .remove(&task.server)
+                .remove(&(task.server.clone(), task.which))
                 .filter(|running| running.probe == probe && !running.task.is_finished());
             let running = match kept {
                 Some(running) => {
@@ -88,17 +89,24 @@ impl Prober {
                     });
                     running
                 }
-                None => self.start(task.server.clone(), probe, task.interval),
+                None => self.start(task.server.clone(), task.which, probe, task.interval),
             };
-            self.running.insert(task.server, running);
+            self.running.insert((task.server, task.which), running);
         }
     }
 
-    fn start(&self, server: ServerRef, probe: Probe, interval: Duration) -> Running {
+    fn start(&self, server: ServerRef, which: Which, probe: Probe, interval: Duration) -> Running {
         let (sender, receiver) = watch::channel(interval);
         let permits = Arc::clone(&self.permits);
         let events = self.events.clone();
-        let task = tokio::spawn(repeat(server, probe.clone(), receiver, permits, events));
+        let task = tokio::spawn(repeat(
+            server,
+            which,
+            probe.clone(),
+            receiver,
+            permits,
+            events,
+        ));
         Running {
             probe,
             interval: sender,
@@ -140,6 +148,7 @@ impl Probe {
                 let finding = match &self.kind {
                     CheckKind::Tcp => tcp::check(),
                     CheckKind::Smtp { helo } => smtp::check(&mut line, helo).await,
+                    CheckKind::Agent { send } => agent::check(&mut line, send.as_deref()).await,
                     CheckKind::Http(http) => {
                         http::check(&mut line, http, self.pattern.as_ref(), self.address).await
                     }
@@ -167,6 +176,7 @@ impl Probe {
 /// The life of one check task.
 async fn repeat(
     server: ServerRef,
+    which: Which,
     probe: Probe,
     mut interval: watch::Receiver<Duration>,
     permits: Arc<Semaphore>,
@@ -179,6 +189,7 @@ async fn repeat(
         let (result, line) = probe.run().await;
         let event = Event::Checked {
             server: server.clone(),
+            which,
             address: probe.address,
             result,
         };

@@ -399,7 +399,7 @@ pub struct RemovedView {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckView {
-    /// `tcp` or `smtp`.
+    /// `type` of the check, or the kind of a tier.
     pub kind: String,
     pub port: u16,
     /// HAProxy's code for the last result, e.g. `L4OK`, `L4CON`, `L4TOUT`, `L7OK`, `L7RSP`, `L7TOUT`, `L7STS`; `INI` before the first.
@@ -423,6 +423,9 @@ pub struct CheckView {
     pub history: Vec<bool>,
     /// Milliseconds from one check to the next at present.
     pub interval_ms: u64,
+    /// When the certificate ends that the server last showed to a check, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_not_after: Option<i64>,
 }
 
 /// One `[config_sync.NAME]`.

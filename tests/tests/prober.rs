@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use mb_lb_ctl::config::{Check, CheckKind};
-use mb_lb_ctl::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef};
+use mb_lb_ctl::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef, Which};
 use mb_lb_ctl::prober::Prober;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -82,6 +82,7 @@ fn task(address: IpAddr, kind: CheckKind, timeout: Duration) -> CheckTask {
             service: "smtp".into(),
             server: "mb1".into(),
         },
+        which: Which::Health,
         address: (address, PORT).into(),
         check: Check {
             kind,

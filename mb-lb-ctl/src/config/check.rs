@@ -7,13 +7,17 @@ use super::diagnostic::{Code, Reporter};
 use super::fields::{Field, Fields, Words};
 use super::{Check, CheckKind, schema, values};
 
+mod agent;
 mod http;
+
+pub(super) use agent::agent;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
     Tcp,
     Smtp,
     Http,
+    Agent,
     None,
 }
 
@@ -23,6 +27,7 @@ impl Type {
             Self::Tcp => "tcp",
             Self::Smtp => "smtp",
             Self::Http => "http",
+            Self::Agent => "agent",
             Self::None => "none",
         }
     }
@@ -33,9 +38,10 @@ const TYPES: Words<Type> = Words {
         ("tcp", Type::Tcp),
         ("smtp", Type::Smtp),
         ("http", Type::Http),
+        ("agent", Type::Agent),
         ("none", Type::None),
     ],
-    later: &["mysql", "redis", "nfs", "gluster", "mount", "exec", "agent"],
+    later: &["mysql", "redis", "nfs", "gluster", "mount", "exec"],
     foreign: &[
         ("tcp_check", "tcp"),
         ("tcp-check", "tcp"),
@@ -46,13 +52,17 @@ const TYPES: Words<Type> = Words {
         ("http-check", "http"),
         ("http_get", "http"),
         ("ssl_get", "http"),
+        ("agent-check", "agent"),
+        ("agent_check", "agent"),
         ("off", "none"),
     ],
 };
 
 /// Checks that come faster than this measure the director rather than the server.
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+pub(super) const INTERVAL: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(3600);
+pub(super) const TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(60);
 /// A failed server that takes clients for longer than this deserves a word.
 const SLOW: Duration = Duration::from_secs(30);
 
@@ -96,9 +106,12 @@ pub(super) fn check(
     }
     let says = "only a check of type = \"smtp\" says EHLO";
     let asks = "only a check of type = \"http\" makes a request";
+    let tells =
+        "only an agent is told something: a check of type = \"agent\", or `agent` beside `check`";
     for (owner, keys, help) in [
         (Type::Smtp, &["helo"][..], says),
         (Type::Http, http::KEYS, asks),
+        (Type::Agent, &["send"], tells),
     ] {
         let Some(other) = kind.filter(|kind| *kind != owner) else {
             continue;
@@ -120,6 +133,12 @@ pub(super) fn check(
             },
         },
         Some(Type::Http) => CheckKind::Http(http::http(&fields, reporter)),
+        Some(Type::Agent) => {
+            agent::require_port(field, &fields, reporter);
+            CheckKind::Agent {
+                send: agent::send(&fields, reporter),
+            }
+        }
         Some(Type::Tcp | Type::None) | None => CheckKind::Tcp,
     };
     if let Some(port) = fields

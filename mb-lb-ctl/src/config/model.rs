@@ -145,6 +145,9 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// `None` where `check` is `{ type = "none" }`: the servers count as up.
     pub check: Option<Check>,
+    /// Beside `check`. Left out where there is none, so that the hash of a file without one stays what it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentCheck>,
     pub on_down: OnDown,
     /// Spoken by the director when no server is up; one line without CR or LF, at most 500 bytes. `None`: RST.
     pub no_server: Option<String>,
@@ -259,6 +262,52 @@ pub enum CheckKind {
     },
     /// One request, and what has to come back (RFC 9110).
     Http(HttpCheck),
+    /// One line of HAProxy's agent protocol.
+    Agent {
+        /// Said first, as it is.
+        send: Option<String>,
+    },
+}
+
+impl CheckKind {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Smtp { .. } => "smtp",
+            Self::Http(_) => "http",
+            Self::Agent { .. } => "agent",
+        }
+    }
+}
+
+/// `agent = { ... }`: a program at the server that is asked beside `check`, and says what its server can take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AgentCheck {
+    pub port: u16,
+    /// Default 2s.
+    pub interval: Duration,
+    /// Default 1s.
+    pub timeout: Duration,
+    /// Said first, as it is.
+    pub send: Option<String>,
+}
+
+impl AgentCheck {
+    /// The same as the prober runs it. `rise` and `fall` are no concern of an agent: what it says holds at once.
+    pub fn check(&self) -> Check {
+        Check {
+            kind: CheckKind::Agent {
+                send: self.send.clone(),
+            },
+            port: Some(self.port),
+            interval: self.interval,
+            fast_interval: self.interval,
+            down_interval: self.interval,
+            timeout: self.timeout,
+            rise: 1,
+            fall: 1,
+        }
+    }
 }
 
 /// A check of type `http`.

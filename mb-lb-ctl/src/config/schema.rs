@@ -58,13 +58,14 @@ pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 }
 
 /// Every section, for looking up where a misplaced key belongs.
-pub static ALL: [&Section; 25] = [
+pub static ALL: [&Section; 26] = [
     &ROOT,
     &DIRECTOR,
     &FLOW_TIMEOUTS,
     &ADMIN,
     &SERVICE,
     &CHECK,
+    &AGENT,
     &SERVER,
     &PROXY,
     &COOKIE,
@@ -182,6 +183,7 @@ pub static SERVICE: Section = Section {
         "forward",
         "scheduler",
         "check",
+        "agent",
         "on_down",
         "no_server",
         "slow_start",
@@ -201,6 +203,7 @@ pub static SERVICE: Section = Section {
         ("backends", "servers"),
         ("real_server", "servers"),
         ("health_check", "check"),
+        ("agent_check", "agent"),
         ("slowstart", "slow_start"),
     ],
     advice: &[],
@@ -227,6 +230,7 @@ pub static CHECK: Section = Section {
         "tls",
         "verify",
         "members",
+        "send",
     ],
     later: &[],
     foreign: &[
@@ -258,6 +262,28 @@ pub static CHECK: Section = Section {
         (
             "check_sni",
             "write it into a table: tls = { verify = \"none\", sni = \"NAME\" }",
+        ),
+    ],
+};
+
+pub static AGENT: Section = Section {
+    title: "service.NAME.agent",
+    keys: &["port", "interval", "timeout", "send"],
+    later: &[],
+    foreign: &[
+        ("agent_port", "port"),
+        ("inter", "interval"),
+        ("agent_inter", "interval"),
+        ("agent_send", "send"),
+    ],
+    advice: &[
+        (
+            "rise",
+            "what an agent says holds at once; `rise` and `fall` are keys of `check`",
+        ),
+        (
+            "fall",
+            "what an agent says holds at once; `rise` and `fall` are keys of `check`",
         ),
     ],
 };

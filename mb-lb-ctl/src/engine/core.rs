@@ -15,7 +15,7 @@ use super::syncs::Syncs;
 use super::tiers::Tiers;
 use super::{
     Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
-    SavedHealth, SavedServer, SavedState, ServerRef,
+    SavedHealth, SavedServer, SavedState, ServerRef, Which,
 };
 use crate::config::{self, Config};
 use crate::dataplane::{Adopted, Report};
@@ -231,8 +231,14 @@ impl Engine {
                 );
                 self.reload_error = Some(why);
             }
+            // Nobody asks for those yet.
+            Event::Checked {
+                which: Which::Agent,
+                ..
+            } => return actions,
             Event::Checked {
                 server,
+                which: Which::Health,
                 address,
                 result,
             } => {

@@ -9,7 +9,7 @@ use mb_lb_common::{
 
 use super::core::{Engine, ServiceState};
 use super::server::{Standing, identity};
-use super::{CheckTask, Now, ServerRef};
+use super::{CheckTask, Now, ServerRef, Which};
 use crate::plan::{Desired, DesiredService, service_key};
 use crate::schedule::{Candidate, PoolSpec, WEIGHT_SCALE, stable_hash};
 use crate::snapshot::AdminState;
@@ -116,6 +116,7 @@ impl Engine {
                         service: service.config.name.clone(),
                         server: server.config.name.clone(),
                     },
+                    which: Which::Health,
                     address: check.address(service.config.address_of(&server.config)),
                     check: check.clone(),
                     interval: server.suspect.interval(server.health.interval(check)),

@@ -5,8 +5,8 @@ use super::{Event, Now};
 use std::time::Duration;
 
 use crate::config::{
-    BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, Follows, HttpCheck, OnDown,
-    Server, Service, XdpMode,
+    AgentCheck, BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, Follows, HttpCheck,
+    OnDown, Server, Service, XdpMode,
 };
 use crate::plan::{self, TableCache};
 
@@ -126,6 +126,11 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
         &format!("{name} check"),
         check(old.check.as_ref()),
         check(new.check.as_ref()),
+    );
+    differ(
+        &format!("{name} agent"),
+        agent(old.agent.as_ref()),
+        agent(new.agent.as_ref()),
     );
     for server in &old.servers {
         if !new.servers.iter().any(|other| other.name == server.name) {
@@ -278,6 +283,8 @@ fn check(check: Option<&Check>) -> String {
         CheckKind::Smtp { helo } if helo.is_empty() => "smtp".to_owned(),
         CheckKind::Smtp { helo } => format!("smtp (helo {helo})"),
         CheckKind::Http(http) => http_check(http),
+        CheckKind::Agent { send: None } => "agent".to_owned(),
+        CheckKind::Agent { send: Some(send) } => format!("agent (send {send:?})"),
     };
     let mut text = kind;
     if let Some(port) = check.port {
@@ -296,6 +303,22 @@ fn check(check: Option<&Check>) -> String {
         check.rise,
         check.fall
     ));
+    text
+}
+
+fn agent(agent: Option<&AgentCheck>) -> String {
+    let Some(agent) = agent else {
+        return "none".to_owned();
+    };
+    let mut text = format!(
+        "port {} every {}, timeout {}",
+        agent.port,
+        span(agent.interval),
+        span(agent.timeout)
+    );
+    if let Some(send) = &agent.send {
+        text.push_str(&format!(", send {send:?}"));
+    }
     text
 }
 

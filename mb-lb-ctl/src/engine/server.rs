@@ -339,6 +339,14 @@ impl ServerState {
         self.result = Some(result);
     }
 
+    /// When the certificate ends that it last showed to a check, in Unix seconds. A check that does not get as far as TLS
+    /// leaves it known.
+    pub fn certificate(&self) -> Option<i64> {
+        let results = [&self.result, &self.good, &self.bad];
+        let mut results = results.into_iter().flatten();
+        results.find_map(|result| result.certificate)
+    }
+
     /// It was never checked and now is: it goes on as it was until its first check says otherwise, as after a restart.
     pub fn begin_checks(&mut self) {
         if self.admin != AdminState::Maint && self.health.state() == HealthState::Unknown {

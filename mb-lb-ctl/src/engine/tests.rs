@@ -147,9 +147,12 @@ impl Bench {
         let port = self.checks.first().map_or(25, |task| task.address.port());
         self.handle(Event::Checked {
             server: target(server),
+            which: Which::Health,
             address: SocketAddr::new(address, port),
             result: CheckResult {
                 page: None,
+                certificate: None,
+                agent: None,
                 outcome,
                 code: if outcome == Outcome::Success {
                     "L7OK"

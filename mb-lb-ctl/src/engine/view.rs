@@ -9,7 +9,7 @@ use mb_lb_common::Reason;
 use super::core::{Engine, ServiceState};
 use super::server::{ServerState, Standing};
 use super::{Neighbour, Now};
-use crate::config::{CheckKind, OnDown};
+use crate::config::OnDown;
 use crate::snapshot::{
     CertificateView, CheckView, ClientsView, DataplaneView, InterfaceView, JSON_VERSION,
     ReasonCount, RelayedView, RemovedView, ServerView, ServiceView, Snapshot,
@@ -219,11 +219,7 @@ impl Engine {
                 service.config.check.as_ref().map(|check| {
                     let result = server.result.as_ref();
                     CheckView {
-                        kind: match check.kind {
-                            CheckKind::Tcp => "tcp".to_owned(),
-                            CheckKind::Smtp { .. } => "smtp".to_owned(),
-                            CheckKind::Http(_) => "http".to_owned(),
-                        },
+                        kind: check.kind.name().to_owned(),
                         port: check.address(at).port(),
                         code: result.map_or("INI", |result| result.code).to_owned(),
                         reply: result.and_then(|result| result.reply),
@@ -245,6 +241,7 @@ impl Engine {
                                 .as_millis(),
                         )
                         .unwrap_or(u64::MAX),
+                        certificate_not_after: server.certificate(),
                     }
                 })
             }),

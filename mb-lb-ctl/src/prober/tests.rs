@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod agent;
 mod http;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -18,6 +19,7 @@ fn task(name: &str, port: u16, interval: Duration) -> CheckTask {
             service: "smtp".into(),
             server: name.into(),
         },
+        which: Which::Health,
         address: (LOCAL, port).into(),
         check: Check {
             kind: CheckKind::Tcp,
@@ -49,7 +51,7 @@ async fn next(events: &mut mpsc::Receiver<Event>) -> (String, CheckResult) {
     }
 }
 
-fn ids(prober: &Prober) -> HashMap<ServerRef, tokio::task::Id> {
+fn ids(prober: &Prober) -> HashMap<(ServerRef, Which), tokio::task::Id> {
     let ids = prober.running.iter();
     ids.map(|(server, running)| (server.clone(), running.task.id()))
         .collect()
@@ -111,7 +113,7 @@ async fn unchanged_checks_keep_their_task() {
     (other_limits.check.rise, other_limits.check.interval) = (9, Duration::from_secs(1));
     prober.set(vec![other_limits, other_port, task("mb3", port, HOUR)]);
     let after = ids(&prober);
-    let [mb1, mb2] = ["mb1", "mb2"].map(|name| task(name, port, HOUR).server);
+    let [mb1, mb2] = ["mb1", "mb2"].map(|name| (task(name, port, HOUR).server, Which::Health));
     assert_eq!(before[&mb1], after[&mb1]);
     assert_ne!(before[&mb2], after[&mb2]);
     assert_eq!(after.len(), 3);

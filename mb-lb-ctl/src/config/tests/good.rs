@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{SERVICE, accept, codes};
 use crate::config::{
-    Admin, Check, CheckKind, Config, Director, FlowTimeouts, Forward, OnDown, ProxyHeader,
-    Scheduler, Server, Service, XdpMode, example, parse,
+    Admin, AgentCheck, Check, CheckKind, Config, Director, FlowTimeouts, Forward, OnDown,
+    ProxyHeader, Scheduler, Server, Service, XdpMode, example, parse,
 };
 
 fn server(name: &str, last: u8) -> Server {
@@ -50,6 +50,7 @@ fn defaults() -> Config {
                 rise: 2,
                 fall: 3,
             }),
+            agent: None,
             on_down: OnDown::Reset,
             no_server: Some("421 4.3.2 Service not available, try again later".to_owned()),
             slow_start: Duration::ZERO,
@@ -82,6 +83,7 @@ listen = ["192.168.1.100:587", "[2001:db8::100]:587"]
 forward = "dsr"
 scheduler = "source"
 check = { type = "smtp", port = 10025, interval = "5s", fast_interval = "500ms", down_interval = "10s", timeout = "3s", rise = 1, fall = 255, helo = "[192.168.1.10]" }
+agent = { port = 9707, interval = "5s", timeout = "500ms", send = "state\n" }
 on_down = "keep"
 no_server = "450 later"
 slow_start = "30s"
@@ -142,6 +144,12 @@ fn every_key_arrives_in_the_model() {
             timeout: Duration::from_secs(3),
             rise: 1,
             fall: 255,
+        }),
+        agent: Some(AgentCheck {
+            port: 9707,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_millis(500),
+            send: Some("state\n".to_owned()),
         }),
         on_down: OnDown::Keep,
         no_server: Some("450 later".to_owned()),
