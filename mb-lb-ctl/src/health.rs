@@ -115,6 +115,16 @@ impl Health {
         self.since = now;
     }
 
+    /// So because somebody says so, from the full level or from the bottom.
+    pub fn force(&mut self, to: HealthState, now: Duration) -> Option<Transition> {
+        let transition = self.enter(to, now);
+        self.level = match to {
+            HealthState::Up => self.full(),
+            HealthState::Unknown | HealthState::Down => 0,
+        };
+        transition
+    }
+
     /// Down without a check of our own: it was down when an earlier controller last saw it.
     pub fn assume_down(&mut self, now: Duration) {
         self.state = HealthState::Down;

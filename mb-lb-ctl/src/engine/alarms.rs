@@ -5,10 +5,10 @@ mod pair;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::Now;
 use super::advice;
 use super::core::{Engine, ServiceState};
-use super::server::Standing;
+use super::server::{ServerState, Standing};
+use super::{Now, ServerRef};
 use crate::proxy::Trouble;
 use crate::snapshot::{AdminState, Alarm, Severity};
 
@@ -20,6 +20,7 @@ impl Engine {
         for service in &self.services {
             self.service_alarms(service, &mut alarms);
         }
+        self.removed_alarms(&mut alarms);
         self.sync_alarms(&mut alarms);
         self.tier_alarms(now, &mut alarms);
         self.certificate_alarms(now, &mut alarms);
@@ -202,12 +203,19 @@ impl Engine {
                 &format!("correct `follows`, or the page; mb-lb-ctl list checks {other}"),
             ));
         }
+        if let Some(by) = &service.paused {
+            alarms.push(alarm(
+                Severity::Warning,
+                format!("{name} takes no new clients: {by} disabled it"),
+                &format!("enable frontend {name}, on the admin socket"),
+            ));
+        }
         let standings: Vec<Standing> = service
             .servers
             .iter()
             .map(|server| self.standing(service, server))
             .collect();
-        if !standings.contains(&Standing::Usable) {
+        if service.paused.is_none() && !standings.contains(&Standing::Usable) {
             let does = if self.is_proxy(service) {
                 "a page with 503"
             } else if self.service_flags(service) == 0 {
@@ -229,6 +237,12 @@ impl Engine {
                 Some((server, _)) if server.admin != AdminState::Ready => {
                     format!("mb-lb-ctl ready {name}/{}", server.config.name)
                 }
+                Some((server, _)) if server.wish() != AdminState::Ready => {
+                    format!(
+                        "ask its agent why: mb-lb-ctl describe {name}/{}",
+                        server.config.name
+                    )
+                }
                 Some((server, _)) => format!("mb-lb-ctl weight {name}/{} 1", server.config.name),
                 None => format!("mb-lb-ctl list checks; start a server of {name}"),
             };
@@ -241,7 +255,7 @@ impl Engine {
         for (server, standing) in service.servers.iter().zip(&standings) {
             let target = format!("{name}/{}", server.config.name);
             if let Standing::Down(why) | Standing::CutOff(why) = standing
-                && server.admin != AdminState::Maint
+                && server.wish() != AdminState::Maint
             {
                 let code = server.bad.as_ref().map(|bad| bad.code);
                 let at = service.config.address_of(&server.config);
@@ -256,11 +270,56 @@ impl Engine {
                     },
                 ));
             }
+            self.hand_alarms(service, server, alarms);
             if server.drift != 0 {
                 alarms.push(alarm(
                     Severity::Warning,
                     format!("{target}: audits found the count of flows off by {} in all, and put it right", server.drift),
                     "report this: counts should never drift",
+                ));
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// What somebody set and has not undone: the file says otherwise, and the next one to look does not know it.
+    fn hand_alarms(&self, service: &ServiceState, server: &ServerState, alarms: &mut Vec<Alarm>) {
+        let name = format!("{}/{}", service.config.name, server.config.name);
+        let hand = &server.by_hand;
+        for words in hand.words() {
+            let next = match () {
+                () if hand.check_off => format!("enable health {name}, on the admin socket"),
+                () if hand.agent_off => format!("enable agent {name}, on the admin socket"),
+                () if hand.stopping || hand.down => {
+                    format!("set server {name} health up, on the admin socket")
+                }
+                () => format!("mb-lb-ctl describe {name}"),
+            };
+            let text = format!("{name}: {words}, set by {}", hand.by);
+            alarms.push(alarm(Severity::Warning, text, &next));
+        }
+        let target = ServerRef {
+            service: service.config.name.clone(),
+            server: server.config.name.clone(),
+        };
+        if let Some(amendment) = self.amendments.get(&target) {
+            alarms.push(alarm(
+                Severity::Warning,
+                format!("{name} {}", amendment.words()),
+                "write it into the file, then mb-lb-ctl reload; or undo it on the admin socket",
+            ));
+        }
+    }
+
+    /// Servers of the file that somebody has taken out.
+    fn removed_alarms(&self, alarms: &mut Vec<Alarm>) {
+        for (name, amendment) in &self.amendments {
+            if !self.places.contains_key(name) {
+                alarms.push(alarm(
+                    Severity::Warning,
+                    format!("{}/{} {}", name.service, name.server, amendment.words()),
+                    "take it out of the file too, then mb-lb-ctl reload; or add it again on the admin socket",
                 ));
             }
         }

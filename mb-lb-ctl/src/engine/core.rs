@@ -14,8 +14,8 @@ use super::suspect::is_silent;
 use super::syncs::Syncs;
 use super::tiers::Tiers;
 use super::{
-    Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
-    SavedHealth, SavedServer, SavedState, ServerRef, Which,
+    Action, Amendment, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome,
+    Refusal, SavedHealth, SavedServer, SavedState, ServerRef, Which,
 };
 use crate::config::{self, Config};
 use crate::dataplane::{Adopted, Report};
@@ -40,6 +40,19 @@ pub struct Identity {
     pub max_flows: u32,
 }
 
+/// By `SERVICE/SERVER`; names have no slash.
+fn parse_amendments(saved: &BTreeMap<String, Amendment>) -> BTreeMap<ServerRef, Amendment> {
+    let parse = |(name, amendment): (&String, &Amendment)| {
+        let (service, server) = name.split_once('/')?;
+        let target = ServerRef {
+            service: service.to_owned(),
+            server: server.to_owned(),
+        };
+        Some((target, amendment.clone()))
+    };
+    saved.iter().filter_map(parse).collect()
+}
+
 /// One service.
 #[derive(Clone, Debug)]
 pub struct ServiceState {
@@ -52,20 +65,25 @@ pub struct ServiceState {
     pub downs: u64,
     /// In user mode: what was counted last.
     pub relayed: Option<crate::proxy::Reading>,
+    /// Takes no new client, because this operator wants that.
+    pub paused: Option<String>,
 }
 
 /// The one owner of policy state.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(super) identity: Identity,
+    /// As the file has it, and as it is in force: with what operators have amended.
+    pub(super) file: Config,
     pub(super) config: Config,
+    pub(super) amendments: BTreeMap<ServerRef, Amendment>,
     pub(super) config_hash: String,
     pub(super) services: Vec<ServiceState>,
     /// Where each server is in `services`: results of checks come by the thousand.
-    places: HashMap<ServerRef, (usize, usize)>,
+    pub(super) places: HashMap<ServerRef, (usize, usize)>,
     pub(super) indices: Indices,
     /// Full names by the hash that the kernel has of them, those of removed servers among them.
-    full_names: BTreeMap<u64, String>,
+    pub(super) full_names: BTreeMap<u64, String>,
     /// Indices of services in what an earlier controller left, by hash of the name.
     adopted_services: BTreeMap<u32, u32>,
     /// What was last told of each next hop that is followed: only changes are, and a new server may share one.
@@ -132,7 +150,9 @@ impl Engine {
         Self {
             identity,
             config_hash: String::new(),
+            file: empty.clone(),
             config: empty,
+            amendments: parse_amendments(&saved.amendments),
             services: Vec::new(),
             places: HashMap::new(),
             health_saved_at: Duration::ZERO,
@@ -231,18 +251,13 @@ impl Engine {
                 );
                 self.reload_error = Some(why);
             }
-            // Nobody asks for those yet.
-            Event::Checked {
-                which: Which::Agent,
-                ..
-            } => return actions,
             Event::Checked {
                 server,
-                which: Which::Health,
+                which,
                 address,
                 result,
             } => {
-                if !self.on_checked(&server, address, result, now, &mut actions) {
+                if !self.on_checked(&server, which, address, result, now, &mut actions) {
                     return actions;
                 }
             }
@@ -322,10 +337,24 @@ impl Engine {
             .min()
     }
 
-    fn on_config(&mut self, config: Config, now: Now, actions: &mut Vec<Action>) {
+    fn on_config(&mut self, file: Config, now: Now, actions: &mut Vec<Action>) {
         // Nothing to tell, unless it ends a refusal. Still worth the rest: it has everything looked at again.
         let unchanged =
-            config == self.config && !self.config_hash.is_empty() && self.reload_error.is_none();
+            file == self.file && !self.config_hash.is_empty() && self.reload_error.is_none();
+        self.drop_amendments(&file, now, actions);
+        self.config_hash = file.hash();
+        self.reload_error = None;
+        if !unchanged {
+            let text = format!("configuration {} in force", self.config_hash);
+            self.record(now, "", "config", text, actions);
+        }
+        self.file = file;
+        self.put_in_force(now, actions);
+    }
+
+    /// Makes the state that of the file with its amendments.
+    pub(super) fn put_in_force(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let config = self.amended(&self.file);
         let mut old = std::mem::take(&mut self.services);
         // Indices of what goes are set free first, so that a server that only changed its place keeps its own.
         for service in &config.balanced() {
@@ -343,6 +372,11 @@ impl Engine {
                     since: now.since_start,
                     downs: 0,
                     relayed: None,
+                    paused: self
+                        .sent
+                        .saved
+                        .as_ref()
+                        .and_then(|saved| saved.paused.get(&service.name).cloned()),
                     config: service.clone(),
                 },
             };
@@ -361,14 +395,8 @@ impl Engine {
         self.give_service_ids();
         let held = self.held();
         self.full_names.retain(|hash, _| held.contains(hash));
-        self.config_hash = config.hash();
         self.shared_hash = config.shared_hash();
         self.on_routers_config(&config.vrrps, now, actions);
-        self.reload_error = None;
-        if !unchanged {
-            let text = format!("configuration {} in force", self.config_hash);
-            self.record(now, "", "config", text, actions);
-        }
         self.configure_syncs(&config, now, actions);
         actions.push(Action::Attach(Box::new(config.clone())));
         self.config = config;
@@ -449,7 +477,11 @@ impl Engine {
 
     /// The record of a server that leaves the configuration: as `on_down` has it now, so that flows of a server that
     /// is down are still reset.
-    fn last_record(&self, service: &ServiceState, server: &ServerState) -> mb_lb_common::Server {
+    pub(super) fn last_record(
+        &self,
+        service: &ServiceState,
+        server: &ServerState,
+    ) -> mb_lb_common::Server {
         let standing = self.standing(service, server);
         server.record(service.id, &standing, service.config.on_down)
     }
@@ -492,6 +524,7 @@ impl Engine {
     fn on_checked(
         &mut self,
         target: &ServerRef,
+        which: Which,
         address: SocketAddr,
         result: CheckResult,
         now: Now,
@@ -501,20 +534,14 @@ impl Engine {
             // The last result of a check that was taken away.
             return false;
         };
-        let checked = |check: &config::Check| {
-            let service = &self.services[service];
-            let server = service.config.address_of(&service.servers[server].config);
-            check.address(server) == address
-        };
-        if !self.services[service]
-            .config
-            .check
-            .as_ref()
-            .is_some_and(checked)
-        {
+        if !self.is_wanted((service, server), which, address) {
             return false;
         }
-        let turned = self.on_page(service, server, result.page.as_ref());
+        let turned = self.on_agent((service, server), which, &result, now, actions);
+        if which == Which::Agent {
+            return turned;
+        }
+        let turned = self.on_page(service, server, result.page.as_ref()) || turned;
         let before = self
             .seen(
                 &self.services[service],
@@ -526,9 +553,11 @@ impl Engine {
         let config = &self.services[service].config;
         let (check, slow_start) = (config.check.clone(), config.slow_start);
         let state = &mut self.services[service].servers[server];
-        let (Some(check), true) = (check, state.admin != AdminState::Maint) else {
+        let Some(check) = check else {
             return turned;
         };
+        let well = result.outcome == Outcome::Success;
+        let resumed = well && std::mem::take(&mut state.by_hand.stopping);
         if result.outcome == Outcome::Inconclusive
             || (cut_off && result.outcome != Outcome::Success)
         {
@@ -538,12 +567,12 @@ impl Engine {
         }
         // An earlier controller saw it up, or had its flows go on: its first failure here is one of `fall`, not the
         // first word about it.
-        let spared = state.was_alive && (state.admin == AdminState::Drain || state.weight == 0);
+        let spared =
+            state.was_alive && (state.wish() == AdminState::Drain || state.weight_now() == 0);
         if (state.trusted || spared) && state.health.state() == HealthState::Unknown {
             state.health.assume_up(now.since_start);
         }
         let interval = state.suspect.interval(state.health.interval(&check));
-        let well = result.outcome == Outcome::Success;
         let transition = state.health.on_result(result.outcome, now.since_start);
         let told_other = state.trusted;
         state.trusted = false;
@@ -564,7 +593,27 @@ impl Engine {
             self.tell_change(service, server, &after, now, actions);
             self.tell_usable(now, actions);
         }
-        turned || transition.is_some() || !same_rhythm || told_other || after.0 != before
+        turned || resumed || transition.is_some() || !same_rhythm || told_other || after.0 != before
+    }
+
+    /// The result is of a check that is wanted now: not the last one of a check that was taken away, or that went elsewhere.
+    fn is_wanted(&self, (at, server): (usize, usize), which: Which, address: SocketAddr) -> bool {
+        let service = &self.services[at];
+        let server = &service.servers[server];
+        let config = &service.config;
+        match (which, &config.check, &config.agent) {
+            (Which::Health, Some(check), _) => {
+                !server.rests(&check.kind)
+                    && !server.by_hand.check_off
+                    && Self::checked_at(service, server, check) == address
+            }
+            (Which::Agent, _, Some(agent)) => {
+                server.admin != AdminState::Maint
+                    && !server.by_hand.agent_off
+                    && Self::agent_at(server, agent) == address
+            }
+            (Which::Health, None, _) | (Which::Agent, _, None) => false,
+        }
     }
 
     fn on_counted(&mut self, report: Report, now: Now, actions: &mut Vec<Action>) {
@@ -808,6 +857,21 @@ impl Engine {
         SavedState {
             version: 1,
             servers,
+            amendments: self
+                .amendments
+                .iter()
+                .map(|(name, amendment)| {
+                    (
+                        format!("{}/{}", name.service, name.server),
+                        amendment.clone(),
+                    )
+                })
+                .collect(),
+            paused: self
+                .services
+                .iter()
+                .filter_map(|service| Some((service.config.name.clone(), service.paused.clone()?)))
+                .collect(),
             known: names
                 .filter(|(hash, _)| held.contains(hash))
                 .map(|(_, name)| name.clone())
@@ -870,7 +934,11 @@ impl Engine {
     }
 
     pub(super) fn standing(&self, service: &ServiceState, server: &ServerState) -> Standing {
-        server.standing(service.config.check.is_some(), self.way(service))
+        let standing = server.standing(service.config.check.is_some(), self.way(service));
+        match service.paused {
+            Some(_) if standing == Standing::Usable => Standing::Withheld,
+            _ => standing,
+        }
     }
 
     /// It is given new flows. By the kernel, as far as that has said so: some milliseconds after its health has changed.
@@ -953,7 +1021,7 @@ impl Engine {
         self.tell_usable(now, actions);
     }
 
-    fn tell_change(
+    pub(super) fn tell_change(
         &mut self,
         service: usize,
         server: usize,

@@ -19,7 +19,7 @@ mod vrrp;
 impl Engine {
     /// One line per change: first what the operator wrote, then what would be done to the kernel. Empty: nothing.
     pub fn preview(&self, config: &Config, now: Now) -> Vec<String> {
-        let mut lines = changes(&self.config, config);
+        let mut lines = changes(&self.file, config);
         let mut cache = TableCache::default();
         let before = self.desired(now).image(&mut cache);
         let mut after = self.clone();

@@ -30,7 +30,9 @@ impl Engine {
                         name: server.config.name.clone(),
                         admin,
                         health,
-                        weight: server.weight,
+                        weight: server.weight_now(),
+                        most: Some(server.most_connections()).filter(|most| *most != 0),
+                        ended: server.ended,
                         percent: server
                             .ramp
                             .percent(service.config.slow_start, now.since_start),
@@ -46,19 +48,23 @@ impl Engine {
         let is_relay = !self.is_proxy(service);
         match self.standing(service, server) {
             // A server that its tier does not bring clients to loses those that it has: two writers are worse.
-            Standing::StandsBy => (server.admin, HealthState::Down),
-            Standing::Withheld if !Self::is_elected(server) => (server.admin, HealthState::Down),
+            Standing::StandsBy => (server.wish(), HealthState::Down),
+            Standing::Withheld if !Self::is_elected(server) => (server.wish(), HealthState::Down),
+            // It is well, and is to get nobody new.
+            Standing::Withheld if service.paused.is_some() || server.by_hand.stopping => {
+                (server.wish().max(AdminState::Drain), health)
+            }
             // It was looked at, and nothing is known: as if it were down.
             Standing::Unknown(_)
                 if server.judged.as_ref().is_some_and(|judged| judged.is_asked) =>
             {
-                (server.admin, HealthState::Down)
+                (server.wish(), HealthState::Down)
             }
             // No request is tied to the server, but what a connection is in the middle of is.
-            Standing::CutOff(_) if is_relay && server.admin == AdminState::Ready => {
+            Standing::CutOff(_) if is_relay && server.wish() == AdminState::Ready => {
                 (AdminState::Drain, HealthState::Up)
             }
-            _ => (server.admin, health),
+            _ => (server.wish(), health),
         }
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use mb_lb_common::{SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server as Record};
 
+use super::agent::Agent;
+use super::by_hand::ByHand;
 use super::indices::Slot;
 use super::suspect::Suspect;
 use super::tiers::Judged;
@@ -32,6 +34,10 @@ pub struct ServerState {
     pub weight: u16,
     pub health: Health,
     pub suspect: Suspect,
+    pub agent: Agent,
+    pub by_hand: ByHand,
+    /// How often an operator ended its sessions.
+    pub ended: u64,
     pub ramp: SlowStart,
     pub result: Option<CheckResult>,
     /// The last check that counted as good, and the last that counted as failed: why it is up, and why down.
@@ -148,6 +154,9 @@ impl ServerState {
             weight: server.weight,
             health: Health::new(rise, fall, now.since_start),
             suspect: Suspect::default(),
+            agent: Agent::default(),
+            by_hand: ByHand::default(),
+            ended: 0,
             ramp: SlowStart::default(),
             result: None,
             good: None,
@@ -215,6 +224,7 @@ impl ServerState {
         self.admin = saved.admin;
         self.by.clone_from(&saved.by);
         self.reason.clone_from(&saved.reason);
+        self.by_hand.clone_from(&saved.by_hand);
         // The file says something new since: that holds, as with a reload.
         let unchanged = saved
             .configured
@@ -227,12 +237,15 @@ impl ServerState {
     /// What differs from the configuration and must outlive the process.
     pub fn saved(&self, wall_s: u64) -> Option<SavedServer> {
         let weight = (self.weight != self.config.weight).then_some(self.weight);
-        (self.admin != AdminState::Ready || weight.is_some()).then(|| SavedServer {
+        let is_touched =
+            self.admin != AdminState::Ready || weight.is_some() || !self.by_hand.is_nothing();
+        is_touched.then(|| SavedServer {
             admin: self.admin,
             by: self.by.clone(),
             reason: self.reason.clone(),
             weight,
             configured: weight.map(|_| self.config.weight),
+            by_hand: self.by_hand.clone(),
             since: wall_s,
         })
     }
@@ -290,9 +303,9 @@ impl ServerState {
             return (health, node.reason.clone());
         }
         if !checked {
-            return (HealthState::Up, "not checked".to_owned());
+            return self.with_agent(self.unchecked());
         }
-        match self.health.state() {
+        let seen = match self.health.state() {
             HealthState::Unknown if self.trusted => (
                 HealthState::Up,
                 "as before; first check under way".to_owned(),
@@ -313,7 +326,8 @@ impl ServerState {
                     (None, None) => String::new(),
                 },
             ),
-        }
+        };
+        self.with_agent(seen)
     }
 
     /// What is so where the director could not reach it, and now can.
@@ -386,7 +400,11 @@ impl ServerState {
             }
             (HealthState::Down, why) => Standing::Down(why),
             (HealthState::Unknown, why) => Standing::Unknown(why),
-            (HealthState::Up, _) if self.admin != AdminState::Ready || self.weight == 0 => {
+            (HealthState::Up, _)
+                if self.wish() != AdminState::Ready
+                    || self.weight_now() == 0
+                    || self.by_hand.stopping =>
+            {
                 Standing::Withheld
             }
             (HealthState::Up, _) if self.stands_by() => Standing::StandsBy,
@@ -406,7 +424,7 @@ impl ServerState {
         if *standing == Standing::Usable {
             flags |= SERVER_ACCEPT;
         }
-        let gone = self.admin == AdminState::Maint
+        let gone = self.wish() == AdminState::Maint
             || matches!(standing, Standing::Down(_))
             || (self.was_reset && matches!(standing, Standing::Unknown(_)));
         if gone && on_down == config::OnDown::Reset {
@@ -416,7 +434,7 @@ impl ServerState {
             link: Record::link(self.mac, flags),
             generation: self.slot.generation,
             ifindex: self.ifindex,
-            max_connections: self.config.max_connections.unwrap_or(0),
+            max_connections: self.most_connections(),
             service: service_id,
             address: mapped(self.config.address),
             name_hash: self.name_hash,

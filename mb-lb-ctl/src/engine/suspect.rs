@@ -84,7 +84,7 @@ impl ServerState {
         is_checked
             && is_up
             && self.judged.is_none()
-            && self.admin != AdminState::Maint
+            && self.wish() != AdminState::Maint
             && self.suspect.raise(now)
     }
 }

@@ -1,3 +1,5 @@
+mod amend;
+mod by_hand;
 mod failover;
 mod follows;
 mod groups;
@@ -137,14 +139,19 @@ impl Bench {
     }
 
     fn check(&mut self, server: &str, outcome: Outcome) -> Vec<Action> {
-        let task = self.checks.iter().find(|task| task.server.server == server);
+        let task = self
+            .checks
+            .iter()
+            .find(|task| task.which == Which::Health && task.server.server == server);
         // One that was taken away may still send its last result.
         let address = task.map_or_else(|| IpAddr::from([192, 0, 2, 1]), |task| task.address.ip());
         self.check_of(server, address, outcome)
     }
 
     fn check_of(&mut self, server: &str, address: IpAddr, outcome: Outcome) -> Vec<Action> {
-        let port = self.checks.first().map_or(25, |task| task.address.port());
+        let mut checks = self.checks.iter();
+        let task = checks.find(|task| task.which == Which::Health);
+        let port = task.map_or(25, |task| task.address.port());
         self.handle(Event::Checked {
             server: target(server),
             which: Which::Health,

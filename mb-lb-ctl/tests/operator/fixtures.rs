@@ -98,6 +98,7 @@ pub fn well() -> Snapshot {
             ..DataplaneView::default()
         },
         services: vec![ServiceView {
+            paused_by: None,
             layer: 4,
             clients: None,
             certificates: Vec::new(),
