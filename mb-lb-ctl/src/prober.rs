@@ -19,10 +19,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::{Check, CheckKind, HttpCheck};
+use crate::config::{CheckKind, HttpCheck};
 use crate::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef, Which};
 
 pub mod agent;
+mod exec;
 mod finding;
 pub mod http;
 mod line;
@@ -35,6 +36,9 @@ use finding::Finding;
 /// Checks that may be under way at a time; bounds the controller's open sockets.
 const CONCURRENCY: usize = 256;
 
+/// Programs that may run at a time: each is a process, and may start others.
+const PROGRAMS: usize = 32;
+
 /// First checks are spread over this long, so that a start does not open a thousand connections at once.
 const FIRST_SPREAD: Duration = Duration::from_millis(200);
 
@@ -45,6 +49,7 @@ const JITTER: f64 = 0.1;
 pub struct Prober {
     events: mpsc::Sender<Event>,
     permits: Arc<Semaphore>,
+    programs: Arc<Semaphore>,
     running: HashMap<(ServerRef, Which), Running>,
 }
 
@@ -65,6 +70,7 @@ impl Prober {
         Self {
             events,
             permits: Arc::new(Semaphore::new(CONCURRENCY)),
+            programs: Arc::new(Semaphore::new(PROGRAMS)),
             running: HashMap::new(),
         }
     }
@@ -78,7 +84,7 @@ impl Prober {
     pub fn set(&mut self, tasks: Vec<CheckTask>) {
         let mut before = std::mem::take(&mut self.running);
         for task in tasks {
-            let probe = Probe::new(task.address, &task.check);
+            let probe = Probe::new(&task);
             let kept = before
                 .remove(&(task.server.clone(), task.which))
                 .filter(|running| running.probe == probe && !running.task.is_finished());
@@ -97,7 +103,10 @@ impl Prober {
 
     fn start(&self, server: ServerRef, which: Which, probe: Probe, interval: Duration) -> Running {
         let (sender, receiver) = watch::channel(interval);
-        let permits = Arc::clone(&self.permits);
+        let permits = Arc::clone(match probe.program {
+            Some(_) => &self.programs,
+            None => &self.permits,
+        });
         let events = self.events.clone();
         let task = tokio::spawn(repeat(
             server,
@@ -121,15 +130,18 @@ struct Probe {
     address: SocketAddr,
     kind: CheckKind,
     pattern: Option<http::Pattern>,
+    program: Option<exec::Program>,
     timeout: Duration,
 }
 
 impl Probe {
-    fn new(address: SocketAddr, check: &Check) -> Self {
+    fn new(task: &CheckTask) -> Self {
+        let CheckTask { address, check, .. } = task;
         Self {
-            address,
+            address: *address,
             kind: check.kind.clone(),
             pattern: http::Pattern::of(&check.kind),
+            program: exec::Program::of(task),
             timeout: check.timeout,
         }
     }
@@ -142,11 +154,16 @@ impl Probe {
             deadline: started + self.timeout,
             timeout: self.timeout,
         };
+        if let Some(program) = &self.program {
+            let finding = program.check(self.timeout).await;
+            return (finding.into_result(started.elapsed()), None);
+        }
         let (finding, line) = match self.open(limit).await {
             Err(finding) => (finding, None),
             Ok(mut line) => {
                 let finding = match &self.kind {
-                    CheckKind::Tcp => tcp::check(),
+                    // A program is run, above; it has no line.
+                    CheckKind::Tcp | CheckKind::Exec { .. } => tcp::check(),
                     CheckKind::Smtp { helo } => smtp::check(&mut line, helo).await,
                     CheckKind::Agent { send } => agent::check(&mut line, send.as_deref()).await,
                     CheckKind::Http(http) => {

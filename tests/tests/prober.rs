@@ -84,6 +84,7 @@ fn task(address: IpAddr, kind: CheckKind, timeout: Duration) -> CheckTask {
         },
         which: Which::Health,
         address: (address, PORT).into(),
+        vip: None,
         check: Check {
             kind,
             port: Some(PORT),

@@ -8,6 +8,7 @@ use super::fields::{Field, Fields, Words};
 use super::{Check, CheckKind, schema, values};
 
 mod agent;
+mod exec;
 mod http;
 
 pub(super) use agent::agent;
@@ -18,6 +19,7 @@ enum Type {
     Smtp,
     Http,
     Agent,
+    Exec,
     None,
 }
 
@@ -28,6 +30,7 @@ impl Type {
             Self::Smtp => "smtp",
             Self::Http => "http",
             Self::Agent => "agent",
+            Self::Exec => "exec",
             Self::None => "none",
         }
     }
@@ -39,9 +42,10 @@ const TYPES: Words<Type> = Words {
         ("smtp", Type::Smtp),
         ("http", Type::Http),
         ("agent", Type::Agent),
+        ("exec", Type::Exec),
         ("none", Type::None),
     ],
-    later: &["mysql", "redis", "nfs", "gluster", "mount", "exec"],
+    later: &["mysql", "redis", "nfs", "gluster", "mount"],
     foreign: &[
         ("tcp_check", "tcp"),
         ("tcp-check", "tcp"),
@@ -54,6 +58,10 @@ const TYPES: Words<Type> = Words {
         ("ssl_get", "http"),
         ("agent-check", "agent"),
         ("agent_check", "agent"),
+        ("external-check", "exec"),
+        ("external", "exec"),
+        ("misc_check", "exec"),
+        ("script", "exec"),
         ("off", "none"),
     ],
 };
@@ -108,10 +116,12 @@ pub(super) fn check(
     let asks = "only a check of type = \"http\" makes a request";
     let tells =
         "only an agent is told something: a check of type = \"agent\", or `agent` beside `check`";
+    let runs = "only a check of type = \"exec\" runs a program";
     for (owner, keys, help) in [
         (Type::Smtp, &["helo"][..], says),
         (Type::Http, http::KEYS, asks),
         (Type::Agent, &["send"], tells),
+        (Type::Exec, &["command"], runs),
     ] {
         let Some(other) = kind.filter(|kind| *kind != owner) else {
             continue;
@@ -139,6 +149,9 @@ pub(super) fn check(
                 send: agent::send(&fields, reporter),
             }
         }
+        Some(Type::Exec) => CheckKind::Exec {
+            command: exec::command(field, &fields, reporter),
+        },
         Some(Type::Tcp | Type::None) | None => CheckKind::Tcp,
     };
     if let Some(port) = fields

@@ -267,6 +267,11 @@ pub enum CheckKind {
         /// Said first, as it is.
         send: Option<String>,
     },
+    /// A program of the operator's, called as HAProxy's `external-check` does.
+    Exec {
+        /// By its absolute path, with its arguments.
+        command: Vec<String>,
+    },
 }
 
 impl CheckKind {
@@ -276,6 +281,7 @@ impl CheckKind {
             Self::Smtp { .. } => "smtp",
             Self::Http(_) => "http",
             Self::Agent { .. } => "agent",
+            Self::Exec { .. } => "exec",
         }
     }
 }

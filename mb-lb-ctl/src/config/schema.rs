@@ -231,6 +231,7 @@ pub static CHECK: Section = Section {
         "verify",
         "members",
         "send",
+        "command",
     ],
     later: &[],
     foreign: &[
@@ -240,6 +241,10 @@ pub static CHECK: Section = Section {
         ("delay_loop", "interval"),
         ("connect_timeout", "timeout"),
         ("ehlo", "helo"),
+        ("external_check", "command"),
+        ("script", "command"),
+        ("program", "command"),
+        ("misc_path", "command"),
         ("uri", "path"),
         ("url", "path"),
         ("status", "expect"),

@@ -118,6 +118,7 @@ impl Engine {
                     },
                     which: Which::Health,
                     address: check.address(service.config.address_of(&server.config)),
+                    vip: service.config.listen.first().copied(),
                     check: check.clone(),
                     interval: server.health.interval(check),
                 });

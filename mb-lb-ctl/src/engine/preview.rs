@@ -283,6 +283,7 @@ fn check(check: Option<&Check>) -> String {
         CheckKind::Smtp { helo } if helo.is_empty() => "smtp".to_owned(),
         CheckKind::Smtp { helo } => format!("smtp (helo {helo})"),
         CheckKind::Http(http) => http_check(http),
+        CheckKind::Exec { command } => format!("exec ({})", command.join(" ")),
         CheckKind::Agent { send: None } => "agent".to_owned(),
         CheckKind::Agent { send: Some(send) } => format!("agent (send {send:?})"),
     };

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::Check;
 
 mod agent;
+mod exec;
 mod http;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -21,6 +23,7 @@ fn task(name: &str, port: u16, interval: Duration) -> CheckTask {
         },
         which: Which::Health,
         address: (LOCAL, port).into(),
+        vip: None,
         check: Check {
             kind: CheckKind::Tcp,
             port: Some(port),

@@ -25,10 +25,10 @@ fn get(path: &str) -> HttpCheck {
 }
 
 async fn once(address: SocketAddr, http: HttpCheck, timeout: Duration) -> CheckResult {
-    let mut check = task("mb1", address.port(), HOUR).check;
-    check.kind = CheckKind::Http(http);
-    check.timeout = timeout;
-    let (result, line) = Probe::new(address, &check).run().await;
+    let mut task = task("mb1", address.port(), HOUR);
+    task.check.kind = CheckKind::Http(http);
+    task.check.timeout = timeout;
+    let (result, line) = Probe::new(&task).run().await;
     if let Some(line) = line {
         line.close().await;
     }
