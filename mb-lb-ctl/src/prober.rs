@@ -23,6 +23,7 @@ use crate::config::{CheckKind, HttpCheck};
 use crate::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef, Which};
 
 pub mod agent;
+mod certificate;
 mod exec;
 mod finding;
 pub mod http;
@@ -164,11 +165,17 @@ impl Probe {
                 let finding = match &self.kind {
                     // A program is run, above; it has no line.
                     CheckKind::Tcp | CheckKind::Exec { .. } => tcp::check(),
-                    CheckKind::Smtp { helo } => smtp::check(&mut line, helo).await,
+                    CheckKind::Smtp(smtp) => smtp::check(&mut line, smtp, self.address.ip()).await,
                     CheckKind::Agent { send } => agent::check(&mut line, send.as_deref()).await,
                     CheckKind::Http(http) => {
                         http::check(&mut line, http, self.pattern.as_ref(), self.address).await
                     }
+                };
+                let finding = match line.certificate() {
+                    Some(certificate) => {
+                        certificate::judge(finding, self.kind.min_certificate(), certificate)
+                    }
+                    None => finding,
                 };
                 (finding, Some(line))
             }
@@ -180,13 +187,11 @@ impl Probe {
 
 impl Probe {
     async fn open(&self, limit: line::Limit) -> Result<line::Line, Finding> {
-        let line = line::Line::open(self.address, limit).await?;
-        match &self.kind {
-            CheckKind::Http(HttpCheck { tls: Some(tls), .. }) => {
-                line.secure(tls, self.address.ip()).await
-            }
-            _ => Ok(line),
+        let mut line = line::Line::open(self.address, limit).await?;
+        if let CheckKind::Http(HttpCheck { tls: Some(tls), .. }) = &self.kind {
+            line.secure(tls, self.address.ip()).await?;
         }
+        Ok(line)
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Check, CheckKind, schema, values};
 mod agent;
 mod exec;
 mod http;
+mod smtp;
 
 pub(super) use agent::agent;
 
@@ -112,13 +113,13 @@ pub(super) fn check(
         }
         return None;
     }
-    let says = "only a check of type = \"smtp\" says EHLO";
+    let says = "only a check of type = \"smtp\" says EHLO and STARTTLS";
     let asks = "only a check of type = \"http\" makes a request";
     let tells =
         "only an agent is told something: a check of type = \"agent\", or `agent` beside `check`";
     let runs = "only a check of type = \"exec\" runs a program";
     for (owner, keys, help) in [
-        (Type::Smtp, &["helo"][..], says),
+        (Type::Smtp, smtp::KEYS, says),
         (Type::Http, http::KEYS, asks),
         (Type::Agent, &["send"], tells),
         (Type::Exec, &["command"], runs),
@@ -132,16 +133,7 @@ pub(super) fn check(
         }
     }
     check.kind = match kind {
-        Some(Type::Smtp) => CheckKind::Smtp {
-            helo: match fields.get("helo") {
-                Some(field) => {
-                    let parse = |text: &str| values::helo(text).map(|()| text.to_owned());
-                    let helo = field.parsed("a domain", parse, reporter);
-                    helo.unwrap_or_default()
-                }
-                None => helo.to_owned(),
-            },
-        },
+        Some(Type::Smtp) => CheckKind::Smtp(smtp::smtp(&fields, helo, reporter)),
         Some(Type::Http) => CheckKind::Http(http::http(&fields, reporter)),
         Some(Type::Agent) => {
             agent::require_port(field, &fields, reporter);
@@ -154,6 +146,17 @@ pub(super) fn check(
         },
         Some(Type::Tcp | Type::None) | None => CheckKind::Tcp,
     };
+    let has_tls = match &check.kind {
+        CheckKind::Smtp(smtp) => smtp.starttls.is_some(),
+        CheckKind::Http(http) => http.tls.is_some(),
+        _ => false,
+    };
+    let min_certificate = smtp::min_certificate(&fields, has_tls, reporter);
+    match &mut check.kind {
+        CheckKind::Smtp(smtp) => smtp.min_certificate = min_certificate,
+        CheckKind::Http(http) => http.min_certificate = min_certificate,
+        _ => {}
+    }
     if let Some(port) = fields
         .get("port")
         .and_then(|f| f.integer(1..=65535, reporter))

@@ -1,3 +1,4 @@
+mod certificates;
 mod failover;
 mod follows;
 mod groups;

@@ -11,6 +11,7 @@ use crate::config::Check;
 mod agent;
 mod exec;
 mod http;
+mod smtp;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -227,6 +227,44 @@ const CHECK: &[Case] = &[
     ("helo", "type = \"smtp\"\nhelo = \"lb1\\r\\nQUIT\""),
     ("helo", "type = \"smtp\"\nhelo = 1"),
     ("helo", "type = \"smtp\"\nhelo = \"\""),
+    ("capabilities", "capabilities = \"STARTTLS\""),
+    ("capabilities", "type = \"smtp\"\ncapabilities = []"),
+    ("capabilities", "type = \"smtp\"\ncapabilities = 8"),
+    (
+        "capabilities",
+        "type = \"smtp\"\ncapabilities = [\"8BITMIME\", \"AUTH=PLAIN\", \"SIZE ä\", \"\", true]",
+    ),
+    ("starttls", "starttls = true"),
+    ("starttls", "type = \"smtp\"\nstarttls = \"yes\""),
+    (
+        "starttls",
+        "type = \"smtp\"\nstarttls = { verify = \"maybe\", sni = \"192.0.2.1\" }",
+    ),
+    ("min_certificate", "min_certificate = \"7d\""),
+    (
+        "min_certificate",
+        "type = \"smtp\"\nmin_certificate = \"7d\"",
+    ),
+    (
+        "min_certificate",
+        "type = \"smtp\"\nstarttls = false\nmin_certificate = \"7d\"",
+    ),
+    (
+        "min_certificate",
+        "type = \"smtp\"\nstarttls = true\nmin_certificate = 7",
+    ),
+    (
+        "min_certificate",
+        "type = \"smtp\"\nstarttls = true\nmin_certificate = \"7 days\"",
+    ),
+    (
+        "min_certificate",
+        "type = \"http\"\ntls = true\nmin_certificate = \"0d\"",
+    ),
+    (
+        "min_certificate",
+        "type = \"http\"\ntls = true\nmin_certificate = \"99999999999999999999d\"",
+    ),
     ("method", "type = \"http\"\nmethod = \"get\""),
     ("method", "type = \"http\"\nmethod = \"GET /\""),
     ("method", "type = \"http\"\nmethod = \"CONNECT\""),

@@ -14,6 +14,7 @@ const SHORT: Duration = Duration::from_millis(700);
 
 fn get(path: &str) -> HttpCheck {
     HttpCheck {
+        min_certificate: None,
         members: Vec::new(),
         method: "GET".to_owned(),
         path: path.to_owned(),
@@ -405,6 +406,7 @@ async fn only_some_members_count() {
         ),
     ] {
         let http = HttpCheck {
+            min_certificate: None,
             members: vec!["mb-milter".to_owned()],
             ..get("/health")
         };
