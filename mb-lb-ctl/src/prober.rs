@@ -2,10 +2,16 @@
 //!
 //! ```text
 //!   set(tasks) --> Prober --spawn/abort--> check task (one per server)
-//!                     |                       |  waits for a permit (256 checks at a time)
+//!                     |                       |  waits for a permit
 //!                     +--watch: interval----->|  runs the check, bounded by its timeout
 //!                                             +--> mpsc<Event> --> engine
 //! ```
+//!
+//! At most 2,048 checks are under way at a time, and at most a quarter of the descriptors that the process may have are for
+//! them, since each holds a socket. A server that hangs holds its permit until `timeout`: with half of 5,000 servers hung,
+//! checks every 2 s and a timeout of 1 s, 1,250 permits are held at any time, and there have to be more, or checks of servers that
+//! are well come late. First checks are spread in the same way, 5,000 a second, so that a start does not open thousands of
+//! connections at once and yet all is known soon. Programs have 32 permits of their own: each is a process, and may start others.
 //!
 //! A check task can be cancelled at any point: it owns nothing but its socket. When the engine's channel is
 //! full, the task waits, and with it the next check of that server: results are never dropped.
@@ -15,6 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -34,14 +41,15 @@ mod tcp;
 
 use finding::Finding;
 
-/// Checks that may be under way at a time; bounds the controller's open sockets.
-const CONCURRENCY: usize = 256;
+/// Checks that may be under way at a time.
+const CONCURRENCY: usize = 2048;
 
-/// Programs that may run at a time: each is a process, and may start others.
+/// Programs that may run at a time.
 const PROGRAMS: usize = 32;
 
-/// First checks are spread over this long, so that a start does not open a thousand connections at once.
+/// First checks are spread over so long at least, and so long for each.
 const FIRST_SPREAD: Duration = Duration::from_millis(200);
+const FIRST_SPREAD_EACH: Duration = Duration::from_micros(200);
 
 /// Intervals vary by this share either way, so that the checks of many servers do not fall into step.
 const JITTER: f64 = 0.1;
@@ -70,7 +78,7 @@ impl Prober {
     pub fn new(events: mpsc::Sender<Event>) -> Self {
         Self {
             events,
-            permits: Arc::new(Semaphore::new(CONCURRENCY)),
+            permits: Arc::new(Semaphore::new(concurrency())),
             programs: Arc::new(Semaphore::new(PROGRAMS)),
             running: HashMap::new(),
         }
@@ -84,6 +92,7 @@ impl Prober {
     /// Outside a tokio runtime.
     pub fn set(&mut self, tasks: Vec<CheckTask>) {
         let mut before = std::mem::take(&mut self.running);
+        let total = tasks.len();
         for task in tasks {
             let probe = Probe::new(&task);
             let kept = before
@@ -96,33 +105,48 @@ impl Prober {
                     });
                     running
                 }
-                None => self.start(task.server.clone(), task.which, probe, task.interval),
+                None => self.start(&task, probe, spread(task.interval, total)),
             };
             self.running.insert((task.server, task.which), running);
         }
     }
 
-    fn start(&self, server: ServerRef, which: Which, probe: Probe, interval: Duration) -> Running {
-        let (sender, receiver) = watch::channel(interval);
+    fn start(&self, task: &CheckTask, probe: Probe, spread: Duration) -> Running {
+        let (sender, receiver) = watch::channel(task.interval);
         let permits = Arc::clone(match probe.program {
             Some(_) => &self.programs,
             None => &self.permits,
         });
-        let events = self.events.clone();
-        let task = tokio::spawn(repeat(
+        let (server, which) = (task.server.clone(), task.which);
+        let (first, events) = (spread.mul_f64(fastrand::f64()), self.events.clone());
+        let repeated = repeat(
             server,
             which,
             probe.clone(),
+            first,
             receiver,
             permits,
             events,
-        ));
+        );
         Running {
             probe,
             interval: sender,
-            task,
+            task: tokio::spawn(repeated),
         }
     }
+}
+
+/// Of the descriptors that this process may have, a quarter.
+fn concurrency() -> usize {
+    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    let quarter = usize::try_from(descriptors / 4).unwrap_or(CONCURRENCY);
+    quarter.clamp(1, CONCURRENCY)
+}
+
+/// Over how long the first runs of `total` checks are spread.
+fn spread(interval: Duration, total: usize) -> Duration {
+    let total = u32::try_from(total).unwrap_or(u32::MAX);
+    interval.min(FIRST_SPREAD.max(FIRST_SPREAD_EACH.saturating_mul(total)))
 }
 
 /// All that makes one check different from another; how often it runs is not part of it.
@@ -200,11 +224,12 @@ async fn repeat(
     server: ServerRef,
     which: Which,
     probe: Probe,
+    first: Duration,
     mut interval: watch::Receiver<Duration>,
     permits: Arc<Semaphore>,
     events: mpsc::Sender<Event>,
 ) {
-    sleep(FIRST_SPREAD.mul_f64(fastrand::f64())).await;
+    sleep(first).await;
     loop {
         let permit = permits.acquire().await.expect("it is never closed");
         let started = Instant::now();

@@ -42,19 +42,35 @@ impl Haproxy {
         socket.write_all(b"show stat -1 4 -1\n").unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).unwrap();
-        let mut lines = text.lines().filter(|line| !line.is_empty());
-        let head = lines.next().unwrap_or_default().trim_start_matches("# ");
-        let columns: Vec<_> = head.split(',').collect();
-        lines
-            .map(|line| {
-                let cells = columns.iter().zip(line.split(','));
-                let row: BTreeMap<_, _> = cells
-                    .map(|(column, cell)| ((*column).to_owned(), cell.to_owned()))
-                    .collect();
+        let mut records = records(text.trim_start_matches("# ")).into_iter();
+        let columns = records.next().unwrap_or_default();
+        let whole = records.filter(|cells| cells.len() == columns.len());
+        whole
+            .map(|cells| {
+                let row: BTreeMap<_, _> = columns.iter().cloned().zip(cells).collect();
                 (row["svname"].clone(), row)
             })
             .collect()
     }
+}
+
+/// CSV. Texts with commas are in quotes, and some have the end of a line in them.
+fn records(text: &str) -> Vec<Vec<String>> {
+    let mut records = Vec::new();
+    let (mut cells, mut cell) = (Vec::new(), String::new());
+    let mut is_quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => cells.push(std::mem::take(&mut cell)),
+            '\n' if !is_quoted => {
+                cells.push(std::mem::take(&mut cell));
+                records.push(std::mem::take(&mut cells));
+            }
+            c => cell.push(c),
+        }
+    }
+    records
 }
 
 impl Drop for Haproxy {

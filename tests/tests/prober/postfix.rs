@@ -98,6 +98,9 @@ impl Drop for Postfix {
 /// Options of an smtpd that has a certificate with this end.
 fn certified(directory: &Path, name: &str, end: SystemTime) -> (PathBuf, String) {
     let mut params = rcgen::CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    // Names of their own, or one would be taken for the issuer of the other.
+    let kind = rcgen::DnType::CommonName;
+    params.distinguished_name.push(kind, name);
     params.not_before = (SystemTime::now() - DAY * 400).into();
     params.not_after = end.into();
     let key = rcgen::KeyPair::generate().unwrap();
