@@ -398,6 +398,8 @@ pub struct CheckTask {
     pub which: Which,
     /// Where it goes.
     pub address: SocketAddr,
+    /// What clients connect to, for programs that want to know: the first `listen` of the service.
+    pub vip: Option<SocketAddr>,
     pub check: crate::config::Check,
     /// Present distance between two runs (interval, fast_interval or down_interval).
     pub interval: Duration,

@@ -17,6 +17,7 @@ use crate::cli::list::rows::history;
 use crate::cli::output::{emit, json as document, style_of_stdout};
 use crate::cli::state;
 use crate::cli::style::Style;
+use crate::command::info::date;
 use crate::command::line::quote;
 use crate::command::native::state_word;
 use crate::engine::advice;
@@ -288,10 +289,13 @@ fn flows(server: &ServerView) -> Vec<(&'static str, String)> {
 }
 
 fn check_rows(check: &CheckView) -> Vec<(&'static str, String)> {
+    let certificate = check
+        .certificate_not_after
+        .map(|end| ("certificate", format!("ends on {}", date(end))));
     let reply = check
         .reply
         .map_or_else(String::new, |reply| format!(", reply {reply}"));
-    vec![
+    let mut rows = vec![
         (
             "kind",
             format!(
@@ -323,7 +327,9 @@ fn check_rows(check: &CheckView) -> Vec<(&'static str, String)> {
                 count(check.falls, "time")
             ),
         ),
-    ]
+    ];
+    rows.extend(certificate);
+    rows
 }
 
 fn next(name: &str, server: &ServerView) -> String {

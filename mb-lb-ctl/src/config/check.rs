@@ -8,7 +8,9 @@ use super::fields::{Field, Fields, Words};
 use super::{Check, CheckKind, schema, values};
 
 mod agent;
+mod exec;
 mod http;
+mod smtp;
 
 pub(super) use agent::agent;
 
@@ -18,6 +20,7 @@ enum Type {
     Smtp,
     Http,
     Agent,
+    Exec,
     None,
 }
 
@@ -28,6 +31,7 @@ impl Type {
             Self::Smtp => "smtp",
             Self::Http => "http",
             Self::Agent => "agent",
+            Self::Exec => "exec",
             Self::None => "none",
         }
     }
@@ -39,9 +43,10 @@ const TYPES: Words<Type> = Words {
         ("smtp", Type::Smtp),
         ("http", Type::Http),
         ("agent", Type::Agent),
+        ("exec", Type::Exec),
         ("none", Type::None),
     ],
-    later: &["mysql", "redis", "nfs", "gluster", "mount", "exec"],
+    later: &["mysql", "redis", "nfs", "gluster", "mount"],
     foreign: &[
         ("tcp_check", "tcp"),
         ("tcp-check", "tcp"),
@@ -54,6 +59,10 @@ const TYPES: Words<Type> = Words {
         ("ssl_get", "http"),
         ("agent-check", "agent"),
         ("agent_check", "agent"),
+        ("external-check", "exec"),
+        ("external", "exec"),
+        ("misc_check", "exec"),
+        ("script", "exec"),
         ("off", "none"),
     ],
 };
@@ -104,14 +113,16 @@ pub(super) fn check(
         }
         return None;
     }
-    let says = "only a check of type = \"smtp\" says EHLO";
+    let says = "only a check of type = \"smtp\" says EHLO and STARTTLS";
     let asks = "only a check of type = \"http\" makes a request";
     let tells =
         "only an agent is told something: a check of type = \"agent\", or `agent` beside `check`";
+    let runs = "only a check of type = \"exec\" runs a program";
     for (owner, keys, help) in [
-        (Type::Smtp, &["helo"][..], says),
+        (Type::Smtp, smtp::KEYS, says),
         (Type::Http, http::KEYS, asks),
         (Type::Agent, &["send"], tells),
+        (Type::Exec, &["command"], runs),
     ] {
         let Some(other) = kind.filter(|kind| *kind != owner) else {
             continue;
@@ -122,16 +133,7 @@ pub(super) fn check(
         }
     }
     check.kind = match kind {
-        Some(Type::Smtp) => CheckKind::Smtp {
-            helo: match fields.get("helo") {
-                Some(field) => {
-                    let parse = |text: &str| values::helo(text).map(|()| text.to_owned());
-                    let helo = field.parsed("a domain", parse, reporter);
-                    helo.unwrap_or_default()
-                }
-                None => helo.to_owned(),
-            },
-        },
+        Some(Type::Smtp) => CheckKind::Smtp(smtp::smtp(&fields, helo, reporter)),
         Some(Type::Http) => CheckKind::Http(http::http(&fields, reporter)),
         Some(Type::Agent) => {
             agent::require_port(field, &fields, reporter);
@@ -139,8 +141,22 @@ pub(super) fn check(
                 send: agent::send(&fields, reporter),
             }
         }
+        Some(Type::Exec) => CheckKind::Exec {
+            command: exec::command(field, &fields, reporter),
+        },
         Some(Type::Tcp | Type::None) | None => CheckKind::Tcp,
     };
+    let has_tls = match &check.kind {
+        CheckKind::Smtp(smtp) => smtp.starttls.is_some(),
+        CheckKind::Http(http) => http.tls.is_some(),
+        _ => false,
+    };
+    let min_certificate = smtp::min_certificate(&fields, has_tls, reporter);
+    match &mut check.kind {
+        CheckKind::Smtp(smtp) => smtp.min_certificate = min_certificate,
+        CheckKind::Http(http) => http.min_certificate = min_certificate,
+        _ => {}
+    }
     if let Some(port) = fields
         .get("port")
         .and_then(|f| f.integer(1..=65535, reporter))

@@ -9,6 +9,7 @@ use super::advice;
 use super::core::{Engine, ServiceState};
 use super::server::{ServerState, Standing};
 use super::{Now, ServerRef};
+use crate::command::info::date;
 use crate::proxy::Trouble;
 use crate::snapshot::{AdminState, Alarm, Severity};
 
@@ -129,37 +130,42 @@ impl Engine {
     }
 
     fn certificate_alarms(&self, now: Now, alarms: &mut Vec<Alarm>) {
-        /// Let's Encrypt renews 30 days before the end: two weeks later something is wrong.
-        const SOON: i64 = 14 * 86_400;
         let unix = i64::try_from(now.wall_ms / 1000).unwrap_or(i64::MAX);
         for (proxy, infos) in &self.certificates {
             for info in infos {
                 let file = info.file.display();
                 let left = info.not_after - unix;
-                let days = |seconds: i64| match seconds / 86_400 {
-                    1 => "1 day".to_owned(),
-                    days => format!("{days} days"),
-                };
-                let (severity, text) = if left <= -86_400 {
-                    (
-                        Severity::Critical,
-                        format!("has expired {} ago", days(-left)),
-                    )
-                } else if left <= 0 {
-                    let text = "has expired within the last day".to_owned();
-                    (Severity::Critical, text)
-                } else if info.not_before > unix {
-                    (Severity::Critical, "is not valid yet".to_owned())
-                } else if left < 86_400 {
-                    (Severity::Warning, "expires within a day".to_owned())
-                } else if left < SOON {
-                    (Severity::Warning, format!("expires in {}", days(left)))
-                } else {
-                    continue;
+                let (severity, text) = match expiry(left) {
+                    Some(text) if left <= 0 => (Severity::Critical, text),
+                    _ if info.not_before > unix => {
+                        (Severity::Critical, "is not valid yet".to_owned())
+                    }
+                    Some(text) => (Severity::Warning, text),
+                    None => continue,
                 };
                 let text = format!("proxy {proxy}: the certificate in {file} {text}");
                 let next = "renew it: a new file is taken within seconds";
                 alarms.push(alarm(severity, text, next));
+            }
+        }
+        for service in &self.services {
+            for server in &service.servers {
+                let Some(end) = server.certificate() else {
+                    continue;
+                };
+                let Some(text) = expiry(end.saturating_sub(unix)) else {
+                    continue;
+                };
+                let target = format!("{}/{}", service.config.name, server.config.name);
+                // Who believes it or not is not known here: mail goes on with one that has expired, browsers do not.
+                alarms.push(alarm(
+                    Severity::Warning,
+                    format!(
+                        "{target}: the certificate of the server {text} ({})",
+                        date(end)
+                    ),
+                    &format!("renew it on the server; mb-lb-ctl describe {target} shows it after the next check"),
+                ));
             }
         }
     }
@@ -324,6 +330,28 @@ impl Engine {
             }
         }
     }
+}
+
+/// What is to be said of a certificate that ends in so many seconds. `None`: nothing yet.
+fn expiry(left: i64) -> Option<String> {
+    /// Let's Encrypt renews 30 days before the end: two weeks later something is wrong.
+    const SOON: i64 = 14 * DAY;
+    const DAY: i64 = 86_400;
+    let days = |seconds: i64| match seconds / DAY {
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    };
+    Some(if left <= -DAY {
+        format!("has expired {} ago", days(left.saturating_neg()))
+    } else if left <= 0 {
+        "has expired within the last day".to_owned()
+    } else if left < DAY {
+        "expires within a day".to_owned()
+    } else if left < SOON {
+        format!("expires in {}", days(left))
+    } else {
+        return None;
+    })
 }
 
 /// What to look at, where a server is out for reasons that are not its own.

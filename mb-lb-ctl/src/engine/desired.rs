@@ -125,6 +125,7 @@ impl Engine {
                     },
                     which: Which::Health,
                     address: Self::checked_at(service, server, check),
+                    vip: service.config.listen.first().copied(),
                     check: check.clone(),
                     interval: server.suspect.interval(server.health.interval(check)),
                 });
@@ -172,6 +173,7 @@ impl Engine {
                 },
                 which: Which::Agent,
                 address: Self::agent_at(server, agent),
+                vip: service.config.listen.first().copied(),
                 check: agent.check(),
                 interval: agent.interval,
             })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{
     AgentCheck, BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, Follows, HttpCheck,
-    OnDown, Server, Service, XdpMode,
+    OnDown, Server, Service, SmtpCheck, XdpMode,
 };
 use crate::plan::{self, TableCache};
 
@@ -279,10 +279,9 @@ fn check(check: Option<&Check>) -> String {
     };
     let kind = match &check.kind {
         CheckKind::Tcp => "tcp".to_owned(),
-        // Of what two directors have in common, the director's own name is none.
-        CheckKind::Smtp { helo } if helo.is_empty() => "smtp".to_owned(),
-        CheckKind::Smtp { helo } => format!("smtp (helo {helo})"),
+        CheckKind::Smtp(smtp) => smtp_check(smtp),
         CheckKind::Http(http) => http_check(http),
+        CheckKind::Exec { command } => format!("exec ({})", command.join(" ")),
         CheckKind::Agent { send: None } => "agent".to_owned(),
         CheckKind::Agent { send: Some(send) } => format!("agent (send {send:?})"),
     };
@@ -304,6 +303,30 @@ fn check(check: Option<&Check>) -> String {
         check.fall
     ));
     text
+}
+
+fn smtp_check(smtp: &SmtpCheck) -> String {
+    let mut parts = Vec::new();
+    // Of what two directors have in common, the director's own name is none.
+    if !smtp.helo.is_empty() {
+        parts.push(format!("helo {}", smtp.helo));
+    }
+    if !smtp.capabilities.is_empty() {
+        let all: Vec<_> = smtp.capabilities.iter().map(ToString::to_string).collect();
+        parts.push(format!("capabilities {}", all.join(", ")));
+    }
+    if smtp.starttls.is_some() {
+        parts.push(format!("starttls {}", proxy::tls(smtp.starttls.as_ref())));
+    }
+    parts.extend(smtp.min_certificate.map(min_certificate));
+    match parts.is_empty() {
+        true => "smtp".to_owned(),
+        false => format!("smtp ({})", parts.join(", ")),
+    }
+}
+
+fn min_certificate(least: Duration) -> String {
+    format!("min_certificate {}", span(least))
 }
 
 fn agent(agent: Option<&AgentCheck>) -> String {
@@ -347,6 +370,9 @@ fn http_check(http: &HttpCheck) -> String {
     }
     if http.tls.is_some() {
         text.push_str(&format!(", tls {}", proxy::tls(http.tls.as_ref())));
+    }
+    if let Some(least) = http.min_certificate {
+        text.push_str(&format!(", {}", min_certificate(least)));
     }
     format!("http ({text})")
 }

@@ -1,5 +1,6 @@
 mod amend;
 mod by_hand;
+mod certificates;
 mod failover;
 mod follows;
 mod groups;

@@ -16,6 +16,7 @@ pub(super) struct Finding {
     detail: String,
     page: Option<HealthPage>,
     agent: Option<AgentReply>,
+    certificate: Option<i64>,
 }
 
 impl Finding {
@@ -27,6 +28,7 @@ impl Finding {
             detail: detail.into(),
             page: None,
             agent: None,
+            certificate: None,
         }
     }
 
@@ -71,6 +73,18 @@ impl Finding {
         }
     }
 
+    pub(super) fn is_success(&self) -> bool {
+        self.outcome == Outcome::Success
+    }
+
+    /// When the certificate ends that the server showed, in Unix seconds.
+    pub(super) fn with_certificate(self, certificate: Option<i64>) -> Self {
+        Self {
+            certificate,
+            ..self
+        }
+    }
+
     pub(super) fn into_result(self, duration: Duration) -> CheckResult {
         CheckResult {
             outcome: self.outcome,
@@ -79,7 +93,7 @@ impl Finding {
             detail: self.detail,
             duration,
             page: self.page,
-            certificate: None,
+            certificate: self.certificate,
             agent: self.agent,
         }
     }
