@@ -16,6 +16,7 @@ mod server;
 mod service;
 mod settings;
 mod sync;
+mod via;
 
 pub use flow::{
     Flow, FlowKey4, FlowKey6, FlowState, FlowWord, Half, HalfKind, HalfWord, generation_bits,
@@ -37,6 +38,11 @@ pub use sync::{
     EVENT_CLOSED, EVENT_EXPIRED, EVENT_GONE, EVENT_OPENED, EVENT_RESET, FlowEvent, SYNC_ADD,
     SYNC_BUSY, SYNC_CLOSE, SYNC_FULL, SYNC_OPEN, SYNC_REMOVE, SYNC_RESET, SYNC_STALE,
     SYNC_UNCHANGED, SYNCED, SyncArgs,
+};
+
+pub use via::{
+    MAX_VIA_FLOWS, MAX_VIAS, VIA_MARK, VIA_MASK, Via, ViaAddress, ViaKey, ViaServer, ipv4_of_via,
+    via_ipv4,
 };
 
 /// Part of the pin path: two builds share maps only when they agree on every layout in this crate.
@@ -92,6 +98,9 @@ pub mod maps {
     pub const HALF6: &str = "HALF6";
     pub const EVENTS: &str = "EVENTS";
     pub const LEASES: &str = "LEASES";
+    /// Of checks through the VIP, and not pinned: they are as old as the controller.
+    pub const VIAS: &str = "VIAS";
+    pub const VIA_FLOWS: &str = "VIA_FLOWS";
     /// Every map that is pinned and adopted by the next controller.
     pub const ALL: [&str; 20] = [
         SETTINGS,

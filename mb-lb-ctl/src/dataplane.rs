@@ -12,6 +12,7 @@ mod sweep;
 mod sync;
 mod sys;
 mod syscall;
+mod via;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -26,6 +27,7 @@ use mb_lb_common::{
 pub use flows::{FlowEntry, HalfEntry};
 pub use leases::Leases;
 pub use sync::{Applied, FlowSync, Removed, Seen, Walk};
+pub use via::detach as detach_vias;
 
 pub use load::{LoadError, Mode, detach, interfaces, is_attached, lock_root, object, pin_dir};
 
@@ -118,6 +120,7 @@ pub struct Dataplane {
     sweeps: u64,
     repairs: u64,
     max_flows: u32,
+    vias: via::Vias,
 }
 
 impl Dataplane {
@@ -156,6 +159,7 @@ impl Dataplane {
             audited: BTreeMap::new(),
             sweeps: 0,
             repairs: 0,
+            vias: via::Vias::default(),
         })
     }
 
@@ -211,6 +215,18 @@ impl Dataplane {
         mode: XdpMode,
     ) -> Result<Mode, LoadError> {
         load::attach(&mut self.loaded, interface, ifindex, mode)
+    }
+
+    /// Has checks go through these VIPs, each by the mark of its place in the list, on the interfaces that carry the program.
+    ///
+    /// # Errors
+    /// What the kernel refused, in words; then checks must not use a mark.
+    pub fn set_vias(
+        &mut self,
+        vips: &[std::net::IpAddr],
+        interfaces: &[String],
+    ) -> Result<(), String> {
+        self.vias.set(&mut self.loaded.ebpf, vips, interfaces)
     }
 
     /// Detaches from every interface that is not in `keep`.

@@ -22,6 +22,7 @@ mod suspect;
 mod syncs;
 mod tiers;
 mod tracking;
+mod via;
 mod view;
 
 use std::net::{IpAddr, SocketAddr};
@@ -129,6 +130,11 @@ pub enum Event {
     Tier {
         name: String,
         round: Box<crate::tiers::Round>,
+    },
+    /// Checks go through these VIPs from now on, by the mark of the place in the list; or why they cannot.
+    Vias {
+        vips: Vec<IpAddr>,
+        error: Option<String>,
     },
     /// [`Engine::next_deadline`] has come.
     Deadline,
@@ -346,6 +352,11 @@ pub enum Action {
     Steer(Vec<crate::proxy::Steering>),
     /// Run exactly these checks from now on (the prober keeps those that did not change).
     Checks(Vec<CheckTask>),
+    /// Have checks go through exactly these VIPs, on these interfaces.
+    Vias {
+        vips: Vec<IpAddr>,
+        interfaces: Vec<String>,
+    },
     /// Follow exactly these neighbours.
     Neighbours(Vec<IpAddr>),
     /// Say these `no_server` texts on these addresses.
@@ -391,6 +402,14 @@ pub enum Which {
     Agent,
 }
 
+/// A check of a server with dsr that goes the way of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThroughVip {
+    pub vip: IpAddr,
+    /// For SO_MARK.
+    pub mark: u32,
+}
+
 /// One check to be run for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckTask {
@@ -401,6 +420,8 @@ pub struct CheckTask {
     /// What clients connect to, for programs that want to know: the first `listen` of the service.
     pub vip: Option<SocketAddr>,
     pub check: crate::config::Check,
+    /// It goes through this VIP, on a socket with this mark.
+    pub via: Option<ThroughVip>,
     /// Present distance between two runs (interval, fast_interval or down_interval).
     pub interval: Duration,
 }

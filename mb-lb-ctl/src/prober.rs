@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::{CheckKind, HttpCheck};
-use crate::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef, Which};
+use crate::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef, ThroughVip, Which};
 
 pub mod agent;
 mod certificate;
@@ -38,6 +38,7 @@ mod line;
 mod reply;
 mod smtp;
 mod tcp;
+mod via;
 
 use finding::Finding;
 
@@ -156,6 +157,7 @@ struct Probe {
     kind: CheckKind,
     pattern: Option<http::Pattern>,
     program: Option<exec::Program>,
+    via: Option<ThroughVip>,
     timeout: Duration,
 }
 
@@ -167,6 +169,7 @@ impl Probe {
             kind: check.kind.clone(),
             pattern: http::Pattern::of(&check.kind),
             program: exec::Program::of(task),
+            via: task.via,
             timeout: check.timeout,
         }
     }
@@ -211,7 +214,21 @@ impl Probe {
 
 impl Probe {
     async fn open(&self, limit: line::Limit) -> Result<line::Line, Finding> {
-        let mut line = line::Line::open(self.address, limit).await?;
+        let mut line = match self.via {
+            None => line::Line::open(self.address, limit).await?,
+            Some(via) => {
+                // So that there is time to find out why.
+                let half = line::Limit {
+                    deadline: limit.deadline - self.timeout / 2,
+                    timeout: self.timeout / 2,
+                };
+                let opened = line::Line::open_by(via::connect(self.address, via), half, limit);
+                match opened.await {
+                    Ok(line) => line,
+                    Err(found) => return Err(via::explain(found, self.address, via, limit).await),
+                }
+            }
+        };
         if let CheckKind::Http(HttpCheck { tls: Some(tls), .. }) = &self.kind {
             line.secure(tls, self.address.ip()).await?;
         }

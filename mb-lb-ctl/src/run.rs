@@ -537,6 +537,9 @@ impl Director {
                 Action::Checks(tasks) => self.prober.set(tasks),
                 Action::ConfigSync(order) => self.syncs.obey(order),
                 Action::Tiers(tasks) => self.tiers.set(tasks),
+                Action::Vias { vips, interfaces } => {
+                    self.worker.send(Job::Vias { vips, interfaces })
+                }
                 Action::Neighbours(addresses) => self.neighbours.set(addresses),
                 Action::Replies(texts) => replies.push(texts),
                 Action::Reply { id, result } => answers.push((id, result)),

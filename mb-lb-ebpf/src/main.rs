@@ -25,6 +25,7 @@ mod select;
 mod steer;
 mod sweep;
 mod sync;
+mod via;
 
 use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_jiffies64, macros::xdp, programs::XdpContext,

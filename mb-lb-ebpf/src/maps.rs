@@ -1,4 +1,4 @@
-//! The maps. All but the logger's are pinned; names and sizes are in `mb_lb_common`.
+//! The maps. All but the logger's and those of checks through the VIP are pinned; names and sizes are in `mb_lb_common`.
 //!
 //! Flows live in plain preallocated hash maps, which refuse when full. An LRU map would evict in silence, and
 //! with the flow its count.
@@ -10,8 +10,9 @@ use aya_ebpf::{
 use mb_lb_common::{
     AliasEntry, AuditCell, DEFAULT_MAX_FLOWS, EVENT_BYTES, Flow, FlowKey4, FlowKey6, Half, Lease,
     LeaseKey, MAX_ALIAS, MAX_HALF, MAX_LEASES, MAX_LISTENS, MAX_PORTS, MAX_REASONS, MAX_SERVERS,
-    MAX_SERVICES, MAX_SLOT_BLOCKS, Pool, Port, Server, ServerCount, ServerStats, Service,
-    ServiceConf, ServiceCursor, ServiceKey, Settings, SlotBlock, TableState,
+    MAX_SERVICES, MAX_SLOT_BLOCKS, MAX_VIA_FLOWS, MAX_VIAS, Pool, Port, Server, ServerCount,
+    ServerStats, Service, ServiceConf, ServiceCursor, ServiceKey, Settings, SlotBlock, TableState,
+    Via, ViaKey, ViaServer,
 };
 
 #[map]
@@ -54,3 +55,8 @@ pub static HALF6: LruHashMap<FlowKey6, Half> = LruHashMap::pinned(MAX_HALF, 0);
 pub static EVENTS: RingBuf = RingBuf::pinned(EVENT_BYTES, 0);
 #[map]
 pub static LEASES: HashMap<LeaseKey, Lease> = HashMap::pinned(MAX_LEASES, 0);
+#[map]
+pub static VIAS: Array<Via> = Array::with_max_entries(MAX_VIAS, 0);
+#[map]
+pub static VIA_FLOWS: LruHashMap<ViaKey, ViaServer> =
+    LruHashMap::with_max_entries(MAX_VIA_FLOWS, 0);

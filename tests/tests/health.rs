@@ -185,3 +185,132 @@ fn after_a_boot_servers_begin_as_they_were_last_seen() -> Result<()> {
     drop(again);
     Ok(())
 }
+
+/// Checks that go the way of clients; the interval is short, so that each test sees many.
+const THROUGH: &str =
+    r#"{ type = "smtp", via = "vip", interval = "200ms", timeout = "2s", rise = 2, fall = 2 }"#;
+
+fn reason(cluster: &Cluster, name: &str, so: &str) -> Result<()> {
+    try_wait_until(&format!("{name} to be as it is"), SOON, || {
+        let server = cluster.server(name)?;
+        ensure!(server.health_reason == so, "{}", server.health_reason);
+        Ok(())
+    })
+}
+
+#[test]
+fn through_the_vip_it_is_seen_that_the_vip_is_missing_and_which_of_the_two_it_is() -> Result<()> {
+    let cluster = Cluster::start("through", 3, |lab| {
+        let smtp = Service::smtp(lab, &[10, 10, 10]).check(THROUGH);
+        // The same servers, checked at their own addresses: these see nothing of it.
+        let mut own = Service::smtp(lab, &[10, 10, 10]);
+        own.name = "own".to_owned();
+        own.listen.set_port(26);
+        own.check = PATIENT.replace("type = \"smtp\"", "type = \"smtp\", port = 25");
+        smtp.toml() + &own.toml()
+    })?;
+    // This director has the VIP, and the check still reaches it on each of the servers.
+    let vip = cluster.lab.vip4();
+    let held = cluster
+        .lab
+        .machine("lb1")
+        .run("ip", &["-o", "address", "show"])?;
+    ensure!(held.contains(&vip.to_string()), "{held}");
+
+    let of_lo = [format!("{vip}/32"), "dev".to_owned(), "lo".to_owned()];
+    let of_lo: Vec<&str> = of_lo.iter().map(String::as_str).collect();
+    let mb1 = cluster.lab.machine("mb1");
+    mb1.run("ip", &[&["address", "del"], &of_lo[..]].concat())?;
+    let own = mb1.ipv4();
+    reason(
+        &cluster,
+        "smtp/mb1",
+        &format!("does not answer for {vip} port 25, and accepts {own}: the VIP is not on its lo"),
+    )?;
+    assert!(!cluster.server("smtp/mb1")?.usable);
+    assert!(
+        cluster.server("own/mb1")?.usable,
+        "its own address shows nothing of it"
+    );
+    // No client finds it before that is put right.
+    assert_eq!(cluster.open(10)?.len(), 10);
+    mb1.run("ip", &[&["address", "add"], &of_lo[..]].concat())?;
+    cluster.wait_server("smtp/mb1", SOON, |server| server.usable)?;
+
+    // A service that is bound to the server's own address only.
+    let mb2 = cluster.lab.machine("mb2");
+    let firewall = format!(
+        "add table ip unbound; add chain ip unbound input {{ type filter hook input priority 0; }}; \
+         add rule ip unbound input ip daddr {vip} tcp dport 25 reject with tcp reset"
+    );
+    mb2.run("nft", &[&firewall])?;
+    let own = mb2.ipv4();
+    reason(
+        &cluster,
+        "smtp/mb2",
+        &format!("refuses {vip} port 25 and accepts {own}: its service is not bound to the VIP"),
+    )?;
+    mb2.run("nft", &["delete table ip unbound"])?;
+    cluster.wait_server("smtp/mb2", SOON, |server| server.usable)?;
+
+    // The server as a whole.
+    cluster.sinks["mb3"].freeze()?;
+    cluster.wait_server("smtp/mb3", SOON, |server| {
+        server.health_reason.contains("no 220 banner")
+    })?;
+    cluster.sinks["mb3"].thaw()?;
+    cluster.wait_server("smtp/mb3", SOON, |server| server.usable)?;
+    Ok(())
+}
+
+#[test]
+fn checks_through_the_vip_reach_each_server_for_itself_and_outlive_a_kill() -> Result<()> {
+    let mut cluster = Cluster::start("each", 3, |lab| {
+        Service::smtp(lab, &[10, 10, 10]).check(THROUGH).toml()
+    })?;
+    // Each is greeted by its own name.
+    let greetings = |cluster: &Cluster| -> Result<()> {
+        for name in ["mb1", "mb2", "mb3"] {
+            let server = cluster.server(&format!("smtp/{name}"))?;
+            let detail = server.check.map(|check| check.detail).unwrap_or_default();
+            ensure!(detail.contains(name), "{name} says {detail}");
+        }
+        Ok(())
+    };
+    try_wait_until("each to be greeted by its own", SOON, || {
+        greetings(&cluster)
+    })?;
+    cluster.director.kill()?;
+    cluster.director.run()?;
+    cluster.wait_usable()?;
+    try_wait_until("each to be greeted by its own", SOON, || {
+        greetings(&cluster)
+    })?;
+    let mut sessions = cluster.open(9)?;
+    mb_lb_tests::cluster::expect_all_alive(&mut sessions)
+}
+
+#[test]
+fn checks_go_through_an_ipv6_vip_too() -> Result<()> {
+    let cluster = Cluster::start("through6", 2, |lab| {
+        let mut service = Service::smtp(lab, &[10, 10]).check(THROUGH);
+        service.listen = lab.smtp6();
+        for (server, machine) in service.servers.iter_mut().zip(lab.servers()) {
+            server.1 = machine.ipv6().into();
+        }
+        service.toml()
+    })?;
+    let vip = cluster.lab.vip6();
+    let lo = format!("{vip}/128");
+    let mb1 = cluster.lab.machine("mb1");
+    mb1.run("ip", &["-6", "address", "del", &lo, "dev", "lo"])?;
+    let own = mb1.ipv6();
+    reason(
+        &cluster,
+        "smtp/mb1",
+        &format!("does not answer for {vip} port 25, and accepts {own}: the VIP is not on its lo"),
+    )?;
+    mb1.run("ip", &["-6", "address", "add", &lo, "dev", "lo"])?;
+    cluster.wait_server("smtp/mb1", SOON, |server| server.usable)?;
+    Ok(())
+}

@@ -41,8 +41,10 @@ pub fn run(global: &Global, args: &Detach) -> Result<Exit, Failure> {
     for vip in &vips {
         say(&format!("gave up {}/{}", vip.address, vip.prefix));
     }
-    // For the text only.
     let interfaces = crate::dataplane::interfaces(&global.bpf_root).unwrap_or_default();
+    for interface in &interfaces {
+        crate::dataplane::detach_vias(interface);
+    }
     let removed = crate::dataplane::detach(&global.bpf_root)
         .map_err(|error| Failure::failed(error.to_string()))?;
     if removed.is_empty() {

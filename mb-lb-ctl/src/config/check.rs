@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::diagnostic::{Code, Reporter};
 use super::fields::{Field, Fields, Words};
-use super::{Check, CheckKind, schema, values};
+use super::{Check, CheckKind, Via, schema, values};
 
 mod agent;
 mod exec;
@@ -80,6 +80,7 @@ pub(super) fn default_check(port: Option<u16>) -> Check {
     let interval = Duration::from_secs(2);
     Check {
         kind: CheckKind::Tcp,
+        via: Via::Server,
         port,
         interval,
         fast_interval: interval,
@@ -90,7 +91,39 @@ pub(super) fn default_check(port: Option<u16>) -> Check {
     }
 }
 
-/// `port` is the default, `helo` the director's name.
+const VIAS: Words<Via> = Words {
+    known: &[("server", Via::Server), ("vip", Via::Vip)],
+    later: &[],
+    foreign: &[("direct", "server"), ("real", "server"), ("virtual", "vip")],
+};
+
+/// `is_dsr`: the packets of clients get to the servers with the VIP as their destination.
+fn via(fields: &Fields<'_>, is_dsr: bool, check: &mut Check, reporter: &mut Reporter<'_>) {
+    let Some(field) = fields.get("via") else {
+        return;
+    };
+    check.via = field.word(&VIAS, reporter).unwrap_or_default();
+    let help = "only what clients of the service do can be done through the VIP: tcp, smtp or http";
+    match &check.kind {
+        CheckKind::Exec { .. } | CheckKind::Agent { .. } => {
+            let beside = format!("with type = \"{}\"", check.kind.name());
+            field.no_effect(&beside, help, reporter);
+            check.via = Via::Server;
+        }
+        _ if check.via == Via::Vip && !is_dsr => {
+            let help = "it is for services with forward = \"dsr\", whose servers get packets that are addressed to the VIP";
+            field.no_effect(
+                "where the director connects to the servers itself",
+                help,
+                reporter,
+            );
+            check.via = Via::Server;
+        }
+        _ => {}
+    }
+}
+
+/// `port` is the default, and there is one where clients' packets get to the servers as they are; `helo` the director's name.
 pub(super) fn check(
     field: &Field<'_>,
     port: Option<u16>,
@@ -157,6 +190,7 @@ pub(super) fn check(
         CheckKind::Http(http) => http.min_certificate = min_certificate,
         _ => {}
     }
+    via(&fields, port.is_some(), &mut check, reporter);
     if let Some(port) = fields
         .get("port")
         .and_then(|f| f.integer(1..=65535, reporter))

@@ -227,6 +227,9 @@ pub enum OnDown {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     pub kind: CheckKind,
+    /// Left out where it is the default, so that the hash of a file without it stays what it was.
+    #[serde(skip_serializing_if = "Via::is_server")]
+    pub via: Via,
     /// Default: for a service in the kernel the port of its first `listen`, else `None`: that of the server.
     pub port: Option<u16>,
     /// Between two checks of a server that is up and stable. Default 2s.
@@ -241,6 +244,23 @@ pub struct Check {
     pub rise: u8,
     /// Failures until down. 1 to 255, default 3.
     pub fall: u8,
+}
+
+/// Which way a check goes to its server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// To its own address.
+    #[default]
+    Server,
+    /// As clients' packets: addressed to the VIP, with the server as next hop. With [`Forward::Dsr`] only.
+    Vip,
+}
+
+impl Via {
+    const fn is_server(&self) -> bool {
+        matches!(self, Self::Server)
+    }
 }
 
 impl Check {
@@ -345,6 +365,7 @@ impl AgentCheck {
             kind: CheckKind::Agent {
                 send: self.send.clone(),
             },
+            via: Via::Server,
             port: Some(self.port),
             interval: self.interval,
             fast_interval: self.interval,

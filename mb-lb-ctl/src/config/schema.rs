@@ -213,6 +213,7 @@ pub static CHECK: Section = Section {
     title: "service.NAME.check",
     keys: &[
         "type",
+        "via",
         "port",
         "interval",
         "fast_interval",

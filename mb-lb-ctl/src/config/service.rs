@@ -10,7 +10,7 @@ use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, Words, in_order, refuse_name};
 use super::follows;
 use super::values::Fault;
-use super::{Forward, OnDown, Scheduler, Server, Service, address, proxy, schema};
+use super::{Check, Forward, OnDown, Scheduler, Server, Service, Via, address, proxy, schema};
 
 const FORWARD: Words<Forward> = Words {
     known: &[("dsr", Forward::Dsr), ("proxy", Forward::Proxy)],
@@ -148,7 +148,7 @@ fn service(
             (Vec::new(), false)
         }
     };
-    let (servers, server_spans) = servers.into_iter().unzip();
+    let (servers, server_spans): (Vec<_>, Vec<_>) = servers.into_iter().unzip();
 
     let clear = listen
         .iter()
@@ -163,6 +163,9 @@ fn service(
         Some(field) => check(&field, checked, director, reporter),
         None => Some(default_check(checked)),
     };
+    if let (Some(check), Some(field)) = (&check, fields.get("check")) {
+        vip_of_each(&field, check, &listen, &servers, reporter);
+    }
     let agent = fields.get("agent").and_then(|f| agent(&f, reporter));
     let scheduler = fields
         .get("scheduler")
@@ -199,6 +202,35 @@ fn service(
         servers_key: servers_field.map_or(field.key_span.clone(), |field| field.key_span),
         complete,
     })
+}
+
+/// A check through the VIP needs one of the family of the server's address.
+fn vip_of_each(
+    field: &Field<'_>,
+    check: &Check,
+    listen: &[std::net::SocketAddr],
+    servers: &[Server],
+    reporter: &mut Reporter<'_>,
+) {
+    if check.via != Via::Vip {
+        return;
+    }
+    let has_one = |server: &&Server| {
+        let mut vips = listen.iter();
+        vips.any(|vip| vip.is_ipv4() == server.address.is_ipv4())
+    };
+    if let Some(server) = servers.iter().find(|server| !has_one(server)) {
+        let phrase = format!(
+            "cannot go through the VIP to {}: {} and the VIPs are not of the same family",
+            server.name, server.address
+        );
+        let finding = field.finding(Code::NoEffect, &phrase);
+        reporter.push(
+            finding.help(
+                "its own address is checked; give it one of the VIP's family, or remove `via`",
+            ),
+        );
+    }
 }
 
 fn listens(

@@ -157,7 +157,7 @@ pub fn load(root: &Path, max_flows: u32) -> Result<Loaded, LoadError> {
 }
 
 /// An error with its causes, on one line but for the verifier's log.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -175,7 +175,9 @@ impl Loaded {
             return sys::open_pinned(&self.pins.join(name));
         }
         match self.ebpf.map(name) {
-            Some(Map::Array(map) | Map::RingBuf(map)) => map.fd().as_fd().try_clone_to_owned(),
+            Some(Map::Array(map) | Map::RingBuf(map) | Map::LruHashMap(map)) => {
+                map.fd().as_fd().try_clone_to_owned()
+            }
             Some(_) => Err(io::Error::other("of a type that was not expected")),
             None => Err(io::Error::other("not in the loaded program")),
         }

@@ -118,6 +118,14 @@ impl Engine {
                 &self.next_for_vip(vip),
             );
         }
+        if let Some(why) = &self.vias.error {
+            warn(
+                format!(
+                    "checks cannot go through the VIP, and go to the servers' own addresses: {why}"
+                ),
+                "check without via = \"vip\", or see to it that the kernel has cls_bpf and sch_ingress (modprobe)",
+            );
+        }
         for (listen, why) in &self.mute {
             warn(
                 format!(

@@ -13,6 +13,7 @@ use super::server::{ServerState, Standing, Way, full_name, name_hash, parse_full
 use super::suspect::is_silent;
 use super::syncs::Syncs;
 use super::tiers::Tiers;
+use super::via::Vias;
 use super::{
     Action, Amendment, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome,
     Refusal, SavedHealth, SavedServer, SavedState, ServerRef, Which,
@@ -108,6 +109,7 @@ pub struct Engine {
     table_full_at: Option<Duration>,
     pub(super) syncs: Syncs,
     pub(super) tiers: Tiers,
+    pub(super) vias: Vias,
     seq: u64,
     /// Since when what checks say is in the state file as it was then.
     health_saved_at: Duration,
@@ -200,6 +202,7 @@ impl Engine {
             unserved: BTreeMap::new(),
             certificates: BTreeMap::new(),
             table_full_at: None,
+            vias: Vias::default(),
             seq: 0,
             applied_once: false,
             failovers: BTreeMap::new(),
@@ -315,6 +318,7 @@ impl Engine {
             }
             Event::ConfigSync(report) => self.on_sync(report, now, &mut actions),
             Event::Tier { name, round } => self.on_tier(&name, &round, now, &mut actions),
+            Event::Vias { vips, error } => self.on_vias(&vips, error, now, &mut actions),
             Event::Deadline => {}
         }
         self.settle(now, &mut actions);
@@ -730,6 +734,7 @@ impl Engine {
             return;
         }
         self.settle_tiers(now, actions);
+        self.settle_vias(actions);
         let checks = self.wanted_checks();
         if self.sent.checks.as_ref() != Some(&checks) {
             actions.push(Action::Checks(checks.clone()));

@@ -9,6 +9,7 @@ use mb_lb_common::{
 
 use super::core::{Engine, ServiceState};
 use super::server::{ServerState, Standing, identity};
+use super::via::Way;
 use super::{CheckTask, Now, ServerRef, Which};
 use crate::config::{AgentCheck, Check};
 use crate::plan::{Desired, DesiredService, service_key};
@@ -118,6 +119,11 @@ impl Engine {
                 if server.rests(&check.kind) || server.by_hand.check_off {
                     continue;
                 }
+                let via = match self.way_of_check(service, server, check) {
+                    Way::Direct => None,
+                    Way::Through(via) => Some(via),
+                    Way::NotYet => continue,
+                };
                 tasks.push(CheckTask {
                     server: ServerRef {
                         service: service.config.name.clone(),
@@ -126,6 +132,7 @@ impl Engine {
                     which: Which::Health,
                     address: Self::checked_at(service, server, check),
                     vip: service.config.listen.first().copied(),
+                    via,
                     check: check.clone(),
                     interval: server.suspect.interval(server.health.interval(check)),
                 });
@@ -174,6 +181,7 @@ impl Engine {
                 which: Which::Agent,
                 address: Self::agent_at(server, agent),
                 vip: service.config.listen.first().copied(),
+                via: None,
                 check: agent.check(),
                 interval: agent.interval,
             })

@@ -12,6 +12,7 @@ mod routers;
 mod split;
 mod suspect;
 mod tiers;
+mod via;
 
 use std::collections::BTreeSet;
 

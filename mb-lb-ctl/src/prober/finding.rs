@@ -53,6 +53,16 @@ impl Finding {
         }
     }
 
+    /// It is the director that could not look.
+    pub(super) fn is_inconclusive(&self) -> bool {
+        self.outcome == Outcome::Inconclusive
+    }
+
+    /// Nobody listens there.
+    pub(super) fn is_refused(&self) -> bool {
+        self.outcome == Outcome::Refused
+    }
+
     pub(super) fn with_reply(self, reply: u16) -> Self {
         Self {
             reply: Some(reply),

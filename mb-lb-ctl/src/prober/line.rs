@@ -58,10 +58,19 @@ pub(super) struct Line {
 impl Line {
     /// Connects, or finds why that failed.
     pub(super) async fn open(address: SocketAddr, limit: Limit) -> Result<Self, Finding> {
-        let Ok(connected) = timeout_at(limit.deadline, TcpStream::connect(address)).await else {
+        Self::open_by(TcpStream::connect(address), limit, limit).await
+    }
+
+    /// As [`Line::open`], by another way to connect, which has a limit of its own.
+    pub(super) async fn open_by(
+        connecting: impl Future<Output = io::Result<TcpStream>>,
+        to_connect: Limit,
+        limit: Limit,
+    ) -> Result<Self, Finding> {
+        let Ok(connected) = timeout_at(to_connect.deadline, connecting).await else {
             let detail = format!(
                 "no answer to the connection attempt within {:?}",
-                limit.timeout
+                to_connect.timeout
             );
             return Err(Finding::failure("L4TOUT", detail));
         };

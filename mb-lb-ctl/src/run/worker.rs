@@ -25,6 +25,11 @@ pub enum Job {
         /// Of the [`Worker::attach`] that this follows from.
         number: u64,
     },
+    /// Have checks go through these VIPs, on these interfaces.
+    Vias {
+        vips: Vec<std::net::IpAddr>,
+        interfaces: Vec<String>,
+    },
     Tick,
     Flows {
         limit: usize,
@@ -137,6 +142,10 @@ fn work(
                 error,
                 number,
             } => Some(attach(&mut dataplane, &interfaces, mode, error, number)),
+            Job::Vias { vips, interfaces } => {
+                let error = dataplane.set_vias(&vips, &interfaces).err();
+                Some(Event::Vias { vips, error })
+            }
             Job::Tick => {
                 let report = dataplane.tick();
                 *ticking

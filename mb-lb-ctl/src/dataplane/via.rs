@@ -1,0 +1,141 @@
+//! The programs of checks through the VIP, at the traffic control hooks of the interfaces that lead to servers.
+//!
+//! From kernel 6.6 on their links end with the process. Before, filters stay behind a process that is killed; they touch
+//! nothing by themselves, and the next process, or `detach`, takes them away.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+
+use aya::Ebpf;
+use aya::maps::Array;
+use aya::programs::tc::{NlOptions, TcAttachOptions};
+use aya::programs::{SchedClassifier, TcAttachType, tc};
+use aya::util::KernelVersion;
+use mb_lb_common::{MAX_VIAS, Via, maps};
+
+use super::load::chain;
+use crate::plan::mapped;
+
+const OUT: &str = "mb_lb_via_out";
+const BACK: &str = "mb_lb_via_in";
+
+/// What is attached, and for whom.
+#[derive(Debug, Default)]
+pub struct Vias {
+    attached: BTreeSet<String>,
+    is_loaded: bool,
+}
+
+impl Vias {
+    /// Has checks go through these VIPs, each by the mark of its place in the list, on these interfaces.
+    ///
+    /// # Errors
+    /// What the kernel refused; then checks must not use a mark, for nothing would be done with it.
+    pub fn set(
+        &mut self,
+        ebpf: &mut Ebpf,
+        vips: &[IpAddr],
+        interfaces: &[String],
+    ) -> Result<(), String> {
+        if vips.len() > MAX_VIAS as usize {
+            return Err(format!("checks go through {MAX_VIAS} VIPs at most"));
+        }
+        let map = ebpf.map_mut(maps::VIAS);
+        let map = map.ok_or_else(|| "the map of VIPs is not in the object".to_owned())?;
+        let mut map: Array<_, Wire> = Array::try_from(map).map_err(|error| chain(&error))?;
+        for (index, vip) in vips.iter().enumerate() {
+            let via = Wire(Via::new(mapped(*vip)));
+            let index = u32::try_from(index).map_err(|error| error.to_string())?;
+            map.set(index, via, 0).map_err(|error| chain(&error))?;
+        }
+        for interface in interfaces {
+            if self.attached.contains(interface) || vips.is_empty() {
+                continue;
+            }
+            for (name, hook) in [(OUT, TcAttachType::Egress), (BACK, TcAttachType::Ingress)] {
+                let program = program(ebpf, name)?;
+                if !self.is_loaded {
+                    program.load().map_err(|error| refused(name, &error))?;
+                }
+                attach(program, interface, name, hook)
+                    .map_err(|why| format!("{interface}: {why}"))?;
+            }
+            self.is_loaded = true;
+            self.attached.insert(interface.clone());
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Wire(Via);
+
+// SAFETY: plain bytes without padding, as `Pod` of bytemuck has proved.
+unsafe impl aya::Pod for Wire {}
+
+/// The verifier's log is for the journal.
+fn refused(name: &str, error: &dyn std::error::Error) -> String {
+    let whole = chain(error);
+    tracing::debug!(name, why = whole, "refused");
+    let (short, _) = whole
+        .split_once(". Verifier output")
+        .unwrap_or((&whole, ""));
+    format!("the kernel does not take the program: {short}")
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier, String> {
+    let program = ebpf.program_mut(name);
+    let program = program.ok_or_else(|| format!("{name} is not in the object"))?;
+    program.try_into().map_err(|error| chain(&error))
+}
+
+fn attach(
+    program: &mut SchedClassifier,
+    interface: &str,
+    name: &str,
+    hook: TcAttachType,
+) -> Result<(), String> {
+    if KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0)) {
+        program
+            .attach(interface, hook)
+            .map_err(|error| chain(&error))?;
+        return Ok(());
+    }
+    match tc::qdisc_add_clsact(interface) {
+        Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
+        Err(tc::TcError::NetlinkError(error)) if is_there(&error) => {}
+        Err(error) => return Err(chain(&error)),
+    }
+    take_off(interface, name, hook);
+    let options = TcAttachOptions::Netlink(NlOptions::default());
+    program
+        .attach_with_options(interface, hook, options)
+        .map_err(|error| chain(&error))?;
+    Ok(())
+}
+
+fn is_there(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.raw_os_error() == Some(libc::EEXIST);
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// What an earlier process left.
+fn take_off(interface: &str, name: &str, hook: TcAttachType) {
+    // That there is nothing is the rule.
+    let _gone = tc::qdisc_detach_program(interface, hook, name);
+}
+
+/// Takes the filters off an interface that a process left there (kernels before 6.6).
+pub fn detach(interface: &str) {
+    for (name, hook) in [(OUT, TcAttachType::Egress), (BACK, TcAttachType::Ingress)] {
+        take_off(interface, name, hook);
+    }
+}
