@@ -154,7 +154,8 @@ pub struct Attached {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckResult {
     pub outcome: Outcome,
-    /// HAProxy's word for it: `L4OK`, `L4CON`, `L4TOUT`, `L7OK`, `L7RSP`, `L7STS`, `L7TOUT`, `SOCKERR`.
+    /// HAProxy's word for it: `L4OK`, `L4CON`, `L4TOUT`, `L6RSP`, `L6TOUT`, `L7OK`, `L7RSP`, `L7STS`, `L7TOUT`, `PROCOK`,
+    /// `PROCERR`, `PROCTOUT`, `SOCKERR`.
     pub code: &'static str,
     /// Reply code of the protocol, where one was read.
     pub reply: Option<u16>,

@@ -1,7 +1,7 @@
 //! Runs the checks: one task per server and check, results as [`Event::Checked`].
 //!
 //! ```text
-//!   set(tasks) --> Prober --spawn/abort--> check task (one per server)
+//!   set(tasks) --> Prober --spawn/abort--> check task (one per server; two with an agent)
 //!                     |                       |  waits for a permit
 //!                     +--watch: interval----->|  runs the check, bounded by its timeout
 //!                                             +--> mpsc<Event> --> engine
@@ -13,7 +13,7 @@
 //! are well come late. First checks are spread in the same way, 5,000 a second, so that a start does not open thousands of
 //! connections at once and yet all is known soon. Programs have 32 permits of their own: each is a process, and may start others.
 //!
-//! A check task can be cancelled at any point: it owns nothing but its socket. When the engine's channel is
+//! A check task can be cancelled at any point: it owns nothing but its socket, or a program that is killed with it. When the engine's channel is
 //! full, the task waits, and with it the next check of that server: results are never dropped.
 
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::address;
-use super::check::{check, default_check};
+use super::check::{agent, check, default_check};
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, Words, in_order, refuse_name};
 use super::follows;
@@ -179,6 +179,7 @@ fn proxy(
         Some(field) => check(field, None, director, reporter),
         None => Some(default_check(None)),
     };
+    let agent = fields.get("agent").and_then(|f| agent(&f, reporter));
     let timeouts = limits::timeouts(fields.get("timeouts").as_ref(), reporter);
     let limits = limits::limits(fields.get("limits").as_ref(), reporter);
     let mut networks = |key| {
@@ -222,6 +223,7 @@ fn proxy(
             redirect_http,
             hsts: tls.hsts,
             check,
+            agent,
             timeouts,
             limits,
             trusted_proxies,

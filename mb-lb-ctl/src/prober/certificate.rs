@@ -29,7 +29,7 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| seconds(since))
+    since.map_or(0, seconds)
 }
 
 fn seconds(duration: Duration) -> i64 {

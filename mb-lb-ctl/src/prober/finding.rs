@@ -15,7 +15,8 @@ pub(super) struct Finding {
     reply: Option<u16>,
     detail: String,
     page: Option<HealthPage>,
-    agent: Option<AgentReply>,
+    /// Boxed, for most findings have none.
+    agent: Option<Box<AgentReply>>,
     certificate: Option<i64>,
 }
 
@@ -78,7 +79,7 @@ impl Finding {
     /// What an agent asks for.
     pub(super) fn with_agent(self, agent: AgentReply) -> Self {
         Self {
-            agent: Some(agent),
+            agent: Some(Box::new(agent)),
             ..self
         }
     }
@@ -104,7 +105,7 @@ impl Finding {
             duration,
             page: self.page,
             certificate: self.certificate,
-            agent: self.agent,
+            agent: self.agent.map(|agent| *agent),
         }
     }
 }

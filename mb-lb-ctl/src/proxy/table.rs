@@ -91,6 +91,7 @@ impl Plan {
                 redirect_http: Vec::new(),
                 hsts: None,
                 check: None,
+                agent: None,
                 timeouts: config::ProxyTimeouts::default(),
                 limits: config::ProxyLimits::default(),
                 trusted_proxies: Vec::new(),

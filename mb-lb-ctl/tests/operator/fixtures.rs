@@ -28,7 +28,7 @@ pub fn check() -> CheckView {
         falls: 0,
         history: vec![false, true, true, true],
         interval_ms: 2000,
-        certificate_not_after: None,
+        certificate_not_after: Some(1_772_337_906),
     }
 }
 

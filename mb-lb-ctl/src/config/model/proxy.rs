@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Check, Follows, Forward, OnDown, Scheduler, Server, Service};
+use super::{AgentCheck, Check, Follows, Forward, OnDown, Scheduler, Server, Service};
 
 /// `[proxy.NAME]`: layer 7, in user mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,6 +31,9 @@ pub struct Proxy {
     pub hsts: Option<Duration>,
     /// `None` where `check` is `{ type = "none" }`.
     pub check: Option<Check>,
+    /// As of a service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentCheck>,
     pub timeouts: ProxyTimeouts,
     pub limits: ProxyLimits,
     /// Networks whose X-Forwarded-* and Forwarded fields are believed and kept. Default: none.
@@ -72,7 +75,7 @@ impl Proxy {
             // Read by nobody: the proxy has words of its own.
             scheduler: Scheduler::Roundrobin,
             check: self.check.clone(),
-            agent: None,
+            agent: self.agent.clone(),
             on_down: OnDown::Keep,
             no_server: None,
             slow_start: self.slow_start,

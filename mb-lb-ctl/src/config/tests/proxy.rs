@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{PROXY, SERVICE, VRRP, accept, codes, diagnose, shown};
 use crate::config::{
-    AccessLog, BodyMatch, Check, CheckKind, Code, Config, Cookie, DynamicKey, HttpCheck, LogFormat,
-    Network, Proxy, ProxyHeader, ProxyLimits, ProxyScheduler, ProxyServer, ProxyTimeouts, SameSite,
-    ServerTls, TlsVersion, Upstream, Verify, parse,
+    AccessLog, AgentCheck, BodyMatch, Check, CheckKind, Code, Config, Cookie, DynamicKey,
+    HttpCheck, LogFormat, Network, Proxy, ProxyHeader, ProxyLimits, ProxyScheduler, ProxyServer,
+    ProxyTimeouts, SameSite, ServerTls, TlsVersion, Upstream, Verify, parse,
 };
 
 fn seconds(seconds: u64) -> Duration {
@@ -69,6 +69,7 @@ fn defaults() -> Proxy {
         redirect_http: Vec::new(),
         hsts: None,
         check: Some(check(CheckKind::Tcp)),
+        agent: None,
         timeouts: ProxyTimeouts::default(),
         limits: ProxyLimits::default(),
         trusted_proxies: Vec::new(),
@@ -124,6 +125,9 @@ body_regex = "ok|up"
 tls = { verify = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F", sni = "mail.example.org" }
 port = 8443
 interval = "5s"
+[proxy.web.agent]
+port = 9707
+
 [proxy.web.timeouts]
 handshake = "1s"
 request = "2s"
@@ -193,6 +197,12 @@ fn full() -> Proxy {
                     sni: Some("mail.example.org".to_owned()),
                 }),
             }))
+        }),
+        agent: Some(AgentCheck {
+            port: 9707,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            send: None,
         }),
         timeouts: ProxyTimeouts {
             handshake: seconds(1),

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{check, follows, span};
+use super::{agent, check, follows, span};
 use crate::config::{
     AccessLog, Cookie, LogFormat, Proxy, ProxyHeader, ProxyLimits, ProxyScheduler, ProxyServer,
     ProxyTimeouts, ServerTls, TlsVersion, Upstream, Verify,
@@ -54,6 +54,7 @@ fn proxy_changes(old: &Proxy, new: &Proxy, lines: &mut Vec<String>) {
     differ("redirect_http", &|p| sorted(&p.redirect_http));
     differ("hsts", &|p| or_none(p.hsts.map(span)));
     differ("check", &|p| check(p.check.as_ref()));
+    differ("agent", &|p| agent(p.agent.as_ref()));
     differ("timeouts", &|p| timeouts(&p.timeouts));
     differ("limits", &|p| limits(&p.limits));
     differ("trusted_proxies", &|p| sorted(&p.trusted_proxies));
@@ -259,6 +260,7 @@ mod tests {
              certificate = [\"/a.pem\", \"/b\"]\ntls_min_version = \"1.3\"\nhttp2 = false\nscheduler = \"random\"\n\
              redirect_http = \"192.0.2.100:80\"\nhsts = \"8760h\"\n\
              check = { type = \"http\", path = \"/health\", expect = [200, \"3xx\"], body = \"ok\", host = \"a.example\", tls = true, verify = \"none\" }\n\
+             agent = { port = 9707, send = \"state\\n\" }\n\
              timeouts = { connect = \"3s\" }\nlimits = { body = \"10m\", connections_per_source = 100 }\n\
              trusted_proxies = \"10.0.0.0/8\"\nforwarded = true\naccept_proxy = \"10.0.0.0/8\"\nretries = 1\n\
              redispatch = false\nfollows = { web = [\"redis\", \"db\"] }\nslow_start = \"30s\"\naccess_log = { format = \"httplog\", file = \"/var/log/x\" }\n\

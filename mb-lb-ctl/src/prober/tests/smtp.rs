@@ -131,7 +131,14 @@ fn shown(result: &CheckResult) -> (&str, Option<u16>, &str) {
 
 #[tokio::test]
 async fn in_clear_all_that_is_wanted_has_to_be_offered() {
-    let table: &[(&[&str], &[&str], &str, Option<u16>, &str)] = &[
+    type Row = (
+        &'static [&'static str],
+        &'static [&'static str],
+        &'static str,
+        Option<u16>,
+        &'static str,
+    );
+    let table: &[Row] = &[
         (&[], &[BANNER, EHLO], "L7OK", Some(220), "220 mx1"),
         (
             &["STARTTLS", "8BITMIME", "SIZE", "SIZE 10240000"],

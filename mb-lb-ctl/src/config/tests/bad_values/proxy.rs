@@ -61,6 +61,8 @@ pub(super) const PROXY: &[Case] = &[
     ("hsts", "certificate = \"/c\"\nhsts = \"365d\""),
     ("check", "check = \"http\""),
     ("check", "check = { type = \"http\", pth = \"/\" }"),
+    ("agent", "agent = true"),
+    ("agent", "agent = { prt = 9707 }"),
     ("timeouts", "timeouts = \"50s\""),
     ("timeouts", "timeouts = { reply = \"50s\" }"),
     ("limits", "limits = 1000"),
