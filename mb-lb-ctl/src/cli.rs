@@ -14,6 +14,7 @@ pub mod events;
 mod exit;
 mod failover;
 pub mod format;
+mod import;
 pub mod list;
 mod output;
 mod peer;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
     let ended = match &cli.command {
         Command::Run => run::run(&cli.global),
         Command::Check(args) => check::run(&cli.global, args),
+        Command::Import(args) => import::run(args),
         Command::Diff(args) => reload::diff(&cli.global, args),
         Command::Reload => reload::reload(&cli.global),
         Command::Status(args) => status::run(&cli.global, args),
