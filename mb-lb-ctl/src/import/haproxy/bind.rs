@@ -55,6 +55,23 @@ fn bind(config: &Config, statement: &Statement, import: &Import<'_>) -> Bind {
 }
 
 impl Bind {
+    /// Why nobody can come in by it.
+    pub fn unusable(&self, http: bool) -> Option<String> {
+        if self.tls && !http {
+            return Some(
+                "a [service.NAME] does not speak TLS; the servers have to, or it has to be `mode http`"
+                    .to_owned(),
+            );
+        }
+        if let Some(why) = &self.refused {
+            return Some(why.clone());
+        }
+        let local = !http && self.addresses.iter().all(|at| is_local(at.ip()));
+        local.then(|| {
+            "loopback: a [service.NAME] takes packets that come from the network".to_owned()
+        })
+    }
+
     fn address(&mut self, text: &str, import: &Import<'_>) -> Result<(), String> {
         let (family, text) = match text.split_once('@') {
             Some(("ipv4" | "tcp4", rest)) => (Some(4), rest),

@@ -108,17 +108,25 @@ pub(super) fn check(
         entries.push((key.to_owned(), value.to_string()));
     }
     block.key("check", table(&entries), &check.at);
+    let http = check.kind == "http";
     for (at, verdict, note) in check.said {
         block.claim(at, verdict, note);
     }
     let own = |server: &Server| {
         let set = &server.set;
         let times = (set.interval, set.fast_interval, set.down_interval);
-        (times, set.rise, set.fall, set.check_port, set.check_tls)
+        let places = (set.check_port, set.check_tls, http && set.tls);
+        (times, set.rise, set.fall, places)
     };
     for server in checked.iter().filter(|server| own(server) != own(first)) {
+        let odd = match http && server.set.tls != first.set.tls {
+            true => {
+                ". One of the two speaks TLS and the other does not: give each kind a proxy of its own, or it stays down"
+            }
+            false => "",
+        };
         let note = format!(
-            "all servers of a service are checked alike, here as `{}`",
+            "all servers of a service are checked alike, here as `{}`{odd}",
             first.name
         );
         block.claim_all(&server.at[..1], Verdict::Approximated, &note);

@@ -7,7 +7,7 @@ use super::checks::check;
 use super::sections::{Config, Kind, Statement};
 use super::server::{Server, servers};
 use super::service::{common, notes, slow_start};
-use super::units::{Unit, redirect};
+use super::units::{Front, Unit, redirect};
 use crate::import::Import;
 use crate::import::block::Block;
 use crate::import::report::{At, Verdict};
@@ -89,9 +89,9 @@ impl<'u> Places<'u> {
             None => None,
         };
         let tls = unit.binds().any(|bind| bind.tls && bind.refused.is_none());
-        for (view, binds) in &unit.fronts {
-            let line = redirect(view);
-            for bind in binds {
+        for front in &unit.fronts {
+            let line = redirect(&front.view);
+            for bind in &front.binds {
                 if let Some(why) = usable(bind, import) {
                     first.get_or_insert(why);
                 } else if bind.tls || !tls {
@@ -125,7 +125,7 @@ impl<'u> Places<'u> {
 
     fn write(&self, config: &Config, unit: &Unit<'_>, block: &mut Block) {
         let mut at = lines(&self.binds);
-        at.extend(&unit.leads);
+        at.extend(unit.leads());
         block.key("listen", list(addresses(&self.binds)), &at);
         let tls: Vec<&Bind> = self.binds.iter().copied().filter(|bind| bind.tls).collect();
         let mut certificates: Vec<&str> = Vec::new();
@@ -395,10 +395,12 @@ fn settings(unit: &Unit<'_>, block: &mut Block) {
             block.claim(option.at, verdict, note);
         }
     }
-    let log = unit
-        .fronts
-        .iter()
-        .find_map(|(view, _)| view.option("httplog").or_else(|| view.option("httpslog")));
+    let log = unit.fronts.iter().find_map(|front| {
+        front
+            .view
+            .option("httplog")
+            .or_else(|| front.view.option("httpslog"))
+    });
     if let Some(option) = log {
         block.key_because(
             "access_log",
@@ -406,13 +408,13 @@ fn settings(unit: &Unit<'_>, block: &mut Block) {
             &[option.at],
             "to the journal",
         );
-        for (view, _) in &unit.fronts {
+        for Front { view, .. } in &unit.fronts {
             if let Some(other) = view.option("httplog").filter(|other| other.at != option.at) {
                 block.claim(other.at, Verdict::Mapped, "`access_log`");
             }
         }
     }
-    for (view, _) in &unit.fronts {
+    for Front { view, .. } in &unit.fronts {
         let Some(most) = view.last("maxconn") else {
             continue;
         };

@@ -42,7 +42,7 @@ pub(super) fn service(
 
     let mut block = Block::new(format!("service.{}", key(&title)), &unit.titles());
     let mut at: Vec<At> = unit.binds().flat_map(|bind| &bind.at).copied().collect();
-    at.extend(&unit.leads);
+    at.extend(unit.leads());
     block.key("listen", list(&listen), &at);
     for view in unit.views() {
         block.claim_all(
@@ -98,10 +98,7 @@ fn listen(unit: &Unit<'_>, import: &mut Import<'_>) -> Result<Vec<SocketAddr>, S
     let mut listen = Vec::new();
     let mut first = None;
     for bind in unit.binds() {
-        let why = match bind.tls {
-            true => Some("a [service.NAME] does not speak TLS; the servers have to, or it has to be `mode http`".to_owned()),
-            false => bind.refused.clone(),
-        };
+        let why = bind.unusable(false);
         if let Some(why) = why {
             import
                 .ledger
@@ -109,16 +106,11 @@ fn listen(unit: &Unit<'_>, import: &mut Import<'_>) -> Result<Vec<SocketAddr>, S
             first.get_or_insert(why);
             continue;
         }
-        let (local, vips): (Vec<_>, Vec<_>) = bind
+        let vips = bind
             .addresses
             .iter()
             .copied()
-            .partition(|at| is_local(at.ip()));
-        if !local.is_empty() {
-            let why = "loopback: a [service.NAME] takes packets that come from the network";
-            import.ledger.say(bind.at[0], Verdict::Unsupported, why);
-            first.get_or_insert(why.to_owned());
-        }
+            .filter(|at| !is_local(at.ip()));
         for address in vips {
             if !listen.contains(&address) {
                 listen.push(address);

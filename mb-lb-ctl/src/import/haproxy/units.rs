@@ -9,14 +9,21 @@ use super::view::{View, bury};
 use crate::import::Import;
 use crate::import::report::{At, Verdict};
 
+/// Where clients come in.
+#[derive(Clone, Debug)]
+pub(super) struct Front<'c> {
+    pub view: View<'c>,
+    pub binds: Vec<Bind>,
+    /// Lines that lead to the backend.
+    pub leads: Vec<At>,
+}
+
 /// What becomes one service or proxy.
 #[derive(Clone, Debug)]
 pub(super) struct Unit<'c> {
     pub back: View<'c>,
-    /// Frontends that lead there, with where they listen. Of a `listen` it is the section itself.
-    pub fronts: Vec<(View<'c>, Vec<Bind>)>,
-    /// Lines that lead there.
-    pub leads: Vec<At>,
+    /// Frontends that lead there. Of a `listen` it is the section itself.
+    pub fronts: Vec<Front<'c>>,
     /// Frontends in clear that only send clients to HTTPS, with the line that does.
     pub redirects: Vec<(View<'c>, Vec<Bind>, &'c Statement)>,
     pub http: bool,
@@ -25,7 +32,7 @@ pub(super) struct Unit<'c> {
 impl<'c> Unit<'c> {
     /// Each of them once.
     pub fn sections(&self) -> Vec<&'c Section> {
-        let fronts = self.fronts.iter().map(|(view, _)| view.section);
+        let fronts = self.fronts.iter().map(|front| front.view.section);
         let redirects = self.redirects.iter().map(|(view, ..)| view.section);
         let mut sections: Vec<&Section> = Vec::new();
         for section in fronts.chain(redirects).chain([self.back.section]) {
@@ -43,12 +50,41 @@ impl<'c> Unit<'c> {
     }
 
     pub fn binds(&self) -> impl Iterator<Item = &Bind> {
-        self.fronts.iter().flat_map(|(_, binds)| binds)
+        self.fronts.iter().flat_map(|front| &front.binds)
+    }
+
+    /// Lines that lead to the backend.
+    pub fn leads(&self) -> impl Iterator<Item = At> {
+        self.fronts.iter().flat_map(|front| &front.leads).copied()
+    }
+
+    /// Takes frontends out that clients cannot come in by, unless none is left.
+    fn prune(&mut self, import: &mut Import<'_>) {
+        let http = self.http;
+        let usable =
+            |front: &Front<'_>| front.binds.iter().any(|bind| bind.unusable(http).is_none());
+        if !self.fronts.iter().any(usable) {
+            return;
+        }
+        for front in self.fronts.extract_if(.., |front| !usable(front)) {
+            for bind in &front.binds {
+                let why = bind.unusable(http).unwrap_or_default();
+                import.ledger.say(bind.at[0], Verdict::Unsupported, why);
+            }
+            let note = "none of its addresses can be listened on";
+            front
+                .view
+                .section
+                .otherwise(Verdict::Unsupported, note, &mut import.ledger);
+        }
     }
 
     /// Views in which to look for what frontends say; the last word is the backend's where that says it too.
     pub fn views(&self) -> impl Iterator<Item = &View<'c>> {
-        self.fronts.iter().map(|(view, _)| view).chain([&self.back])
+        self.fronts
+            .iter()
+            .map(|front| &front.view)
+            .chain([&self.back])
     }
 }
 
@@ -89,18 +125,17 @@ pub(super) fn units<'c>(config: &'c Config, import: &mut Import<'_>) -> Vec<Unit
             .iter_mut()
             .find(|unit| unit.back.section.at == target.at)
         {
-            Some(unit) => {
-                unit.fronts.push((view, binds));
-                unit.leads.extend(leads);
-            }
+            Some(unit) => unit.fronts.push(Front { view, binds, leads }),
             None => units.push(Unit {
                 back: View::new(config, target),
-                fronts: vec![(view, binds)],
-                leads,
+                fronts: vec![Front { view, binds, leads }],
                 redirects: Vec::new(),
                 http,
             }),
         }
+    }
+    for unit in &mut units {
+        unit.prune(import);
     }
     attach(redirects, &mut units, import);
     for section in config.sections.iter().filter(|section| section.is_back()) {

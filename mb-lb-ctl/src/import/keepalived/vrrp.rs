@@ -27,7 +27,7 @@ pub(super) fn instances(config: &Config, import: &mut Import<'_>) {
         let more = more.filter(|more| !import.vips.iter().any(|(vip, _)| vip == more));
         instance(node, more, version, &scripts, &groups, import);
     }
-    for script in scripts {
+    for script in scripts.iter().filter(|script| script.entries.is_ok()) {
         let note = "no instance tracks it";
         script
             .node
