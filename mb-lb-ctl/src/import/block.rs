@@ -123,13 +123,14 @@ impl Output {
         }
     }
 
-    /// Takes the block if our parser takes it with all before it. Otherwise its lines are unsupported, for the parser's reason.
+    /// Takes the block if our parser takes it with all before it. Otherwise its lines are unsupported, for the parser's
+    /// reason, unless they serve others as well.
     pub fn offer(&mut self, block: &Block, ledger: &mut Ledger) -> bool {
         match self.try_block(block, ledger) {
             Ok(()) => true,
             Err(why) => {
                 for (at, ..) in &block.claims {
-                    ledger.say(*at, Verdict::Unsupported, format!("left out: {why}"));
+                    ledger.otherwise(*at, Verdict::Unsupported, format!("left out: {why}"));
                 }
                 false
             }

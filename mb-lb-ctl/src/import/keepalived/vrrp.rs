@@ -27,7 +27,14 @@ pub(super) fn instances(config: &Config, import: &mut Import<'_>) {
         let more = more.filter(|more| !import.vips.iter().any(|(vip, _)| vip == more));
         instance(node, more, version, &scripts, &groups, import);
     }
-    for script in scripts.iter().filter(|script| script.entries.is_ok()) {
+    let lists = config
+        .all("vrrp_instance")
+        .flat_map(|instance| instance.all("track_script"));
+    let lines: Vec<&Node> = lists.flat_map(|list| &list.children).collect();
+    let idle = |script: &&Script<'_>| {
+        script.entries.is_ok() && !lines.iter().any(|line| line.is(script.name))
+    };
+    for script in scripts.iter().filter(idle) {
         let note = "no instance tracks it";
         script
             .node
@@ -127,7 +134,12 @@ fn instance(
     track_interfaces(node, primary, &mut block);
     track_scripts(node, scripts, &mut block);
     notify(node, &mut block);
-    import.output.offer(&block, &mut import.ledger);
+    if !import.output.offer(&block, &mut import.ledger) {
+        // Nobody moves them.
+        import
+            .vips
+            .retain(|(_, line)| line.is_none_or(|line| !at.contains(&line)));
+    }
 }
 
 /// Texts with their lines.
