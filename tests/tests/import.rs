@@ -2,6 +2,7 @@
 //! itself says; and files of other people are read to their last line.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,10 +79,14 @@ impl Site {
         for name in ["haproxy.cfg", "keepalived.conf"] {
             let text = fs::read_to_string(fixtures().join("document").join(name))?;
             let certificate = site.lab.dir().join("mailborder.pem");
-            let text = text.replace("192.168.1.", "10.77.0.").replace(
-                "/etc/ssl/certs/mailborder.pem",
-                &certificate.display().to_string(),
-            );
+            let text = text // The VIP has the prefix of the network, as in the deployment: else it would be the source of the
+                // director's own connections.
+                .replace("192.168.1.100/24", "10.77.0.100/16")
+                .replace("192.168.1.", "10.77.0.")
+                .replace(
+                    "/etc/ssl/certs/mailborder.pem",
+                    &certificate.display().to_string(),
+                );
             fs::write(site.file(name), text)?;
         }
         Ok(site)
@@ -140,7 +145,7 @@ impl Site {
         let mut all = 0;
         for sink in &self.sinks {
             let clients = sink.clients()?;
-            let expected = client.ipv4().into();
+            let expected = IpAddr::from(client.ipv4());
             ensure!(
                 clients.keys().eq([&expected]),
                 "{}: {clients:?}",

@@ -187,3 +187,101 @@ fn host_name() -> String {
         .map(|name| name.trim().to_owned())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const HAPROXY: &str = "frontend f\n    bind 192.0.2.100:25\n    compression algo gzip\n    acl a src 192.0.2.1\n    default_backend b\n\
+                           backend b\n    server a 192.0.2.1:25 check\n";
+
+    fn args(files: &[&Path]) -> Import {
+        Import {
+            files: files.iter().map(|path| (*path).to_owned()).collect(),
+            output: None,
+            force: false,
+            report: Some(TextOrJson::Json),
+            forward: ForwardMethod::Dsr,
+            vip: Vec::new(),
+            tier_vip: None,
+            name: Some("lb1".to_owned()),
+            strict: false,
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_once_for_its_owner_and_replaced_only_by_force() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (from, to) = (
+            dir.path().join("haproxy.cfg"),
+            dir.path().join("mb-lb.toml"),
+        );
+        fs::write(&from, HAPROXY).expect("written");
+        let mut args = args(&[&from]);
+        args.output = Some(to.clone());
+        assert_eq!(run(&args), Ok(Exit::Ok));
+        let text = fs::read_to_string(&to).expect("written");
+        assert!(text.contains("[service.b]"), "{text}");
+        let mode = fs::metadata(&to).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(&to, "mine\n").expect("written");
+        let refused = run(&args).expect_err("it exists");
+        assert_eq!(refused.exit, Exit::Refused);
+        assert_eq!(fs::read_to_string(&to).expect("there"), "mine\n");
+        args.force = true;
+        assert_eq!(run(&args), Ok(Exit::Ok));
+        assert_eq!(fs::read_to_string(&to).expect("there"), text);
+        // Nothing is left beside them.
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 2);
+    }
+
+    #[test]
+    fn how_it_ends() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).expect("written");
+            path
+        };
+        let good = file("good.cfg", HAPROXY);
+        let mut strict = args(&[&good]);
+        strict.strict = true;
+        assert_eq!(run(&strict), Ok(Exit::ConfigWarnings));
+        for (path, exit, says) in [
+            (
+                file("none.cfg", "backend b\n"),
+                Exit::Failed,
+                "nothing was written",
+            ),
+            (
+                file("quote.cfg", "global\n  log \"\n"),
+                Exit::ConfigErrors,
+                "quote.cfg:2: a quote",
+            ),
+            (
+                file("other.cfg", "server {}\n"),
+                Exit::ConfigErrors,
+                "other.cfg is no configuration",
+            ),
+            (
+                dir.path().join("gone.cfg"),
+                Exit::ConfigErrors,
+                "there is no such file",
+            ),
+        ] {
+            let failure = run(&args(&[&path])).expect_err("an error");
+            assert_eq!(failure.exit, exit, "{failure:?}");
+            assert!(failure.message.contains(says), "{failure:?}");
+            assert!(!failure.next.contains("--config"), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn files_of_one_name_keep_their_paths() {
+        let all = ["/a/x.cfg", "/b/x.cfg", "/b/y.cfg"].map(PathBuf::from);
+        let names = all.iter().map(|path| name_of(path, &all));
+        assert_eq!(names.collect::<Vec<_>>(), ["/a/x.cfg", "/b/x.cfg", "y.cfg"]);
+    }
+}
