@@ -41,7 +41,7 @@ pub use exit::{Exit, Failure};
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match &cli.command {
-        Command::Run => run::run(&cli.global),
+        Command::Run(args) => run::run(&cli.global, args),
         Command::Check(args) => check::run(&cli.global, args),
         Command::Import(args) => import::run(args),
         Command::Diff(args) => reload::diff(&cli.global, args),

@@ -14,6 +14,7 @@ use mb_lb_tests::nginx::make_certificate;
 use mb_lb_tests::{
     Director, Lab, Machine, Nginx, Sink, SinkOptions, Source, Topology, try_wait_until,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -323,5 +324,70 @@ fn files_of_other_people_are_read_to_their_last_line() -> Result<()> {
         }
     }
     ensure!(files >= 20, "{files} files");
+    Ok(())
+}
+
+/// HAProxy goes on serving; the shadow sees a daemon that hangs, which a connection to a port cannot show.
+#[test]
+fn a_shadow_says_where_haproxy_sees_servers_otherwise() -> Result<()> {
+    let site = Site::start("import-shadow")?;
+    site.import("proxy")?;
+    let machine = site.director.machine();
+    let socket = site.file("haproxy.sock").display().to_string();
+    let text = fs::read_to_string(site.file("haproxy.cfg"))?;
+    let text = text.replace("/run/haproxy/admin.sock", &socket);
+    fs::write(site.file("haproxy.cfg"), text)?;
+    let mut command = machine.command("haproxy");
+    command.args(["-db", "-f"]).arg(site.file("haproxy.cfg"));
+    let haproxy = machine.spawn("haproxy", &mut command)?;
+    try_wait_until("HAProxy's socket", SOON, || {
+        ensure!(Path::new(&socket).exists(), "{}", haproxy.tail());
+        Ok(())
+    })?;
+    // A better check, as people try one out.
+    let config = fs::read_to_string(site.director.config_path())?;
+    let better = config.replace("type = \"tcp\", port = 10025", "type = \"smtp\", port = 25");
+    ensure!(better != config, "{config}");
+    fs::write(site.director.config_path(), better)?;
+
+    let before = machine.run("ip", &["address"])?;
+    let mut command = machine.command(site.director.program());
+    command.args(["run", "--shadow", "--haproxy-socket", &socket]);
+    command.envs(site.director.environment());
+    let mut shadow = machine.spawn("shadow", &mut command)?;
+    let wait = |said: &str, shadow: &mb_lb_tests::Process| {
+        try_wait_until(said, SOON, || {
+            let output = shadow.output()?;
+            ensure!(
+                output.lines().any(|line| line.starts_with(said)),
+                "{}",
+                shadow.tail()
+            );
+            Ok(())
+        })
+    };
+    wait("shadow: nothing is attached", &shadow)?;
+    site.sinks[1].freeze()?;
+    wait("disagree  smtp_backend/mb2: DOWN (no 220 banner", &shadow)?;
+    let output = shadow.output()?;
+    ensure!(
+        output.contains("; HAProxy UP (L7OK") || output.contains("; HAProxy UP (L4OK"),
+        "{output}"
+    );
+    site.sinks[1].thaw()?;
+    wait("agree     smtp_backend/mb2: UP, HAProxy UP", &shadow)?;
+    // Nothing else was said of any server, and nothing was touched.
+    let output = shadow.output()?;
+    ensure!(output.lines().count() == 3, "{output}");
+    ensure!(
+        machine.run("ip", &["address"])? == before,
+        "addresses have changed"
+    );
+    ensure!(!site.director.socket().exists(), "there is an admin socket");
+    let pinned = fs::read_dir(site.director.bpf_root())?.count();
+    ensure!(pinned == 0, "{pinned} pins");
+    shadow.signal(Signal::SIGTERM)?;
+    let status = shadow.wait(SOON)?;
+    ensure!(status.success(), "{status}");
     Ok(())
 }

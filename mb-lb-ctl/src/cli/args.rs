@@ -74,9 +74,9 @@ pub enum Color {
 pub enum Command {
     /// Run the daemon in the foreground (systemd does this)
     #[command(
-        after_help = "Examples:\n  mb-lb-ctl run\n  mb-lb-ctl run --config ./mb-lb.toml --socket ./admin.sock"
+        after_help = "Examples:\n  mb-lb-ctl run\n  mb-lb-ctl run --config ./mb-lb.toml --socket ./admin.sock\n  mb-lb-ctl run --config new.toml --shadow    # beside HAProxy: only compare health"
     )]
-    Run,
+    Run(Run),
     /// Check a configuration: syntax, references, and as root facts of this machine
     #[command(
         after_help = "Examples:\n  mb-lb-ctl check\n  mb-lb-ctl check new.toml --strict\n  mb-lb-ctl check -o json"
@@ -165,6 +165,21 @@ pub enum Command {
 pub enum TextOrJson {
     Text,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Attach, listen and announce nothing: run the checks, and print where HAProxy sees servers otherwise
+    #[arg(long)]
+    pub shadow: bool,
+    /// HAProxy's `stats socket`
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/run/haproxy/admin.sock",
+        requires = "shadow"
+    )]
+    pub haproxy_socket: PathBuf,
 }
 
 #[derive(Debug, Args)]
