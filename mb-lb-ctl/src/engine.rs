@@ -3,10 +3,14 @@
 //! The engine never waits and knows no clock; [`Engine::handle`] gets the time as an argument.
 
 pub mod advice;
+mod agent;
 mod alarms;
+mod amend;
+mod by_hand;
 mod change;
 mod core;
 mod desired;
+mod ended;
 mod indices;
 mod paths;
 mod peering;
@@ -14,6 +18,7 @@ mod preview;
 mod relayed;
 mod routers;
 mod server;
+mod suspect;
 mod syncs;
 mod tiers;
 mod tracking;
@@ -26,6 +31,8 @@ use crate::config::Config;
 use crate::snapshot::{AdminState, EventView};
 
 pub use self::alarms::summary;
+pub use self::amend::{Added, Amendment};
+pub use self::by_hand::{ByHand, Forced, Setting};
 pub use self::core::{Engine, Identity};
 pub use self::preview::changes;
 pub use self::syncs::SyncRefusal;
@@ -57,6 +64,8 @@ pub enum Event {
     /// A check of a server ended.
     Checked {
         server: ServerRef,
+        /// Which of its checks.
+        which: Which,
         /// What was checked: a result that was waiting while a reload gave the server another address is not its.
         address: SocketAddr,
         result: CheckResult,
@@ -148,6 +157,25 @@ pub struct CheckResult {
     pub duration: Duration,
     /// Of a health page that could be read.
     pub page: Option<HealthPage>,
+    /// When the certificate that the server showed ends, in Unix seconds. `None` without TLS.
+    pub certificate: Option<i64>,
+    /// What an agent said. `None` with other checks, and where no whole line of it could be read: then nothing follows from
+    /// an agent beside another check, as in HAProxy.
+    pub agent: Option<AgentReply>,
+}
+
+/// What an agent asks for. What it says nothing of stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentReply {
+    /// Of the configured weight, or in its place.
+    pub weight: Option<Weight>,
+    /// 0: no cap.
+    pub max_connections: Option<u32>,
+    pub admin: Option<AdminState>,
+    /// `up`, or one of `down`, `fail` and `stopped`.
+    pub up: Option<bool>,
+    /// The agent's words after `#`, printable, at most 120 characters.
+    pub reason: Option<String>,
 }
 
 /// What a health page says of its members.
@@ -196,6 +224,22 @@ pub enum Change {
     Weight { server: ServerRef, weight: Weight },
     /// Hand the addresses of one virtual router, or of all, over to the peer.
     Failover { instance: Option<String> },
+    /// See [`Setting`].
+    Set { server: ServerRef, setting: Setting },
+    /// Another address, another port, or both.
+    Move {
+        server: ServerRef,
+        address: Option<IpAddr>,
+        port: Option<u16>,
+    },
+    /// Add a server that is in no file; it begins in maintenance.
+    Add { server: ServerRef, added: Added },
+    /// Take out a server that is in maintenance.
+    Remove { server: ServerRef },
+    /// End the sessions that it has.
+    EndSessions { server: ServerRef },
+    /// Have a service take new clients, or nobody.
+    Frontend { service: String, takes: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +256,33 @@ pub enum Refusal {
     NoSuchService,
     #[error("No such server.")]
     NoSuchServer,
+    #[error("Already existing server has the same name in backend.")]
+    Exists,
+    #[error("Only servers in maintenance mode can be deleted.")]
+    NotInMaintenance,
+    #[error("This is the last server of the service: a service has at least one.")]
+    LastServer,
+    #[error("There is no room for another server.")]
+    NoRoom,
+    #[error("The port of a server with dsr is the one that clients connect to.")]
+    NoPort,
+    #[error(
+        "The servers of a tier are those of the file, and who has the clients is what is known of them all."
+    )]
+    OfTier,
+    #[error("Health check was not configured on this server, cannot enable.")]
+    NoCheck,
+    #[error("Agent was not configured on this server, cannot enable.")]
+    NoAgent,
+    #[error("Health checks are not enabled on this server.")]
+    ChecksNotEnabled,
+    #[error("agent checks are not enabled on this server.")]
+    AgentNotEnabled,
+    #[error("Requests of a proxy belong to no session: maint ends what a server has of them.")]
+    NoSessions,
+    /// With `true`: it takes nobody.
+    #[error("{}", match .0 { true => "All sockets are already disabled.", false => "All sockets are already enabled." })]
+    PausedAlready(bool),
     /// Empty: none at all.
     #[error("{}", no_instance(.0))]
     NoInstance(String),
@@ -311,12 +382,24 @@ pub enum Action {
     Tiers(Vec<crate::tiers::Task>),
 }
 
+/// A server may have two checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Which {
+    /// `check`: rise and fall count its results.
+    Health,
+    /// `agent`, beside it.
+    Agent,
+}
+
 /// One check to be run for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckTask {
     pub server: ServerRef,
+    pub which: Which,
     /// Where it goes.
     pub address: SocketAddr,
+    /// What clients connect to, for programs that want to know: the first `listen` of the service.
+    pub vip: Option<SocketAddr>,
     pub check: crate::config::Check,
     /// Present distance between two runs (interval, fast_interval or down_interval).
     pub interval: Duration,
@@ -338,12 +421,30 @@ pub struct SavedState {
     /// Targets of `config_sync`, by `config_sync::machine::key`.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub syncs: std::collections::BTreeMap<String, crate::config_sync::machine::Kept>,
+    /// What operators have changed of the file, by `SERVICE/SERVER`.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub amendments: std::collections::BTreeMap<String, Amendment>,
+    /// Services that take nobody, and who wants that.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub paused: std::collections::BTreeMap<String, String>,
+    /// What checks last said of each server, by `SERVICE/SERVER@ADDRESS`.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub health: std::collections::BTreeMap<String, SavedHealth>,
     /// Which server has the clients, by tier.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub chosen: std::collections::BTreeMap<String, String>,
     /// Servers of split brains that are not over, by tier.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub splits: std::collections::BTreeMap<String, std::collections::BTreeSet<String>>,
+}
+
+/// What checks last said of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SavedHealth {
+    pub up: bool,
+    /// Why it was down.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -358,6 +459,8 @@ pub struct SavedServer {
     /// What the file said when the weight was set.
     #[serde(default)]
     pub configured: Option<u16>,
+    #[serde(default, skip_serializing_if = "ByHand::is_nothing")]
+    pub by_hand: ByHand,
     /// Unix seconds.
     #[serde(default)]
     pub since: u64,

@@ -115,6 +115,23 @@ impl Health {
         self.since = now;
     }
 
+    /// So because somebody says so, from the full level or from the bottom.
+    pub fn force(&mut self, to: HealthState, now: Duration) -> Option<Transition> {
+        let transition = self.enter(to, now);
+        self.level = match to {
+            HealthState::Up => self.full(),
+            HealthState::Unknown | HealthState::Down => 0,
+        };
+        transition
+    }
+
+    /// Down without a check of our own: it was down when an earlier controller last saw it.
+    pub fn assume_down(&mut self, now: Duration) {
+        self.state = HealthState::Down;
+        self.level = 0;
+        self.since = now;
+    }
+
     /// Back to unknown, as after a maintenance in which nothing was checked. Counters and history stay.
     pub fn forget(&mut self, now: Duration) -> Option<Transition> {
         self.streak = 0;

@@ -26,4 +26,5 @@ pub mod peer;
 pub mod prober;
 pub mod proxy;
 pub mod run;
+pub mod script;
 pub mod upstream_tls;

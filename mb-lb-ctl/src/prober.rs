@@ -2,10 +2,16 @@
 //!
 //! ```text
 //!   set(tasks) --> Prober --spawn/abort--> check task (one per server)
-//!                     |                       |  waits for a permit (256 checks at a time)
+//!                     |                       |  waits for a permit
 //!                     +--watch: interval----->|  runs the check, bounded by its timeout
 //!                                             +--> mpsc<Event> --> engine
 //! ```
+//!
+//! At most 2,048 checks are under way at a time, and at most a quarter of the descriptors that the process may have are for
+//! them, since each holds a socket. A server that hangs holds its permit until `timeout`: with half of 5,000 servers hung,
+//! checks every 2 s and a timeout of 1 s, 1,250 permits are held at any time, and there have to be more, or checks of servers that
+//! are well come late. First checks are spread in the same way, 5,000 a second, so that a start does not open thousands of
+//! connections at once and yet all is known soon. Programs have 32 permits of their own: each is a process, and may start others.
 //!
 //! A check task can be cancelled at any point: it owns nothing but its socket. When the engine's channel is
 //! full, the task waits, and with it the next check of that server: results are never dropped.
@@ -15,13 +21,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::{Check, CheckKind, HttpCheck};
-use crate::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef};
+use crate::config::{CheckKind, HttpCheck};
+use crate::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef, Which};
 
+pub mod agent;
+mod certificate;
+mod exec;
 mod finding;
 pub mod http;
 mod line;
@@ -31,11 +41,15 @@ mod tcp;
 
 use finding::Finding;
 
-/// Checks that may be under way at a time; bounds the controller's open sockets.
-const CONCURRENCY: usize = 256;
+/// Checks that may be under way at a time.
+const CONCURRENCY: usize = 2048;
 
-/// First checks are spread over this long, so that a start does not open a thousand connections at once.
+/// Programs that may run at a time.
+const PROGRAMS: usize = 32;
+
+/// First checks are spread over so long at least, and so long for each.
 const FIRST_SPREAD: Duration = Duration::from_millis(200);
+const FIRST_SPREAD_EACH: Duration = Duration::from_micros(200);
 
 /// Intervals vary by this share either way, so that the checks of many servers do not fall into step.
 const JITTER: f64 = 0.1;
@@ -44,7 +58,8 @@ const JITTER: f64 = 0.1;
 pub struct Prober {
     events: mpsc::Sender<Event>,
     permits: Arc<Semaphore>,
-    running: HashMap<ServerRef, Running>,
+    programs: Arc<Semaphore>,
+    running: HashMap<(ServerRef, Which), Running>,
 }
 
 struct Running {
@@ -63,12 +78,13 @@ impl Prober {
     pub fn new(events: mpsc::Sender<Event>) -> Self {
         Self {
             events,
-            permits: Arc::new(Semaphore::new(CONCURRENCY)),
+            permits: Arc::new(Semaphore::new(concurrency())),
+            programs: Arc::new(Semaphore::new(PROGRAMS)),
             running: HashMap::new(),
         }
     }
 
-    /// Runs exactly these checks from now on, at most one per server. A check that stays keeps its rhythm;
+    /// Runs exactly these checks from now on, at most one of each kind per server. A check that stays keeps its rhythm;
     /// where only its interval changed, the next run moves accordingly and a run under way is left alone. The
     /// result of a check that was taken away may still be in the channel.
     ///
@@ -76,10 +92,11 @@ impl Prober {
     /// Outside a tokio runtime.
     pub fn set(&mut self, tasks: Vec<CheckTask>) {
         let mut before = std::mem::take(&mut self.running);
+        let total = tasks.len();
         for task in tasks {
-            let probe = Probe::new(task.address, &task.check);
+            let probe = Probe::new(&task);
             let kept = before
-                .remove(&task.server)
+                .remove(&(task.server.clone(), task.which))
                 .filter(|running| running.probe == probe && !running.task.is_finished());
             let running = match kept {
                 Some(running) => {
@@ -88,23 +105,48 @@ impl Prober {
                     });
                     running
                 }
-                None => self.start(task.server.clone(), probe, task.interval),
+                None => self.start(&task, probe, spread(task.interval, total)),
             };
-            self.running.insert(task.server, running);
+            self.running.insert((task.server, task.which), running);
         }
     }
 
-    fn start(&self, server: ServerRef, probe: Probe, interval: Duration) -> Running {
-        let (sender, receiver) = watch::channel(interval);
-        let permits = Arc::clone(&self.permits);
-        let events = self.events.clone();
-        let task = tokio::spawn(repeat(server, probe.clone(), receiver, permits, events));
+    fn start(&self, task: &CheckTask, probe: Probe, spread: Duration) -> Running {
+        let (sender, receiver) = watch::channel(task.interval);
+        let permits = Arc::clone(match probe.program {
+            Some(_) => &self.programs,
+            None => &self.permits,
+        });
+        let (server, which) = (task.server.clone(), task.which);
+        let (first, events) = (spread.mul_f64(fastrand::f64()), self.events.clone());
+        let repeated = repeat(
+            server,
+            which,
+            probe.clone(),
+            first,
+            receiver,
+            permits,
+            events,
+        );
         Running {
             probe,
             interval: sender,
-            task,
+            task: tokio::spawn(repeated),
         }
     }
+}
+
+/// Of the descriptors that this process may have, a quarter.
+fn concurrency() -> usize {
+    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    let quarter = usize::try_from(descriptors / 4).unwrap_or(CONCURRENCY);
+    quarter.clamp(1, CONCURRENCY)
+}
+
+/// Over how long the first runs of `total` checks are spread.
+fn spread(interval: Duration, total: usize) -> Duration {
+    let total = u32::try_from(total).unwrap_or(u32::MAX);
+    interval.min(FIRST_SPREAD.max(FIRST_SPREAD_EACH.saturating_mul(total)))
 }
 
 /// All that makes one check different from another; how often it runs is not part of it.
@@ -113,15 +155,18 @@ struct Probe {
     address: SocketAddr,
     kind: CheckKind,
     pattern: Option<http::Pattern>,
+    program: Option<exec::Program>,
     timeout: Duration,
 }
 
 impl Probe {
-    fn new(address: SocketAddr, check: &Check) -> Self {
+    fn new(task: &CheckTask) -> Self {
+        let CheckTask { address, check, .. } = task;
         Self {
-            address,
+            address: *address,
             kind: check.kind.clone(),
             pattern: http::Pattern::of(&check.kind),
+            program: exec::Program::of(task),
             timeout: check.timeout,
         }
     }
@@ -134,15 +179,27 @@ impl Probe {
             deadline: started + self.timeout,
             timeout: self.timeout,
         };
+        if let Some(program) = &self.program {
+            let finding = program.check(self.timeout).await;
+            return (finding.into_result(started.elapsed()), None);
+        }
         let (finding, line) = match self.open(limit).await {
             Err(finding) => (finding, None),
             Ok(mut line) => {
                 let finding = match &self.kind {
-                    CheckKind::Tcp => tcp::check(),
-                    CheckKind::Smtp { helo } => smtp::check(&mut line, helo).await,
+                    // A program is run, above; it has no line.
+                    CheckKind::Tcp | CheckKind::Exec { .. } => tcp::check(),
+                    CheckKind::Smtp(smtp) => smtp::check(&mut line, smtp, self.address.ip()).await,
+                    CheckKind::Agent { send } => agent::check(&mut line, send.as_deref()).await,
                     CheckKind::Http(http) => {
                         http::check(&mut line, http, self.pattern.as_ref(), self.address).await
                     }
+                };
+                let finding = match line.certificate() {
+                    Some(certificate) => {
+                        certificate::judge(finding, self.kind.min_certificate(), certificate)
+                    }
+                    None => finding,
                 };
                 (finding, Some(line))
             }
@@ -154,31 +211,32 @@ impl Probe {
 
 impl Probe {
     async fn open(&self, limit: line::Limit) -> Result<line::Line, Finding> {
-        let line = line::Line::open(self.address, limit).await?;
-        match &self.kind {
-            CheckKind::Http(HttpCheck { tls: Some(tls), .. }) => {
-                line.secure(tls, self.address.ip()).await
-            }
-            _ => Ok(line),
+        let mut line = line::Line::open(self.address, limit).await?;
+        if let CheckKind::Http(HttpCheck { tls: Some(tls), .. }) = &self.kind {
+            line.secure(tls, self.address.ip()).await?;
         }
+        Ok(line)
     }
 }
 
 /// The life of one check task.
 async fn repeat(
     server: ServerRef,
+    which: Which,
     probe: Probe,
+    first: Duration,
     mut interval: watch::Receiver<Duration>,
     permits: Arc<Semaphore>,
     events: mpsc::Sender<Event>,
 ) {
-    sleep(FIRST_SPREAD.mul_f64(fastrand::f64())).await;
+    sleep(first).await;
     loop {
         let permit = permits.acquire().await.expect("it is never closed");
         let started = Instant::now();
         let (result, line) = probe.run().await;
         let event = Event::Checked {
             server: server.clone(),
+            which,
             address: probe.address,
             result,
         };

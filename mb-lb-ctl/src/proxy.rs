@@ -142,6 +142,10 @@ pub struct Target {
     pub health: HealthState,
     /// In force: 0 to 256.
     pub weight: u16,
+    /// In force, with what an agent asks for. `None`: no cap.
+    pub most: Option<u32>,
+    /// How often an operator ended its sessions.
+    pub ended: u64,
     /// Slow start: share of the weight and of `max_connections`, 1 to 100.
     pub percent: u8,
 }

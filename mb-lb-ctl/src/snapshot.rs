@@ -237,6 +237,9 @@ pub struct ServiceView {
     /// Number of times no server was usable.
     pub downs: u64,
     pub servers: Vec<ServerView>,
+    /// Takes no new client, because this operator wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<String>,
     /// 4: a service; 7: a proxy.
     #[serde(default = "layer_4")]
     pub layer: u8,
@@ -320,7 +323,7 @@ pub struct ServerView {
     pub backup: bool,
     /// As configured.
     pub initial_weight: u16,
-    /// As set now.
+    /// As set now, with what an agent asks for.
     pub weight: u16,
     /// With slow start, in percent of `weight`; 100 otherwise.
     pub ramp_percent: u8,
@@ -329,6 +332,12 @@ pub struct ServerView {
     /// Who asked for the admin state and why; empty where nobody said.
     pub admin_by: String,
     pub admin_reason: String,
+    /// What its agent asks for, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentView>,
+    /// What operators set besides admin state and weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<HandView>,
     pub health: HealthState,
     /// One line: why it is up or down, e.g. `connection refused`, `no MAC address for 10.0.0.1 on eth0`.
     pub health_reason: String,
@@ -371,6 +380,49 @@ pub struct ServerView {
     pub relayed: Option<RelayedView>,
 }
 
+impl ServerView {
+    /// What operator and agent together want: the stricter of the two.
+    pub fn wish(&self) -> AdminState {
+        let agent = self.agent.as_ref().map(|agent| agent.admin);
+        self.admin.max(agent.unwrap_or_default())
+    }
+}
+
+/// The agent of a server, and what it asks for until it asks for something else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentView {
+    pub port: u16,
+    /// An operator wants that it is not asked.
+    pub off: bool,
+    /// HAProxy's code for the last answer.
+    pub code: String,
+    /// What it said, or why it said nothing.
+    pub detail: String,
+    /// Milliseconds that the last answer took.
+    pub duration_ms: u64,
+    pub admin: AdminState,
+    /// `50%` or `5`.
+    pub weight: Option<String>,
+    /// 0: no cap.
+    pub max_connections: Option<u32>,
+    /// False: it says that the server is down.
+    pub up: bool,
+}
+
+/// What operators set of a server besides admin state and weight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandView {
+    pub by: String,
+    /// Each of it in words: `its check rests`.
+    pub words: Vec<String>,
+    pub check_off: bool,
+    pub agent_off: bool,
+    /// Takes no new flow until a check succeeds.
+    pub stopping: bool,
+    pub check_address: Option<IpAddr>,
+    pub check_port: Option<u16>,
+}
+
 /// What only a process can count of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayedView {
@@ -399,7 +451,7 @@ pub struct RemovedView {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckView {
-    /// `tcp` or `smtp`.
+    /// `type` of the check, or the kind of a tier.
     pub kind: String,
     pub port: u16,
     /// HAProxy's code for the last result, e.g. `L4OK`, `L4CON`, `L4TOUT`, `L7OK`, `L7RSP`, `L7TOUT`, `L7STS`; `INI` before the first.
@@ -423,6 +475,9 @@ pub struct CheckView {
     pub history: Vec<bool>,
     /// Milliseconds from one check to the next at present.
     pub interval_ms: u64,
+    /// When the certificate ends that the server last showed to a check, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_not_after: Option<i64>,
 }
 
 /// One `[config_sync.NAME]`.

@@ -151,7 +151,7 @@ fn every_example_configuration_is_good() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 11);
+    assert_eq!(examples, 12);
 }
 
 #[test]

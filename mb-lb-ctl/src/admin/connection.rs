@@ -352,8 +352,14 @@ impl Connection {
 
 fn server_of(change: &Change) -> Option<&ServerRef> {
     match change {
-        Change::Admin { server, .. } | Change::Weight { server, .. } => Some(server),
-        Change::Failover { .. } => None,
+        Change::Admin { server, .. }
+        | Change::Weight { server, .. }
+        | Change::Set { server, .. }
+        | Change::Move { server, .. }
+        | Change::Add { server, .. }
+        | Change::Remove { server }
+        | Change::EndSessions { server } => Some(server),
+        Change::Failover { .. } | Change::Frontend { .. } => None,
     }
 }
 

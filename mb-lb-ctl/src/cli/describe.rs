@@ -17,11 +17,12 @@ use crate::cli::list::rows::history;
 use crate::cli::output::{emit, json as document, style_of_stdout};
 use crate::cli::state;
 use crate::cli::style::Style;
+use crate::command::info::date;
 use crate::command::line::quote;
 use crate::command::native::state_word;
 use crate::engine::advice;
 use crate::snapshot::{
-    AdminState, CheckView, EventView, HealthState, JSON_VERSION, ServerView, ServiceView,
+    AdminState, AgentView, CheckView, EventView, HealthState, JSON_VERSION, ServerView, ServiceView,
 };
 
 /// Events that are looked through for those of the server, and those that are shown.
@@ -186,8 +187,17 @@ fn states(server: &ServerView) -> Vec<(&'static str, String)> {
         (Some(mac), None) => mac.clone(),
         (None, _) => "not known".to_owned(),
     };
-    vec![
-        ("wanted", format!("{}{wanted}", state_word(server.admin))),
+    let mut rows = vec![("wanted", format!("{}{wanted}", state_word(server.admin)))];
+    if let Some(hand) = &server.by_hand {
+        rows.push((
+            "by hand",
+            format!("{}, by {}", hand.words.join("; "), hand.by),
+        ));
+    }
+    if let Some(agent) = &server.agent {
+        rows.push(("agent", agent_text(agent)));
+    }
+    rows.extend([
         ("health", format!("{health}{reason}")),
         (
             "new flows",
@@ -200,7 +210,37 @@ fn states(server: &ServerView) -> Vec<(&'static str, String)> {
         ("since", span(server.since)),
         ("downtime", span(server.downtime)),
         ("next hop", next_hop),
-    ]
+    ]);
+    rows
+}
+
+/// What the agent asks for, and what it said last.
+fn agent_text(agent: &AgentView) -> String {
+    let mut asks = Vec::new();
+    if agent.admin != AdminState::Ready {
+        asks.push(state_word(agent.admin).to_owned());
+    }
+    asks.extend(agent.weight.iter().map(|weight| format!("weight {weight}")));
+    asks.extend(agent.max_connections.map(|most| match most {
+        0 => "no cap".to_owned(),
+        most => format!("at most {most} flows"),
+    }));
+    if !agent.up {
+        asks.push("down".to_owned());
+    }
+    let asks = match asks.is_empty() {
+        true => "asks for nothing".to_owned(),
+        false => format!("asks for {}", asks.join(", ")),
+    };
+    let off = if agent.off {
+        ", not asked at present"
+    } else {
+        ""
+    };
+    format!(
+        "port {}{off}: {asks}; {}: {}",
+        agent.port, agent.code, agent.detail
+    )
 }
 
 fn flows(server: &ServerView) -> Vec<(&'static str, String)> {
@@ -249,10 +289,13 @@ fn flows(server: &ServerView) -> Vec<(&'static str, String)> {
 }
 
 fn check_rows(check: &CheckView) -> Vec<(&'static str, String)> {
+    let certificate = check
+        .certificate_not_after
+        .map(|end| ("certificate", format!("ends on {}", date(end))));
     let reply = check
         .reply
         .map_or_else(String::new, |reply| format!(", reply {reply}"));
-    vec![
+    let mut rows = vec![
         (
             "kind",
             format!(
@@ -284,7 +327,9 @@ fn check_rows(check: &CheckView) -> Vec<(&'static str, String)> {
                 count(check.falls, "time")
             ),
         ),
-    ]
+    ];
+    rows.extend(certificate);
+    rows
 }
 
 fn next(name: &str, server: &ServerView) -> String {

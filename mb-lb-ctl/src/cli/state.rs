@@ -13,7 +13,7 @@ enum Tone {
     Calm,
 }
 
-/// `up`, `DOWN`, `drain`, `maint`, `unknown`, `full`, `standby` or `ramp 40%`.
+/// `up`, `DOWN`, `drain`, `maint`, `unknown`, `full`, `standby`, `stopping` or `ramp 40%`.
 pub fn word(server: &ServerView) -> String {
     classify(server).0
 }
@@ -38,9 +38,20 @@ pub fn is_plain(server: &ServerView) -> bool {
 /// Why the state is so, who made it so, and what else is odd; empty for a server that is simply up.
 pub fn note(server: &ServerView) -> String {
     let mut parts = Vec::new();
-    let down = server.health == HealthState::Down && server.admin != AdminState::Maint;
+    let down = server.health == HealthState::Down && server.wish() != AdminState::Maint;
     if server.admin != AdminState::Ready {
         parts.push(wish(server, down));
+    }
+    if let Some(agent) = server
+        .agent
+        .as_ref()
+        .filter(|agent| agent.admin > server.admin)
+    {
+        parts.push(format!(
+            "{} by its agent: {}",
+            state_word(agent.admin),
+            agent.detail
+        ));
     }
     if down {
         parts.push(format!("for {}: {}", span(server.since), cause(server)));
@@ -56,6 +67,9 @@ pub fn note(server: &ServerView) -> String {
     }
     if server.weight == 0 {
         parts.push("weight 0: no new flows".to_owned());
+    }
+    if let Some(hand) = &server.by_hand {
+        parts.extend(hand.words.iter().cloned());
     }
     if server.backup {
         parts.push(match server.usable {
@@ -96,11 +110,13 @@ pub fn left(server: &RemovedView) -> String {
 }
 
 fn classify(server: &ServerView) -> (String, Tone) {
-    let (word, tone) = match (server.admin, server.health) {
+    let stops = server.by_hand.as_ref().is_some_and(|hand| hand.stopping);
+    let (word, tone) = match (server.wish(), server.health) {
         (AdminState::Maint, _) => ("maint", Tone::Calm),
         (_, HealthState::Down) => ("DOWN", Tone::Bad),
         (AdminState::Drain, _) => ("drain", Tone::Calm),
         (_, HealthState::Unknown) => ("unknown", Tone::Odd),
+        (_, HealthState::Up) if stops => ("stopping", Tone::Calm),
         (_, HealthState::Up) if server.stands_by => ("standby", Tone::Calm),
         (_, HealthState::Up) if is_full(server) => ("full", Tone::Odd),
         (_, HealthState::Up) if server.usable && server.ramp_percent < 100 => {

@@ -130,6 +130,12 @@ pub fn log_date(now_ms: u64) -> String {
     )
 }
 
+/// `2026-11-23`, of Unix seconds, in UTC.
+pub fn date(seconds: i64) -> String {
+    let (year, month, day) = civil_date(u64::try_from(seconds).unwrap_or(0) / 86_400);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01, proleptic Gregorian.
 pub fn civil_date(days: u64) -> (u64, u64, u64) {
     // Years that begin in March put the leap day last, so lengths of months follow one formula.

@@ -229,6 +229,18 @@ pub fn refusal(refusal: &Refusal, server: Option<&ServerRef>, snapshot: &Snapsho
         Refusal::Stayed(_) => complaint(Code::TimedOut, &refusal.to_string()),
         Refusal::NotHandedOver(_) => complaint(Code::Failed, &refusal.to_string()),
         Refusal::NotApplied(_) => complaint(Code::Failed, &refusal.to_string()),
+        Refusal::Exists
+        | Refusal::NotInMaintenance
+        | Refusal::LastServer
+        | Refusal::NoRoom
+        | Refusal::NoPort
+        | Refusal::OfTier
+        | Refusal::NoCheck
+        | Refusal::NoAgent
+        | Refusal::ChecksNotEnabled
+        | Refusal::AgentNotEnabled
+        | Refusal::NoSessions
+        | Refusal::PausedAlready(_) => complaint(Code::Refused, &refusal.to_string()),
     }
 }
 

@@ -7,13 +7,20 @@ use super::diagnostic::{Code, Reporter};
 use super::fields::{Field, Fields, Words};
 use super::{Check, CheckKind, schema, values};
 
+mod agent;
+mod exec;
 mod http;
+mod smtp;
+
+pub(super) use agent::agent;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
     Tcp,
     Smtp,
     Http,
+    Agent,
+    Exec,
     None,
 }
 
@@ -23,6 +30,8 @@ impl Type {
             Self::Tcp => "tcp",
             Self::Smtp => "smtp",
             Self::Http => "http",
+            Self::Agent => "agent",
+            Self::Exec => "exec",
             Self::None => "none",
         }
     }
@@ -33,9 +42,11 @@ const TYPES: Words<Type> = Words {
         ("tcp", Type::Tcp),
         ("smtp", Type::Smtp),
         ("http", Type::Http),
+        ("agent", Type::Agent),
+        ("exec", Type::Exec),
         ("none", Type::None),
     ],
-    later: &["mysql", "redis", "nfs", "gluster", "mount", "exec", "agent"],
+    later: &["mysql", "redis", "nfs", "gluster", "mount"],
     foreign: &[
         ("tcp_check", "tcp"),
         ("tcp-check", "tcp"),
@@ -46,13 +57,21 @@ const TYPES: Words<Type> = Words {
         ("http-check", "http"),
         ("http_get", "http"),
         ("ssl_get", "http"),
+        ("agent-check", "agent"),
+        ("agent_check", "agent"),
+        ("external-check", "exec"),
+        ("external", "exec"),
+        ("misc_check", "exec"),
+        ("script", "exec"),
         ("off", "none"),
     ],
 };
 
 /// Checks that come faster than this measure the director rather than the server.
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+pub(super) const INTERVAL: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(3600);
+pub(super) const TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(60);
 /// A failed server that takes clients for longer than this deserves a word.
 const SLOW: Duration = Duration::from_secs(30);
 
@@ -94,11 +113,16 @@ pub(super) fn check(
         }
         return None;
     }
-    let says = "only a check of type = \"smtp\" says EHLO";
+    let says = "only a check of type = \"smtp\" says EHLO and STARTTLS";
     let asks = "only a check of type = \"http\" makes a request";
+    let tells =
+        "only an agent is told something: a check of type = \"agent\", or `agent` beside `check`";
+    let runs = "only a check of type = \"exec\" runs a program";
     for (owner, keys, help) in [
-        (Type::Smtp, &["helo"][..], says),
+        (Type::Smtp, smtp::KEYS, says),
         (Type::Http, http::KEYS, asks),
+        (Type::Agent, &["send"], tells),
+        (Type::Exec, &["command"], runs),
     ] {
         let Some(other) = kind.filter(|kind| *kind != owner) else {
             continue;
@@ -109,19 +133,30 @@ pub(super) fn check(
         }
     }
     check.kind = match kind {
-        Some(Type::Smtp) => CheckKind::Smtp {
-            helo: match fields.get("helo") {
-                Some(field) => {
-                    let parse = |text: &str| values::helo(text).map(|()| text.to_owned());
-                    let helo = field.parsed("a domain", parse, reporter);
-                    helo.unwrap_or_default()
-                }
-                None => helo.to_owned(),
-            },
-        },
+        Some(Type::Smtp) => CheckKind::Smtp(smtp::smtp(&fields, helo, reporter)),
         Some(Type::Http) => CheckKind::Http(http::http(&fields, reporter)),
+        Some(Type::Agent) => {
+            agent::require_port(field, &fields, reporter);
+            CheckKind::Agent {
+                send: agent::send(&fields, reporter),
+            }
+        }
+        Some(Type::Exec) => CheckKind::Exec {
+            command: exec::command(field, &fields, reporter),
+        },
         Some(Type::Tcp | Type::None) | None => CheckKind::Tcp,
     };
+    let has_tls = match &check.kind {
+        CheckKind::Smtp(smtp) => smtp.starttls.is_some(),
+        CheckKind::Http(http) => http.tls.is_some(),
+        _ => false,
+    };
+    let min_certificate = smtp::min_certificate(&fields, has_tls, reporter);
+    match &mut check.kind {
+        CheckKind::Smtp(smtp) => smtp.min_certificate = min_certificate,
+        CheckKind::Http(http) => http.min_certificate = min_certificate,
+        _ => {}
+    }
     if let Some(port) = fields
         .get("port")
         .and_then(|f| f.integer(1..=65535, reporter))

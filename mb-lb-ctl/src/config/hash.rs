@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{CheckKind, Config, Secret};
+use super::{CheckKind, Config, Secret, SmtpCheck};
 use crate::vrrp::packet::PASSWORD;
 
 impl Config {
@@ -32,7 +32,7 @@ impl Config {
         let proxies = shared.proxies.iter_mut().map(|proxy| &mut proxy.check);
         for check in services.chain(proxies) {
             if let Some(check) = check
-                && let CheckKind::Smtp { helo } = &mut check.kind
+                && let CheckKind::Smtp(SmtpCheck { helo, .. }) = &mut check.kind
                 && *helo == self.director.name
             {
                 helo.clear();

@@ -145,6 +145,9 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// `None` where `check` is `{ type = "none" }`: the servers count as up.
     pub check: Option<Check>,
+    /// Beside `check`. Left out where there is none, so that the hash of a file without one stays what it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentCheck>,
     pub on_down: OnDown,
     /// Spoken by the director when no server is up; one line without CR or LF, at most 500 bytes. `None`: RST.
     pub no_server: Option<String>,
@@ -253,12 +256,104 @@ pub enum CheckKind {
     /// The port accepts a connection.
     Tcp,
     /// A 220 banner, a positive reply to EHLO, a polite QUIT (RFC 5321 sections 3.1, 4.1.1.1, 4.1.1.10).
-    Smtp {
-        /// Argument of EHLO. Default: the director's name.
-        helo: String,
-    },
+    Smtp(SmtpCheck),
     /// One request, and what has to come back (RFC 9110).
     Http(HttpCheck),
+    /// One line of HAProxy's agent protocol.
+    Agent {
+        /// Said first, as it is.
+        send: Option<String>,
+    },
+    /// A program of the operator's, called as HAProxy's `external-check` does.
+    Exec {
+        /// By its absolute path, with its arguments.
+        command: Vec<String>,
+    },
+}
+
+impl CheckKind {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Smtp(_) => "smtp",
+            Self::Http(_) => "http",
+            Self::Agent { .. } => "agent",
+            Self::Exec { .. } => "exec",
+        }
+    }
+
+    /// How long the server's certificate has to last at least. `None`: it may have expired.
+    pub const fn min_certificate(&self) -> Option<Duration> {
+        match self {
+            Self::Smtp(smtp) => smtp.min_certificate,
+            Self::Http(http) => http.min_certificate,
+            Self::Tcp | Self::Agent { .. } | Self::Exec { .. } => None,
+        }
+    }
+}
+
+/// A check of type `smtp`. What was not there once is left out where it is not given, so that the hash of a file without any
+/// stays what it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SmtpCheck {
+    /// Argument of EHLO. Default: the director's name.
+    pub helo: String,
+    /// What the server has to offer in its last reply to EHLO, and `STARTTLS` in its first one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Capability>,
+    /// RFC 3207. `None`: all of it is in clear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starttls: Option<ServerTls>,
+    /// With `starttls` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_certificate: Option<Duration>,
+}
+
+/// A keyword of EHLO with parameters (RFC 5321 section 4.1.1.1), in capitals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Capability {
+    pub keyword: String,
+    /// Those that have to be among the offered ones. Of `SIZE` the number has to be as large at least.
+    pub parameters: Vec<String>,
+}
+
+impl std::fmt::Display for Capability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.keyword)?;
+        self.parameters
+            .iter()
+            .try_for_each(|word| write!(f, " {word}"))
+    }
+}
+
+/// `agent = { ... }`: a program at the server that is asked beside `check`, and says what its server can take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AgentCheck {
+    pub port: u16,
+    /// Default 2s.
+    pub interval: Duration,
+    /// Default 1s.
+    pub timeout: Duration,
+    /// Said first, as it is.
+    pub send: Option<String>,
+}
+
+impl AgentCheck {
+    /// The same as the prober runs it. `rise` and `fall` are no concern of an agent: what it says holds at once.
+    pub fn check(&self) -> Check {
+        Check {
+            kind: CheckKind::Agent {
+                send: self.send.clone(),
+            },
+            port: Some(self.port),
+            interval: self.interval,
+            fast_interval: self.interval,
+            down_interval: self.interval,
+            timeout: self.timeout,
+            rise: 1,
+            fall: 1,
+        }
+    }
 }
 
 /// A check of type `http`.
@@ -279,6 +374,9 @@ pub struct HttpCheck {
     pub members: Vec<String>,
     /// `None`: in clear.
     pub tls: Option<ServerTls>,
+    /// With `tls` only. Left out as `members` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_certificate: Option<Duration>,
 }
 
 /// One entry of `follows = { SERVICE = ["MEMBER", ...] }`: a server takes no new client while the health page of the server

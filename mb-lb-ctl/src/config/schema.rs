@@ -58,13 +58,14 @@ pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 }
 
 /// Every section, for looking up where a misplaced key belongs.
-pub static ALL: [&Section; 25] = [
+pub static ALL: [&Section; 26] = [
     &ROOT,
     &DIRECTOR,
     &FLOW_TIMEOUTS,
     &ADMIN,
     &SERVICE,
     &CHECK,
+    &AGENT,
     &SERVER,
     &PROXY,
     &COOKIE,
@@ -182,6 +183,7 @@ pub static SERVICE: Section = Section {
         "forward",
         "scheduler",
         "check",
+        "agent",
         "on_down",
         "no_server",
         "slow_start",
@@ -201,6 +203,7 @@ pub static SERVICE: Section = Section {
         ("backends", "servers"),
         ("real_server", "servers"),
         ("health_check", "check"),
+        ("agent_check", "agent"),
         ("slowstart", "slow_start"),
     ],
     advice: &[],
@@ -218,6 +221,9 @@ pub static CHECK: Section = Section {
         "rise",
         "fall",
         "helo",
+        "capabilities",
+        "starttls",
+        "min_certificate",
         "method",
         "path",
         "host",
@@ -227,6 +233,8 @@ pub static CHECK: Section = Section {
         "tls",
         "verify",
         "members",
+        "send",
+        "command",
     ],
     later: &[],
     foreign: &[
@@ -236,6 +244,15 @@ pub static CHECK: Section = Section {
         ("delay_loop", "interval"),
         ("connect_timeout", "timeout"),
         ("ehlo", "helo"),
+        ("capability", "capabilities"),
+        ("extensions", "capabilities"),
+        ("keywords", "capabilities"),
+        ("start_tls", "starttls"),
+        ("certificate_days", "min_certificate"),
+        ("external_check", "command"),
+        ("script", "command"),
+        ("program", "command"),
+        ("misc_path", "command"),
         ("uri", "path"),
         ("url", "path"),
         ("status", "expect"),
@@ -258,6 +275,28 @@ pub static CHECK: Section = Section {
         (
             "check_sni",
             "write it into a table: tls = { verify = \"none\", sni = \"NAME\" }",
+        ),
+    ],
+};
+
+pub static AGENT: Section = Section {
+    title: "service.NAME.agent",
+    keys: &["port", "interval", "timeout", "send"],
+    later: &[],
+    foreign: &[
+        ("agent_port", "port"),
+        ("inter", "interval"),
+        ("agent_inter", "interval"),
+        ("agent_send", "send"),
+    ],
+    advice: &[
+        (
+            "rise",
+            "what an agent says holds at once; `rise` and `fall` are keys of `check`",
+        ),
+        (
+            "fall",
+            "what an agent says holds at once; `rise` and `fall` are keys of `check`",
         ),
     ],
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::check::{check, default_check};
+use super::check::{agent, check, default_check};
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, Words, in_order, refuse_name};
 use super::follows;
@@ -163,6 +163,7 @@ fn service(
         Some(field) => check(&field, checked, director, reporter),
         None => Some(default_check(checked)),
     };
+    let agent = fields.get("agent").and_then(|f| agent(&f, reporter));
     let scheduler = fields
         .get("scheduler")
         .and_then(|f| f.word(&SCHEDULER, reporter));
@@ -185,6 +186,7 @@ fn service(
             forward: forward.unwrap_or(Forward::Dsr),
             scheduler: scheduler.unwrap_or(Scheduler::Leastconn),
             check,
+            agent,
             on_down: on_down.unwrap_or(OnDown::Reset),
             no_server,
             slow_start: slow_start.unwrap_or_default(),

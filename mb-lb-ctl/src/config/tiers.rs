@@ -10,7 +10,9 @@ use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, in_order, refuse_name};
 use super::service::misplaced;
 use super::values::{self, Fault};
-use super::{Galera, Secret, Sentinel, ServerTls, Storage, TierServer, address, schema, tls};
+use super::{
+    Galera, Secret, Sentinel, ServerTls, Storage, TierServer, Verify, address, schema, tls,
+};
 
 mod galera;
 mod sentinel;
@@ -243,7 +245,7 @@ fn words(field: Option<Field<'_>>, what: &str, reporter: &mut Reporter<'_>) -> O
 
 fn server_tls(field: Option<Field<'_>>, reporter: &mut Reporter<'_>) -> Option<ServerTls> {
     field
-        .and_then(|field| tls::server_tls(&field, reporter))
+        .and_then(|field| tls::server_tls(&field, Verify::System, reporter))
         .flatten()
 }
 

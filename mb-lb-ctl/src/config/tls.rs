@@ -1,4 +1,4 @@
-//! TLS with a server: `tls` of a proxy's server, and of a check of type `http`.
+//! TLS with a server: `tls` of a proxy's server, and of a check of type `http`; `starttls` of one of type `smtp`.
 
 use std::net::IpAddr;
 
@@ -9,14 +9,15 @@ use super::fields::{Field, Fields};
 use super::values::{self, Fault};
 use super::{ServerTls, Verify, schema};
 
-/// `Some(None)` is TLS switched off; `None` was refused.
+/// `usual` is who is believed where the file does not say. `Some(None)` is TLS switched off; `None` was refused.
 pub(super) fn server_tls(
     field: &Field<'_>,
+    usual: Verify,
     reporter: &mut Reporter<'_>,
 ) -> Option<Option<ServerTls>> {
     if let DeValue::Boolean(on) = field.value {
         return Some(on.then_some(ServerTls {
-            verify: Verify::System,
+            verify: usual,
             sni: None,
         }));
     }
@@ -25,7 +26,7 @@ pub(super) fn server_tls(
     let fields = Fields::open(&schema::SERVER_TLS, field.path.clone(), table, reporter);
     let verify = match fields.get("verify") {
         Some(field) => self::verify(&field, reporter),
-        None => Some(Verify::System),
+        None => Some(usual),
     };
     let sni = fields
         .get("sni")

@@ -16,7 +16,18 @@ pub fn server(why: &str, code: Option<&str>, port: u16) -> String {
     if let Some(text) = path(why) {
         return text;
     }
+    if why.starts_with("its certificate ") && why.contains(" expire") {
+        return "renew the certificate on the server".to_owned();
+    }
+    if why.starts_with("the agent") {
+        return format!(
+            "ask the agent yourself: socat - TCP:ADDRESS:{port}, and look at what it looks at"
+        );
+    }
     match code {
+        Some("PROCERR" | "PROCTOUT") => {
+            "run the program of the check yourself: it ends with 0 where all is well".to_owned()
+        }
         Some("L4CON") => format!(
             "nothing listens on port {port} at the server's own address: `ss -tln` on the server"
         ),

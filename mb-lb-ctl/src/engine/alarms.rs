@@ -5,10 +5,11 @@ mod pair;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::Now;
 use super::advice;
 use super::core::{Engine, ServiceState};
-use super::server::Standing;
+use super::server::{ServerState, Standing};
+use super::{Now, ServerRef};
+use crate::command::info::date;
 use crate::proxy::Trouble;
 use crate::snapshot::{AdminState, Alarm, Severity};
 
@@ -20,6 +21,7 @@ impl Engine {
         for service in &self.services {
             self.service_alarms(service, &mut alarms);
         }
+        self.removed_alarms(&mut alarms);
         self.sync_alarms(&mut alarms);
         self.tier_alarms(now, &mut alarms);
         self.certificate_alarms(now, &mut alarms);
@@ -128,37 +130,42 @@ impl Engine {
     }
 
     fn certificate_alarms(&self, now: Now, alarms: &mut Vec<Alarm>) {
-        /// Let's Encrypt renews 30 days before the end: two weeks later something is wrong.
-        const SOON: i64 = 14 * 86_400;
         let unix = i64::try_from(now.wall_ms / 1000).unwrap_or(i64::MAX);
         for (proxy, infos) in &self.certificates {
             for info in infos {
                 let file = info.file.display();
                 let left = info.not_after - unix;
-                let days = |seconds: i64| match seconds / 86_400 {
-                    1 => "1 day".to_owned(),
-                    days => format!("{days} days"),
-                };
-                let (severity, text) = if left <= -86_400 {
-                    (
-                        Severity::Critical,
-                        format!("has expired {} ago", days(-left)),
-                    )
-                } else if left <= 0 {
-                    let text = "has expired within the last day".to_owned();
-                    (Severity::Critical, text)
-                } else if info.not_before > unix {
-                    (Severity::Critical, "is not valid yet".to_owned())
-                } else if left < 86_400 {
-                    (Severity::Warning, "expires within a day".to_owned())
-                } else if left < SOON {
-                    (Severity::Warning, format!("expires in {}", days(left)))
-                } else {
-                    continue;
+                let (severity, text) = match expiry(left) {
+                    Some(text) if left <= 0 => (Severity::Critical, text),
+                    _ if info.not_before > unix => {
+                        (Severity::Critical, "is not valid yet".to_owned())
+                    }
+                    Some(text) => (Severity::Warning, text),
+                    None => continue,
                 };
                 let text = format!("proxy {proxy}: the certificate in {file} {text}");
                 let next = "renew it: a new file is taken within seconds";
                 alarms.push(alarm(severity, text, next));
+            }
+        }
+        for service in &self.services {
+            for server in &service.servers {
+                let Some(end) = server.certificate() else {
+                    continue;
+                };
+                let Some(text) = expiry(end.saturating_sub(unix)) else {
+                    continue;
+                };
+                let target = format!("{}/{}", service.config.name, server.config.name);
+                // Who believes it or not is not known here: mail goes on with one that has expired, browsers do not.
+                alarms.push(alarm(
+                    Severity::Warning,
+                    format!(
+                        "{target}: the certificate of the server {text} ({})",
+                        date(end)
+                    ),
+                    &format!("renew it on the server; mb-lb-ctl describe {target} shows it after the next check"),
+                ));
             }
         }
     }
@@ -202,12 +209,19 @@ impl Engine {
                 &format!("correct `follows`, or the page; mb-lb-ctl list checks {other}"),
             ));
         }
+        if let Some(by) = &service.paused {
+            alarms.push(alarm(
+                Severity::Warning,
+                format!("{name} takes no new clients: {by} disabled it"),
+                &format!("enable frontend {name}, on the admin socket"),
+            ));
+        }
         let standings: Vec<Standing> = service
             .servers
             .iter()
             .map(|server| self.standing(service, server))
             .collect();
-        if !standings.contains(&Standing::Usable) {
+        if service.paused.is_none() && !standings.contains(&Standing::Usable) {
             let does = if self.is_proxy(service) {
                 "a page with 503"
             } else if self.service_flags(service) == 0 {
@@ -229,6 +243,12 @@ impl Engine {
                 Some((server, _)) if server.admin != AdminState::Ready => {
                     format!("mb-lb-ctl ready {name}/{}", server.config.name)
                 }
+                Some((server, _)) if server.wish() != AdminState::Ready => {
+                    format!(
+                        "ask its agent why: mb-lb-ctl describe {name}/{}",
+                        server.config.name
+                    )
+                }
                 Some((server, _)) => format!("mb-lb-ctl weight {name}/{} 1", server.config.name),
                 None => format!("mb-lb-ctl list checks; start a server of {name}"),
             };
@@ -241,7 +261,7 @@ impl Engine {
         for (server, standing) in service.servers.iter().zip(&standings) {
             let target = format!("{name}/{}", server.config.name);
             if let Standing::Down(why) | Standing::CutOff(why) = standing
-                && server.admin != AdminState::Maint
+                && server.wish() != AdminState::Maint
             {
                 let code = server.bad.as_ref().map(|bad| bad.code);
                 let at = service.config.address_of(&server.config);
@@ -256,6 +276,7 @@ impl Engine {
                     },
                 ));
             }
+            self.hand_alarms(service, server, alarms);
             if server.drift != 0 {
                 alarms.push(alarm(
                     Severity::Warning,
@@ -265,6 +286,72 @@ impl Engine {
             }
         }
     }
+}
+
+impl Engine {
+    /// What somebody set and has not undone: the file says otherwise, and the next one to look does not know it.
+    fn hand_alarms(&self, service: &ServiceState, server: &ServerState, alarms: &mut Vec<Alarm>) {
+        let name = format!("{}/{}", service.config.name, server.config.name);
+        let hand = &server.by_hand;
+        for words in hand.words() {
+            let next = match () {
+                () if hand.check_off => format!("enable health {name}, on the admin socket"),
+                () if hand.agent_off => format!("enable agent {name}, on the admin socket"),
+                () if hand.stopping || hand.down => {
+                    format!("set server {name} health up, on the admin socket")
+                }
+                () => format!("mb-lb-ctl describe {name}"),
+            };
+            let text = format!("{name}: {words}, set by {}", hand.by);
+            alarms.push(alarm(Severity::Warning, text, &next));
+        }
+        let target = ServerRef {
+            service: service.config.name.clone(),
+            server: server.config.name.clone(),
+        };
+        if let Some(amendment) = self.amendments.get(&target) {
+            alarms.push(alarm(
+                Severity::Warning,
+                format!("{name} {}", amendment.words()),
+                "write it into the file, then mb-lb-ctl reload; or undo it on the admin socket",
+            ));
+        }
+    }
+
+    /// Servers of the file that somebody has taken out.
+    fn removed_alarms(&self, alarms: &mut Vec<Alarm>) {
+        for (name, amendment) in &self.amendments {
+            if !self.places.contains_key(name) {
+                alarms.push(alarm(
+                    Severity::Warning,
+                    format!("{}/{} {}", name.service, name.server, amendment.words()),
+                    "take it out of the file too, then mb-lb-ctl reload; or add it again on the admin socket",
+                ));
+            }
+        }
+    }
+}
+
+/// What is to be said of a certificate that ends in so many seconds. `None`: nothing yet.
+fn expiry(left: i64) -> Option<String> {
+    /// Let's Encrypt renews 30 days before the end: two weeks later something is wrong.
+    const SOON: i64 = 14 * DAY;
+    const DAY: i64 = 86_400;
+    let days = |seconds: i64| match seconds / DAY {
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    };
+    Some(if left <= -DAY {
+        format!("has expired {} ago", days(left.saturating_neg()))
+    } else if left <= 0 {
+        "has expired within the last day".to_owned()
+    } else if left < DAY {
+        "expires within a day".to_owned()
+    } else if left < SOON {
+        format!("expires in {}", days(left))
+    } else {
+        return None;
+    })
 }
 
 /// What to look at, where a server is out for reasons that are not its own.

@@ -14,9 +14,19 @@ impl Engine {
         now: Now,
         actions: &mut Vec<Action>,
     ) -> Result<String, Refusal> {
-        let (Change::Admin { server: target, .. } | Change::Weight { server: target, .. }) = change
-        else {
-            return Err(Refusal::NoInstance(String::new()));
+        let target = match change {
+            Change::Admin { server, .. }
+            | Change::Weight { server, .. }
+            | Change::Set { server, .. }
+            | Change::Move { server, .. }
+            | Change::Add { server, .. }
+            | Change::Remove { server }
+            | Change::EndSessions { server } => server,
+            Change::Frontend { service, takes } => {
+                return self.pause(service, *takes, by, now, actions);
+            }
+            // It has no answer of this turn.
+            Change::Failover { .. } => return Err(Refusal::NoInstance(String::new())),
         };
         if !self
             .services
@@ -24,6 +34,18 @@ impl Engine {
             .any(|service| service.config.name == target.service)
         {
             return Err(Refusal::NoSuchService);
+        }
+        match change {
+            Change::Set { setting, .. } => {
+                return self.set_by_hand(target, setting, by, now, actions);
+            }
+            Change::Move { address, port, .. } => {
+                return self.move_server(target, *address, *port, by, now, actions);
+            }
+            Change::Add { added, .. } => return self.add_server(target, added, by, now, actions),
+            Change::Remove { .. } => return self.remove_server(target, by, now, actions),
+            Change::EndSessions { .. } => return self.end_sessions(target, by, now, actions),
+            _ => {}
         }
         let subject = format!("{}/{}", target.service, target.server);
         let (service, server) = self.find_mut(target).ok_or(Refusal::NoSuchServer)?;
@@ -46,7 +68,6 @@ impl Engine {
                     admin_word(*state)
                 )
             }
-            Change::Failover { .. } => return Err(Refusal::NoInstance(String::new())),
             Change::Weight { weight, .. } => {
                 let from = server.weight;
                 let to = match weight {
@@ -62,10 +83,11 @@ impl Engine {
                 server.weight = to;
                 format!("weight {from} -> {to} by {by}")
             }
+            _ => return Err(Refusal::NoInstance(String::new())),
         };
         let kind = match change {
             Change::Admin { state, .. } => admin_word(*state),
-            Change::Weight { .. } | Change::Failover { .. } => "weight",
+            _ => "weight",
         };
         self.tell_peer_of(target, now, actions);
         self.record(now, &subject, kind, text.clone(), actions);

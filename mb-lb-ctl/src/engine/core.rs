@@ -1,6 +1,6 @@
 //! The turns: what each event does to the policy state, and what follows from it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -10,16 +10,20 @@ use super::indices::Indices;
 use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
 use super::server::{ServerState, Standing, Way, full_name, name_hash, parse_full_name};
+use super::suspect::is_silent;
 use super::syncs::Syncs;
 use super::tiers::Tiers;
 use super::{
-    Action, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome, Refusal,
-    SavedServer, SavedState, ServerRef,
+    Action, Amendment, Attached, Change, CheckResult, CheckTask, Event, Neighbour, Now, Outcome,
+    Refusal, SavedHealth, SavedServer, SavedState, ServerRef, Which,
 };
 use crate::config::{self, Config};
 use crate::dataplane::{Adopted, Report};
 use crate::plan::Desired;
 use crate::snapshot::{AdminState, EventView, HealthState};
+
+/// What checks say is written at most so often: a network that goes takes all servers with it, one after the other.
+const SAVE_HEALTH: Duration = Duration::from_secs(1);
 
 /// Who this director is; does not change while the controller runs.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +40,19 @@ pub struct Identity {
     pub max_flows: u32,
 }
 
+/// By `SERVICE/SERVER`; names have no slash.
+fn parse_amendments(saved: &BTreeMap<String, Amendment>) -> BTreeMap<ServerRef, Amendment> {
+    let parse = |(name, amendment): (&String, &Amendment)| {
+        let (service, server) = name.split_once('/')?;
+        let target = ServerRef {
+            service: service.to_owned(),
+            server: server.to_owned(),
+        };
+        Some((target, amendment.clone()))
+    };
+    saved.iter().filter_map(parse).collect()
+}
+
 /// One service.
 #[derive(Clone, Debug)]
 pub struct ServiceState {
@@ -48,18 +65,25 @@ pub struct ServiceState {
     pub downs: u64,
     /// In user mode: what was counted last.
     pub relayed: Option<crate::proxy::Reading>,
+    /// Takes no new client, because this operator wants that.
+    pub paused: Option<String>,
 }
 
 /// The one owner of policy state.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(super) identity: Identity,
+    /// As the file has it, and as it is in force: with what operators have amended.
+    pub(super) file: Config,
     pub(super) config: Config,
+    pub(super) amendments: BTreeMap<ServerRef, Amendment>,
     pub(super) config_hash: String,
     pub(super) services: Vec<ServiceState>,
+    /// Where each server is in `services`: results of checks come by the thousand.
+    pub(super) places: HashMap<ServerRef, (usize, usize)>,
     pub(super) indices: Indices,
     /// Full names by the hash that the kernel has of them, those of removed servers among them.
-    full_names: BTreeMap<u64, String>,
+    pub(super) full_names: BTreeMap<u64, String>,
     /// Indices of services in what an earlier controller left, by hash of the name.
     adopted_services: BTreeMap<u32, u32>,
     /// What was last told of each next hop that is followed: only changes are, and a new server may share one.
@@ -85,6 +109,8 @@ pub struct Engine {
     pub(super) syncs: Syncs,
     pub(super) tiers: Tiers,
     seq: u64,
+    /// Since when what checks say is in the state file as it was then.
+    health_saved_at: Duration,
     /// What was last sent out, so that only changes are.
     pub(super) sent: Sent,
     /// Servers of the plans that are on their way to the kernel, oldest first.
@@ -124,8 +150,12 @@ impl Engine {
         Self {
             identity,
             config_hash: String::new(),
+            file: empty.clone(),
             config: empty,
+            amendments: parse_amendments(&saved.amendments),
             services: Vec::new(),
+            places: HashMap::new(),
+            health_saved_at: Duration::ZERO,
             indices: Indices::adopt(&adopted.image.servers, &adopted.generations),
             adopted_services: adopted
                 .image
@@ -223,10 +253,11 @@ impl Engine {
             }
             Event::Checked {
                 server,
+                which,
                 address,
                 result,
             } => {
-                if !self.on_checked(&server, address, result, now, &mut actions) {
+                if !self.on_checked(&server, which, address, result, now, &mut actions) {
                     return actions;
                 }
             }
@@ -244,7 +275,7 @@ impl Engine {
             }
             Event::Certificates(certificates) => self.certificates = certificates,
             Event::Unserved(unserved) => self.on_unserved(unserved, now, &mut actions),
-            Event::Relayed(readings) => self.on_relayed(&readings, now),
+            Event::Relayed(readings) => self.on_relayed(&readings, now, &mut actions),
             Event::Counted(report) => self.on_counted(*report, now, &mut actions),
             Event::Applied(error) => {
                 let servers = self.in_flight.pop_front();
@@ -306,10 +337,24 @@ impl Engine {
             .min()
     }
 
-    fn on_config(&mut self, config: Config, now: Now, actions: &mut Vec<Action>) {
+    fn on_config(&mut self, file: Config, now: Now, actions: &mut Vec<Action>) {
         // Nothing to tell, unless it ends a refusal. Still worth the rest: it has everything looked at again.
         let unchanged =
-            config == self.config && !self.config_hash.is_empty() && self.reload_error.is_none();
+            file == self.file && !self.config_hash.is_empty() && self.reload_error.is_none();
+        self.drop_amendments(&file, now, actions);
+        self.config_hash = file.hash();
+        self.reload_error = None;
+        if !unchanged {
+            let text = format!("configuration {} in force", self.config_hash);
+            self.record(now, "", "config", text, actions);
+        }
+        self.file = file;
+        self.put_in_force(now, actions);
+    }
+
+    /// Makes the state that of the file with its amendments.
+    pub(super) fn put_in_force(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let config = self.amended(&self.file);
         let mut old = std::mem::take(&mut self.services);
         // Indices of what goes are set free first, so that a server that only changed its place keeps its own.
         for service in &config.balanced() {
@@ -327,6 +372,11 @@ impl Engine {
                     since: now.since_start,
                     downs: 0,
                     relayed: None,
+                    paused: self
+                        .sent
+                        .saved
+                        .as_ref()
+                        .and_then(|saved| saved.paused.get(&service.name).cloned()),
                     config: service.clone(),
                 },
             };
@@ -340,18 +390,13 @@ impl Engine {
                 self.indices.retire(server.slot.index, record);
             }
         }
+        self.places = self.find_places();
         self.configure_tiers(&config, now);
         self.give_service_ids();
         let held = self.held();
         self.full_names.retain(|hash, _| held.contains(hash));
-        self.config_hash = config.hash();
         self.shared_hash = config.shared_hash();
         self.on_routers_config(&config.vrrps, now, actions);
-        self.reload_error = None;
-        if !unchanged {
-            let text = format!("configuration {} in force", self.config_hash);
-            self.record(now, "", "config", text, actions);
-        }
         self.configure_syncs(&config, now, actions);
         actions.push(Action::Attach(Box::new(config.clone())));
         self.config = config;
@@ -390,7 +435,7 @@ impl Engine {
             }
             let full_name = full_name(service, server);
             let hash = name_hash(&full_name);
-            self.full_names.insert(hash, full_name);
+            self.full_names.insert(hash, full_name.clone());
             let Some((slot, earlier)) = self.indices.take(hash) else {
                 let text = format!(
                     "no room in the kernel for server {}: too many removed servers still have flows",
@@ -412,6 +457,13 @@ impl Engine {
                 saved.changed.get(&name).copied()
             });
             new.changed_ms = changed.unwrap_or_default();
+            let saved = self.sent.saved.as_ref();
+            if let Some(last) = saved.and_then(|saved| saved.health.get(&full_name))
+                && service.check.is_some()
+                && new.admin != AdminState::Maint
+            {
+                new.begin_as(last, earlier.is_some(), now);
+            }
             if let Some(neighbour) = self.neighbours.get(&server.address) {
                 new.on_neighbour(neighbour.clone());
             }
@@ -425,7 +477,11 @@ impl Engine {
 
     /// The record of a server that leaves the configuration: as `on_down` has it now, so that flows of a server that
     /// is down are still reset.
-    fn last_record(&self, service: &ServiceState, server: &ServerState) -> mb_lb_common::Server {
+    pub(super) fn last_record(
+        &self,
+        service: &ServiceState,
+        server: &ServerState,
+    ) -> mb_lb_common::Server {
         let standing = self.standing(service, server);
         server.record(service.id, &standing, service.config.on_down)
     }
@@ -468,36 +524,24 @@ impl Engine {
     fn on_checked(
         &mut self,
         target: &ServerRef,
+        which: Which,
         address: SocketAddr,
         result: CheckResult,
         now: Now,
         actions: &mut Vec<Action>,
     ) -> bool {
-        let position = self.services.iter().enumerate().find_map(|(at, service)| {
-            let server = service
-                .servers
-                .iter()
-                .position(|server| server.config.name == target.server)?;
-            (service.config.name == target.service).then_some((at, server))
-        });
-        let Some((service, server)) = position else {
+        let Some(&(service, server)) = self.places.get(target) else {
             // The last result of a check that was taken away.
             return false;
         };
-        let checked = |check: &config::Check| {
-            let service = &self.services[service];
-            let server = service.config.address_of(&service.servers[server].config);
-            check.address(server) == address
-        };
-        if !self.services[service]
-            .config
-            .check
-            .as_ref()
-            .is_some_and(checked)
-        {
+        if !self.is_wanted((service, server), which, address) {
             return false;
         }
-        let turned = self.on_page(service, server, result.page.as_ref());
+        let turned = self.on_agent((service, server), which, &result, now, actions);
+        if which == Which::Agent {
+            return turned;
+        }
+        let turned = self.on_page(service, server, result.page.as_ref()) || turned;
         let before = self
             .seen(
                 &self.services[service],
@@ -509,32 +553,38 @@ impl Engine {
         let config = &self.services[service].config;
         let (check, slow_start) = (config.check.clone(), config.slow_start);
         let state = &mut self.services[service].servers[server];
-        let (Some(check), true) = (check, state.admin != AdminState::Maint) else {
+        let Some(check) = check else {
             return turned;
         };
+        let well = result.outcome == Outcome::Success;
+        let resumed = well && std::mem::take(&mut state.by_hand.stopping);
         if result.outcome == Outcome::Inconclusive
             || (cut_off && result.outcome != Outcome::Success)
         {
             // Shown, but no verdict.
             state.result = Some(result);
-            return turned;
+            return state.suspect.clear() || turned;
         }
         // An earlier controller saw it up, or had its flows go on: its first failure here is one of `fall`, not the
         // first word about it.
-        let spared = state.was_alive && (state.admin == AdminState::Drain || state.weight == 0);
+        let spared =
+            state.was_alive && (state.wish() == AdminState::Drain || state.weight_now() == 0);
         if (state.trusted || spared) && state.health.state() == HealthState::Unknown {
             state.health.assume_up(now.since_start);
         }
-        let interval = state.health.interval(&check);
+        let interval = state.suspect.interval(state.health.interval(&check));
         let transition = state.health.on_result(result.outcome, now.since_start);
         let told_other = state.trusted;
         state.trusted = false;
         state.was_alive = false;
         state.judge(result);
+        state
+            .suspect
+            .on_checked(well, state.health.state(), &check, now.since_start);
         if let Some(transition) = transition.filter(|_| !slow_start.is_zero()) {
             state.ramp.on_transition(transition, now.since_start);
         }
-        let same_rhythm = state.health.interval(&check) == interval;
+        let same_rhythm = state.suspect.interval(state.health.interval(&check)) == interval;
         let after = self.seen(
             &self.services[service],
             &self.services[service].servers[server],
@@ -543,7 +593,27 @@ impl Engine {
             self.tell_change(service, server, &after, now, actions);
             self.tell_usable(now, actions);
         }
-        turned || transition.is_some() || !same_rhythm || told_other || after.0 != before
+        turned || resumed || transition.is_some() || !same_rhythm || told_other || after.0 != before
+    }
+
+    /// The result is of a check that is wanted now: not the last one of a check that was taken away, or that went elsewhere.
+    fn is_wanted(&self, (at, server): (usize, usize), which: Which, address: SocketAddr) -> bool {
+        let service = &self.services[at];
+        let server = &service.servers[server];
+        let config = &service.config;
+        match (which, &config.check, &config.agent) {
+            (Which::Health, Some(check), _) => {
+                !server.rests(&check.kind)
+                    && !server.by_hand.check_off
+                    && Self::checked_at(service, server, check) == address
+            }
+            (Which::Agent, _, Some(agent)) => {
+                server.admin != AdminState::Maint
+                    && !server.by_hand.agent_off
+                    && Self::agent_at(server, agent) == address
+            }
+            (Which::Health, None, _) | (Which::Agent, _, None) => false,
+        }
     }
 
     fn on_counted(&mut self, report: Report, now: Now, actions: &mut Vec<Action>) {
@@ -551,8 +621,10 @@ impl Engine {
             .counted_at
             .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
         let mut told = Vec::new();
+        let mut suspects = Vec::new();
         let services = self.services.iter_mut();
         for service in services.filter(|service| service.config.forward.is_in_kernel()) {
+            let is_checked = service.config.check.is_some();
             for server in &mut service.servers {
                 let Some(&reading) = report.servers.get(&server.slot.index) else {
                     continue;
@@ -564,6 +636,11 @@ impl Engine {
                     if opened > 0 {
                         server.last_flow = Some(now.since_start);
                     }
+                }
+                if is_silent(&server.reading, &reading)
+                    && server.suspect(is_checked, now.since_start)
+                {
+                    suspects.push(format!("{}/{}", service.config.name, server.config.name));
                 }
                 server.active_max = server.active_max.max(reading.active);
                 if reading.drift != 0 {
@@ -589,6 +666,7 @@ impl Engine {
         for (subject, text) in told {
             self.record(now, &subject, "drift", text, actions);
         }
+        self.tell_suspects(suspects, now, actions);
         let retired: Vec<u32> = self
             .indices
             .retired()
@@ -676,7 +754,8 @@ impl Engine {
         }
         self.settle_syncs(now, actions);
         let saved = self.to_save(now);
-        if self.sent.saved.as_ref() != Some(&saved) {
+        if self.sent.saved.as_ref() != Some(&saved) && !self.waits(&saved, now) {
+            self.health_saved_at = now.since_start;
             self.syncs_saved(&saved.syncs);
             actions.push(Action::Save(saved.clone()));
             self.sent.saved = Some(saved);
@@ -695,6 +774,56 @@ impl Engine {
             actions.push(Action::Apply(Box::new(desired.clone())));
             self.sent.desired = Some(desired);
         }
+    }
+
+    /// Only what checks say differs from what is in the file, and that was written a moment ago. Readings come once a second,
+    /// and with them the turn that writes it.
+    fn waits(&self, saved: &SavedState, now: Now) -> bool {
+        let Some(before) = &self.sent.saved else {
+            return false;
+        };
+        let is_early = now.since_start.saturating_sub(self.health_saved_at) < SAVE_HEALTH;
+        is_early && before.health != saved.health && {
+            let health = before.health.clone();
+            let rest = SavedState {
+                health,
+                ..saved.clone()
+            };
+            rest == *before
+        }
+    }
+
+    /// What checks last said; of servers that were not checked since the start, what was known before.
+    fn health_to_save(&self) -> BTreeMap<String, SavedHealth> {
+        let before = self.sent.saved.as_ref().map(|saved| &saved.health);
+        let checked = self
+            .services
+            .iter()
+            .filter(|service| service.config.check.is_some());
+        checked
+            .flat_map(|service| service.servers.iter().map(move |server| (service, server)))
+            .filter(|(_, server)| server.judged.is_none() && server.admin != AdminState::Maint)
+            .filter_map(|(service, server)| {
+                let name = full_name(&service.config, &server.config);
+                let last = server.last_health();
+                let last = last.or_else(|| before?.get(&name).cloned())?;
+                Some((name, last))
+            })
+            .collect()
+    }
+
+    fn find_places(&self) -> HashMap<ServerRef, (usize, usize)> {
+        let mut places = HashMap::new();
+        for (at, service) in self.services.iter().enumerate() {
+            for (position, server) in service.servers.iter().enumerate() {
+                let target = ServerRef {
+                    service: service.config.name.clone(),
+                    server: server.config.name.clone(),
+                };
+                places.insert(target, (at, position));
+            }
+        }
+        places
     }
 
     /// `since` of what was saved before stays, so that nothing is written without a change.
@@ -728,12 +857,28 @@ impl Engine {
         SavedState {
             version: 1,
             servers,
+            amendments: self
+                .amendments
+                .iter()
+                .map(|(name, amendment)| {
+                    (
+                        format!("{}/{}", name.service, name.server),
+                        amendment.clone(),
+                    )
+                })
+                .collect(),
+            paused: self
+                .services
+                .iter()
+                .filter_map(|service| Some((service.config.name.clone(), service.paused.clone()?)))
+                .collect(),
             known: names
                 .filter(|(hash, _)| held.contains(hash))
                 .map(|(_, name)| name.clone())
                 .collect(),
             changed: self.changed(),
             syncs: self.syncs_to_save(),
+            health: self.health_to_save(),
             chosen: self.chosen_to_save(),
             splits: self.splits_to_save(),
         }
@@ -789,7 +934,11 @@ impl Engine {
     }
 
     pub(super) fn standing(&self, service: &ServiceState, server: &ServerState) -> Standing {
-        server.standing(service.config.check.is_some(), self.way(service))
+        let standing = server.standing(service.config.check.is_some(), self.way(service));
+        match service.paused {
+            Some(_) if standing == Standing::Usable => Standing::Withheld,
+            _ => standing,
+        }
     }
 
     /// It is given new flows. By the kernel, as far as that has said so: some milliseconds after its health has changed.
@@ -872,7 +1021,7 @@ impl Engine {
         self.tell_usable(now, actions);
     }
 
-    fn tell_change(
+    pub(super) fn tell_change(
         &mut self,
         service: usize,
         server: usize,

@@ -8,8 +8,9 @@ use mb_lb_common::{
 };
 
 use super::core::{Engine, ServiceState};
-use super::server::{Standing, identity};
-use super::{CheckTask, Now, ServerRef};
+use super::server::{ServerState, Standing, identity};
+use super::{CheckTask, Now, ServerRef, Which};
+use crate::config::{AgentCheck, Check};
 use crate::plan::{Desired, DesiredService, service_key};
 use crate::schedule::{Candidate, PoolSpec, WEIGHT_SCALE, stable_hash};
 use crate::snapshot::AdminState;
@@ -74,8 +75,9 @@ impl Engine {
                     );
                     Candidate {
                         server: server.slot.index,
-                        weight: (u32::from(server.weight) * WEIGHT_SCALE * percent / 100).max(1),
-                        max_connections: server.config.max_connections.unwrap_or(0),
+                        weight: (u32::from(server.weight_now()) * WEIGHT_SCALE * percent / 100)
+                            .max(1),
+                        max_connections: server.most_connections(),
                         identity: identity(server.config.address),
                     }
                 })
@@ -94,7 +96,11 @@ impl Engine {
 
     pub(super) fn service_flags(&self, service: &ServiceState) -> u32 {
         let can_speak = |listen: &SocketAddr| !self.mute.contains_key(listen);
-        if service.config.no_server.is_some() && service.config.listen.iter().all(can_speak) {
+        let is_paused = service.paused.is_some();
+        if service.config.no_server.is_some()
+            && !is_paused
+            && service.config.listen.iter().all(can_speak)
+        {
             SERVICE_REPLY_LOCAL
         } else {
             0
@@ -104,11 +110,12 @@ impl Engine {
     pub(super) fn wanted_checks(&self) -> Vec<CheckTask> {
         let mut tasks = Vec::new();
         for service in &self.services {
+            tasks.extend(self.wanted_agents(service));
             let Some(check) = &service.config.check else {
                 continue;
             };
             for server in &service.servers {
-                if server.admin == AdminState::Maint {
+                if server.rests(&check.kind) || server.by_hand.check_off {
                     continue;
                 }
                 tasks.push(CheckTask {
@@ -116,13 +123,61 @@ impl Engine {
                         service: service.config.name.clone(),
                         server: server.config.name.clone(),
                     },
-                    address: check.address(service.config.address_of(&server.config)),
+                    which: Which::Health,
+                    address: Self::checked_at(service, server, check),
+                    vip: service.config.listen.first().copied(),
                     check: check.clone(),
-                    interval: server.health.interval(check),
+                    interval: server.suspect.interval(server.health.interval(check)),
                 });
             }
         }
         tasks
+    }
+
+    /// Where the check of a server goes.
+    pub(super) fn checked_at(
+        service: &ServiceState,
+        server: &ServerState,
+        check: &Check,
+    ) -> SocketAddr {
+        let mut at = check.address(service.config.address_of(&server.config));
+        if let Some(address) = server.by_hand.check_address {
+            at.set_ip(address);
+        }
+        if let Some(port) = server.by_hand.check_port {
+            at.set_port(port);
+        }
+        at
+    }
+
+    /// Where the agent of a server is asked.
+    pub(super) fn agent_at(server: &ServerState, agent: &AgentCheck) -> SocketAddr {
+        let hand = &server.by_hand;
+        let address = hand.agent_address.unwrap_or(server.config.address);
+        (address, hand.agent_port.unwrap_or(agent.port)).into()
+    }
+
+    fn wanted_agents(&self, service: &ServiceState) -> Vec<CheckTask> {
+        let Some(agent) = &service.config.agent else {
+            return Vec::new();
+        };
+        let asked = service
+            .servers
+            .iter()
+            .filter(|server| server.admin != AdminState::Maint && !server.by_hand.agent_off);
+        asked
+            .map(|server| CheckTask {
+                server: ServerRef {
+                    service: service.config.name.clone(),
+                    server: server.config.name.clone(),
+                },
+                which: Which::Agent,
+                address: Self::agent_at(server, agent),
+                vip: service.config.listen.first().copied(),
+                check: agent.check(),
+                interval: agent.interval,
+            })
+            .collect()
     }
 
     /// Addresses whose next hop matters, those of removed servers with flows among them.

@@ -5,8 +5,8 @@ use super::{Event, Now};
 use std::time::Duration;
 
 use crate::config::{
-    BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, Follows, HttpCheck, OnDown,
-    Server, Service, XdpMode,
+    AgentCheck, BodyMatch, Check, CheckKind, Config, Director, FlowTimeouts, Follows, HttpCheck,
+    OnDown, Server, Service, SmtpCheck, XdpMode,
 };
 use crate::plan::{self, TableCache};
 
@@ -19,7 +19,7 @@ mod vrrp;
 impl Engine {
     /// One line per change: first what the operator wrote, then what would be done to the kernel. Empty: nothing.
     pub fn preview(&self, config: &Config, now: Now) -> Vec<String> {
-        let mut lines = changes(&self.config, config);
+        let mut lines = changes(&self.file, config);
         let mut cache = TableCache::default();
         let before = self.desired(now).image(&mut cache);
         let mut after = self.clone();
@@ -126,6 +126,11 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
         &format!("{name} check"),
         check(old.check.as_ref()),
         check(new.check.as_ref()),
+    );
+    differ(
+        &format!("{name} agent"),
+        agent(old.agent.as_ref()),
+        agent(new.agent.as_ref()),
     );
     for server in &old.servers {
         if !new.servers.iter().any(|other| other.name == server.name) {
@@ -274,10 +279,11 @@ fn check(check: Option<&Check>) -> String {
     };
     let kind = match &check.kind {
         CheckKind::Tcp => "tcp".to_owned(),
-        // Of what two directors have in common, the director's own name is none.
-        CheckKind::Smtp { helo } if helo.is_empty() => "smtp".to_owned(),
-        CheckKind::Smtp { helo } => format!("smtp (helo {helo})"),
+        CheckKind::Smtp(smtp) => smtp_check(smtp),
         CheckKind::Http(http) => http_check(http),
+        CheckKind::Exec { command } => format!("exec ({})", command.join(" ")),
+        CheckKind::Agent { send: None } => "agent".to_owned(),
+        CheckKind::Agent { send: Some(send) } => format!("agent (send {send:?})"),
     };
     let mut text = kind;
     if let Some(port) = check.port {
@@ -296,6 +302,46 @@ fn check(check: Option<&Check>) -> String {
         check.rise,
         check.fall
     ));
+    text
+}
+
+fn smtp_check(smtp: &SmtpCheck) -> String {
+    let mut parts = Vec::new();
+    // Of what two directors have in common, the director's own name is none.
+    if !smtp.helo.is_empty() {
+        parts.push(format!("helo {}", smtp.helo));
+    }
+    if !smtp.capabilities.is_empty() {
+        let all: Vec<_> = smtp.capabilities.iter().map(ToString::to_string).collect();
+        parts.push(format!("capabilities {}", all.join(", ")));
+    }
+    if smtp.starttls.is_some() {
+        parts.push(format!("starttls {}", proxy::tls(smtp.starttls.as_ref())));
+    }
+    parts.extend(smtp.min_certificate.map(min_certificate));
+    match parts.is_empty() {
+        true => "smtp".to_owned(),
+        false => format!("smtp ({})", parts.join(", ")),
+    }
+}
+
+fn min_certificate(least: Duration) -> String {
+    format!("min_certificate {}", span(least))
+}
+
+fn agent(agent: Option<&AgentCheck>) -> String {
+    let Some(agent) = agent else {
+        return "none".to_owned();
+    };
+    let mut text = format!(
+        "port {} every {}, timeout {}",
+        agent.port,
+        span(agent.interval),
+        span(agent.timeout)
+    );
+    if let Some(send) = &agent.send {
+        text.push_str(&format!(", send {send:?}"));
+    }
     text
 }
 
@@ -324,6 +370,9 @@ fn http_check(http: &HttpCheck) -> String {
     }
     if http.tls.is_some() {
         text.push_str(&format!(", tls {}", proxy::tls(http.tls.as_ref())));
+    }
+    if let Some(least) = http.min_certificate {
+        text.push_str(&format!(", {}", min_certificate(least)));
     }
     format!("http ({text})")
 }

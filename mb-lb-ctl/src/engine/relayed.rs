@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::core::{Engine, ServiceState};
 use super::server::{ServerState, Standing};
+use super::suspect::is_refusing;
 use super::{Action, Now};
 use crate::proxy::{Counted, Readings, Steering, Target, Trouble};
 use crate::snapshot::{AdminState, HealthState};
@@ -29,7 +30,9 @@ impl Engine {
                         name: server.config.name.clone(),
                         admin,
                         health,
-                        weight: server.weight,
+                        weight: server.weight_now(),
+                        most: Some(server.most_connections()).filter(|most| *most != 0),
+                        ended: server.ended,
                         percent: server
                             .ramp
                             .percent(service.config.slow_start, now.since_start),
@@ -45,19 +48,23 @@ impl Engine {
         let is_relay = !self.is_proxy(service);
         match self.standing(service, server) {
             // A server that its tier does not bring clients to loses those that it has: two writers are worse.
-            Standing::StandsBy => (server.admin, HealthState::Down),
-            Standing::Withheld if !Self::is_elected(server) => (server.admin, HealthState::Down),
+            Standing::StandsBy => (server.wish(), HealthState::Down),
+            Standing::Withheld if !Self::is_elected(server) => (server.wish(), HealthState::Down),
+            // It is well, and is to get nobody new.
+            Standing::Withheld if service.paused.is_some() || server.by_hand.stopping => {
+                (server.wish().max(AdminState::Drain), health)
+            }
             // It was looked at, and nothing is known: as if it were down.
             Standing::Unknown(_)
                 if server.judged.as_ref().is_some_and(|judged| judged.is_asked) =>
             {
-                (server.admin, HealthState::Down)
+                (server.wish(), HealthState::Down)
             }
             // No request is tied to the server, but what a connection is in the middle of is.
-            Standing::CutOff(_) if is_relay && server.admin == AdminState::Ready => {
+            Standing::CutOff(_) if is_relay && server.wish() == AdminState::Ready => {
                 (AdminState::Drain, HealthState::Up)
             }
-            _ => (server.admin, health),
+            _ => (server.wish(), health),
         }
     }
 
@@ -76,7 +83,8 @@ impl Engine {
         self.unserved = unserved;
     }
 
-    pub(super) fn on_relayed(&mut self, readings: &Readings, now: Now) {
+    pub(super) fn on_relayed(&mut self, readings: &Readings, now: Now, actions: &mut Vec<Action>) {
+        let mut suspects = Vec::new();
         let seconds = self
             .relayed_at
             .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
@@ -86,12 +94,19 @@ impl Engine {
                 continue;
             };
             service.relayed = Some(reading.clone());
+            let is_checked = service.config.check.is_some();
             for server in &mut service.servers {
                 if let Some(counted) = reading.servers.get(&server.config.name) {
+                    if is_refusing(server.relayed.as_ref(), counted)
+                        && server.suspect(is_checked, now.since_start)
+                    {
+                        suspects.push(format!("{}/{}", service.config.name, server.config.name));
+                    }
                     take_in(server, counted, seconds, now.since_start);
                 }
             }
         }
+        self.tell_suspects(suspects, now, actions);
         self.relayed_at = Some(now.since_start);
     }
 }

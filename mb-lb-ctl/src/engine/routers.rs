@@ -454,7 +454,7 @@ impl Engine {
                 .find(|service| service.config.name == track.service);
             let up = service.map_or(0, |service| {
                 let is_up = |server: &&super::server::ServerState| {
-                    server.admin != AdminState::Maint
+                    server.wish() != AdminState::Maint
                         && self.seen(service, server).0 != HealthState::Down
                 };
                 // Nodes of a tier that brings clients to none of them are of no use to anybody.

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use mb_lb_common::{SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, Server as Record};
 
+use super::agent::Agent;
+use super::by_hand::ByHand;
 use super::indices::Slot;
+use super::suspect::Suspect;
 use super::tiers::Judged;
-use super::{Attached, CheckResult, Neighbour, Now, Outcome, SavedServer, ServerRef};
+use super::{Attached, CheckResult, Neighbour, Now, Outcome, SavedHealth, SavedServer, ServerRef};
 use crate::config;
 use crate::dataplane::ServerReading;
 use crate::health::{Health, SlowStart};
@@ -30,11 +33,18 @@ pub struct ServerState {
     /// As set now; equal to the configured one unless an operator changed it.
     pub weight: u16,
     pub health: Health,
+    pub suspect: Suspect,
+    pub agent: Agent,
+    pub by_hand: ByHand,
+    /// How often an operator ended its sessions.
+    pub ended: u64,
     pub ramp: SlowStart,
     pub result: Option<CheckResult>,
     /// The last check that counted as good, and the last that counted as failed: why it is up, and why down.
     pub good: Option<CheckResult>,
     pub bad: Option<CheckResult>,
+    /// Why it was down before this controller started.
+    pub was: Option<String>,
     /// What the kernel's neighbour table says; `None`: not known yet.
     pub neighbour: Option<Neighbour>,
     /// Next hop that was used last, which outlives the knowledge of it.
@@ -143,10 +153,15 @@ impl ServerState {
             changed_ms: 0,
             weight: server.weight,
             health: Health::new(rise, fall, now.since_start),
+            suspect: Suspect::default(),
+            agent: Agent::default(),
+            by_hand: ByHand::default(),
+            ended: 0,
             ramp: SlowStart::default(),
             result: None,
             good: None,
             bad: None,
+            was: None,
             neighbour: None,
             mac: earlier.map_or([0; 6], |record| Record::mac_of(record.link)),
             ifindex: earlier.map_or(0, |record| record.ifindex),
@@ -173,11 +188,43 @@ impl ServerState {
         }
     }
 
+    /// Begins with what checks said last, before a restart or a boot. What an earlier controller left in the kernel is as
+    /// new, and says more of a server that was up; of one that was down it does not say since when, nor why.
+    pub fn begin_as(&mut self, last: &SavedHealth, is_in_kernel: bool, now: Now) {
+        if last.up {
+            self.trusted |= !is_in_kernel;
+            self.was_alive |= !is_in_kernel;
+            return;
+        }
+        if self.trusted {
+            // It came up after that was written.
+            return;
+        }
+        self.health.assume_down(now.since_start);
+        self.was = Some(last.why.clone());
+    }
+
+    /// What checks say of it now, to begin with after a restart.
+    pub fn last_health(&self) -> Option<SavedHealth> {
+        let up = match self.health.state() {
+            HealthState::Unknown => return None,
+            HealthState::Up => true,
+            HealthState::Down => false,
+        };
+        let why = match (&self.bad, &self.was) {
+            _ if up => String::new(),
+            (Some(bad), _) => bad.detail.clone(),
+            (None, was) => was.clone().unwrap_or_default(),
+        };
+        Some(SavedHealth { up, why })
+    }
+
     /// Takes over what an operator had set before a restart.
     pub fn restore(&mut self, saved: &SavedServer) {
         self.admin = saved.admin;
         self.by.clone_from(&saved.by);
         self.reason.clone_from(&saved.reason);
+        self.by_hand.clone_from(&saved.by_hand);
         // The file says something new since: that holds, as with a reload.
         let unchanged = saved
             .configured
@@ -190,12 +237,15 @@ impl ServerState {
     /// What differs from the configuration and must outlive the process.
     pub fn saved(&self, wall_s: u64) -> Option<SavedServer> {
         let weight = (self.weight != self.config.weight).then_some(self.weight);
-        (self.admin != AdminState::Ready || weight.is_some()).then(|| SavedServer {
+        let is_touched =
+            self.admin != AdminState::Ready || weight.is_some() || !self.by_hand.is_nothing();
+        is_touched.then(|| SavedServer {
             admin: self.admin,
             by: self.by.clone(),
             reason: self.reason.clone(),
             weight,
             configured: weight.map(|_| self.config.weight),
+            by_hand: self.by_hand.clone(),
             since: wall_s,
         })
     }
@@ -253,9 +303,9 @@ impl ServerState {
             return (health, node.reason.clone());
         }
         if !checked {
-            return (HealthState::Up, "not checked".to_owned());
+            return self.with_agent(self.unchecked());
         }
-        match self.health.state() {
+        let seen = match self.health.state() {
             HealthState::Unknown if self.trusted => (
                 HealthState::Up,
                 "as before; first check under way".to_owned(),
@@ -270,11 +320,14 @@ impl ServerState {
             ),
             HealthState::Down => (
                 HealthState::Down,
-                self.bad
-                    .as_ref()
-                    .map_or_else(String::new, |bad| bad.detail.clone()),
+                match (&self.bad, &self.was) {
+                    (Some(bad), _) => bad.detail.clone(),
+                    (None, Some(was)) => format!("as before: {was}"),
+                    (None, None) => String::new(),
+                },
             ),
-        }
+        };
+        self.with_agent(seen)
     }
 
     /// What is so where the director could not reach it, and now can.
@@ -300,6 +353,14 @@ impl ServerState {
         self.result = Some(result);
     }
 
+    /// When the certificate ends that it last showed to a check, in Unix seconds. A check that does not get as far as TLS
+    /// leaves it known.
+    pub fn certificate(&self) -> Option<i64> {
+        let results = [&self.result, &self.good, &self.bad];
+        let mut results = results.into_iter().flatten();
+        results.find_map(|result| result.certificate)
+    }
+
     /// It was never checked and now is: it goes on as it was until its first check says otherwise, as after a restart.
     pub fn begin_checks(&mut self) {
         if self.admin != AdminState::Maint && self.health.state() == HealthState::Unknown {
@@ -312,7 +373,8 @@ impl ServerState {
     pub fn forget(&mut self, now: Now) {
         self.health.forget(now.since_start);
         (self.trusted, self.was_alive) = (false, false);
-        (self.result, self.good, self.bad) = (None, None, None);
+        (self.result, self.good, self.bad, self.was) = (None, None, None, None);
+        self.suspect.clear();
     }
 
     /// The interface that leads to it does not carry the program.
@@ -338,7 +400,11 @@ impl ServerState {
             }
             (HealthState::Down, why) => Standing::Down(why),
             (HealthState::Unknown, why) => Standing::Unknown(why),
-            (HealthState::Up, _) if self.admin != AdminState::Ready || self.weight == 0 => {
+            (HealthState::Up, _)
+                if self.wish() != AdminState::Ready
+                    || self.weight_now() == 0
+                    || self.by_hand.stopping =>
+            {
                 Standing::Withheld
             }
             (HealthState::Up, _) if self.stands_by() => Standing::StandsBy,
@@ -358,7 +424,7 @@ impl ServerState {
         if *standing == Standing::Usable {
             flags |= SERVER_ACCEPT;
         }
-        let gone = self.admin == AdminState::Maint
+        let gone = self.wish() == AdminState::Maint
             || matches!(standing, Standing::Down(_))
             || (self.was_reset && matches!(standing, Standing::Unknown(_)));
         if gone && on_down == config::OnDown::Reset {
@@ -368,7 +434,7 @@ impl ServerState {
             link: Record::link(self.mac, flags),
             generation: self.slot.generation,
             ifindex: self.ifindex,
-            max_connections: self.config.max_connections.unwrap_or(0),
+            max_connections: self.most_connections(),
             service: service_id,
             address: mapped(self.config.address),
             name_hash: self.name_hash,

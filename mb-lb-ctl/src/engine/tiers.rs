@@ -210,6 +210,7 @@ impl Judged {
             falls: self.falls,
             history: self.history.iter().copied().collect(),
             interval_ms: milliseconds(interval),
+            certificate_not_after: None,
         }
     }
 }

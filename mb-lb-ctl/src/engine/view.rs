@@ -8,10 +8,10 @@ use mb_lb_common::Reason;
 
 use super::core::{Engine, ServiceState};
 use super::server::{ServerState, Standing};
-use super::{Neighbour, Now};
-use crate::config::{CheckKind, OnDown};
+use super::{Neighbour, Now, ServerRef};
+use crate::config::OnDown;
 use crate::snapshot::{
-    CertificateView, CheckView, ClientsView, DataplaneView, InterfaceView, JSON_VERSION,
+    CertificateView, CheckView, ClientsView, DataplaneView, HandView, InterfaceView, JSON_VERSION,
     ReasonCount, RelayedView, RemovedView, ServerView, ServiceView, Snapshot,
 };
 
@@ -157,6 +157,7 @@ impl Engine {
                     fingerprint: info.fingerprint.clone(),
                 })
                 .collect(),
+            paused_by: service.paused.clone(),
             layer: if self.is_proxy(service) { 7 } else { 4 },
             on_down: match service.config.on_down {
                 OnDown::Reset => "reset".to_owned(),
@@ -182,6 +183,32 @@ impl Engine {
         }
     }
 
+    fn hand_view(&self, service: &ServiceState, server: &ServerState) -> Option<HandView> {
+        let target = ServerRef {
+            service: service.config.name.clone(),
+            server: server.config.name.clone(),
+        };
+        let amended = self.amendments.get(&target);
+        let hand = &server.by_hand;
+        if hand.is_nothing() && amended.is_none() {
+            return None;
+        }
+        let mut words = hand.words();
+        words.extend(amended.map(|amendment| amendment.words()));
+        Some(HandView {
+            by: match amended {
+                Some(amendment) if hand.is_nothing() => amendment.by.clone(),
+                _ => hand.by.clone(),
+            },
+            words,
+            check_off: hand.check_off,
+            agent_off: hand.agent_off,
+            stopping: hand.stopping,
+            check_address: hand.check_address,
+            check_port: hand.check_port,
+        })
+    }
+
     fn server_view(
         &self,
         service: &ServiceState,
@@ -201,14 +228,20 @@ impl Engine {
             port: at.port(),
             backup: server.config.backup,
             initial_weight: server.config.weight,
-            weight: server.weight,
+            weight: server.weight_now(),
             ramp_percent: server
                 .ramp
                 .percent(service.config.slow_start, now.since_start),
-            max_connections: server.config.max_connections,
+            max_connections: Some(server.most_connections()).filter(|most| *most != 0),
             admin: server.admin,
             admin_by: server.by.clone(),
             admin_reason: server.reason.clone(),
+            agent: service
+                .config
+                .agent
+                .as_ref()
+                .map(|agent| server.agent.view(agent.port, server.by_hand.agent_off)),
+            by_hand: self.hand_view(service, server),
             health,
             health_reason,
             usable: self.takes_flows(service, server),
@@ -219,12 +252,8 @@ impl Engine {
                 service.config.check.as_ref().map(|check| {
                     let result = server.result.as_ref();
                     CheckView {
-                        kind: match check.kind {
-                            CheckKind::Tcp => "tcp".to_owned(),
-                            CheckKind::Smtp { .. } => "smtp".to_owned(),
-                            CheckKind::Http(_) => "http".to_owned(),
-                        },
-                        port: check.address(at).port(),
+                        kind: check.kind.name().to_owned(),
+                        port: Self::checked_at(service, server, check).port(),
                         code: result.map_or("INI", |result| result.code).to_owned(),
                         reply: result.and_then(|result| result.reply),
                         detail: result.map_or_else(String::new, |result| result.detail.clone()),
@@ -238,8 +267,14 @@ impl Engine {
                         failures: server.health.failures(),
                         falls: server.health.falls(),
                         history: server.health.history().collect(),
-                        interval_ms: u64::try_from(server.health.interval(check).as_millis())
-                            .unwrap_or(u64::MAX),
+                        interval_ms: u64::try_from(
+                            server
+                                .suspect
+                                .interval(server.health.interval(check))
+                                .as_millis(),
+                        )
+                        .unwrap_or(u64::MAX),
+                        certificate_not_after: server.certificate(),
                     }
                 })
             }),

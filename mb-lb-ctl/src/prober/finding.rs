@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{CheckResult, Outcome};
-use crate::engine::HealthPage;
+use crate::engine::{AgentReply, HealthPage};
 
 /// Longest piece of a server's own words that is shown, in characters.
 const QUOTE: usize = 120;
@@ -15,6 +15,8 @@ pub(super) struct Finding {
     reply: Option<u16>,
     detail: String,
     page: Option<HealthPage>,
+    agent: Option<AgentReply>,
+    certificate: Option<i64>,
 }
 
 impl Finding {
@@ -25,6 +27,8 @@ impl Finding {
             reply: None,
             detail: detail.into(),
             page: None,
+            agent: None,
+            certificate: None,
         }
     }
 
@@ -61,6 +65,26 @@ impl Finding {
         Self { page, ..self }
     }
 
+    /// What an agent asks for.
+    pub(super) fn with_agent(self, agent: AgentReply) -> Self {
+        Self {
+            agent: Some(agent),
+            ..self
+        }
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        self.outcome == Outcome::Success
+    }
+
+    /// When the certificate ends that the server showed, in Unix seconds.
+    pub(super) fn with_certificate(self, certificate: Option<i64>) -> Self {
+        Self {
+            certificate,
+            ..self
+        }
+    }
+
     pub(super) fn into_result(self, duration: Duration) -> CheckResult {
         CheckResult {
             outcome: self.outcome,
@@ -69,6 +93,8 @@ impl Finding {
             detail: self.detail,
             duration,
             page: self.page,
+            certificate: self.certificate,
+            agent: self.agent,
         }
     }
 }

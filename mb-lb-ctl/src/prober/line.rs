@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -49,6 +50,8 @@ pub(super) struct Line {
     limit: Limit,
     /// Read but not yet consumed; shorter than [`LONGEST`] plus one read.
     buffer: Vec<u8>,
+    /// Of the server, once TLS is set up: its own, in DER.
+    certificate: Option<CertificateDer<'static>>,
     farewell: &'static [u8],
 }
 
@@ -67,12 +70,13 @@ impl Line {
             stream: Box::new(stream),
             limit,
             buffer: Vec::new(),
+            certificate: None,
             farewell: b"",
         })
     }
 
-    /// Goes on inside TLS, or finds why that failed. `address` is that of the server.
-    pub(super) async fn secure(self, tls: &ServerTls, address: IpAddr) -> Result<Self, Finding> {
+    /// Goes on inside TLS, or finds why that failed, and then nothing more can be said. `address` is that of the server.
+    pub(super) async fn secure(&mut self, tls: &ServerTls, address: IpAddr) -> Result<(), Finding> {
         let own = |error: upstream_tls::Error| {
             Finding::inconclusive("SOCKERR", format!("the director cannot use TLS: {error}"))
         };
@@ -80,17 +84,21 @@ impl Line {
         // A resumed session would show neither that the certificate was changed nor that it has expired.
         config.resumption = Resumption::disabled();
         let name = upstream_tls::server_name(tls, address).map_err(own)?;
-        let connecting = TlsConnector::from(Arc::new(config)).connect(name, self.stream);
+        let stream = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
         match timeout_at(self.limit.deadline, connecting).await {
             Err(_) => {
                 let detail = format!("TLS was not set up within {:?}", self.limit.timeout);
                 Err(Finding::failure("L6TOUT", detail))
             }
             Ok(Err(error)) => Err(Finding::failure("L6RSP", handshake_failure(&error))),
-            Ok(Ok(stream)) => Ok(Self {
-                stream: Box::new(stream),
-                ..self
-            }),
+            Ok(Ok(stream)) => {
+                let (_, session) = stream.get_ref();
+                let shown = session.peer_certificates().and_then(<[_]>::first);
+                self.certificate = shown.cloned().map(CertificateDer::into_owned);
+                self.stream = Box::new(stream);
+                Ok(())
+            }
         }
     }
 
@@ -103,6 +111,10 @@ impl Line {
             Ok(Err(error)) => Err(Lost::Broken(error)),
             Ok(Ok(count)) => Ok(count),
         }
+    }
+
+    pub(super) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
     }
 
     pub(super) fn timeout(&self) -> Duration {

@@ -12,6 +12,8 @@ pub(super) struct Reply {
     pub(super) code: u16,
     /// First line after the code, fit to be shown.
     pub(super) text: String,
+    /// Lines after the first, without their code, as they came.
+    pub(super) rest: Vec<Vec<u8>>,
 }
 
 impl Reply {
@@ -77,11 +79,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Reply, usize)>, Garbage> {
             None => Reply {
                 code,
                 text: quote(line.get(4..).unwrap_or_default()),
+                rest: Vec::new(),
             },
             Some(reply) if reply.code != code => {
                 return Err(Garbage::CodesDiffer(reply.code, code));
             }
-            Some(reply) => reply,
+            Some(mut reply) => {
+                reply.rest.push(line.get(4..).unwrap_or_default().to_vec());
+                reply
+            }
         };
         if line.get(3) != Some(&b'-') {
             return Ok(Some((reply, at)));
@@ -109,8 +115,18 @@ mod tests {
     use super::*;
 
     fn whole(code: u16, text: &str, length: usize) -> Result<Option<(Reply, usize)>, Garbage> {
+        lines(code, text, &[], length)
+    }
+
+    fn lines(
+        code: u16,
+        text: &str,
+        rest: &[&[u8]],
+        length: usize,
+    ) -> Result<Option<(Reply, usize)>, Garbage> {
         let text = text.to_owned();
-        Ok(Some((Reply { code, text }, length)))
+        let rest = rest.iter().map(|line| line.to_vec()).collect();
+        Ok(Some((Reply { code, text, rest }, length)))
     }
 
     #[test]
@@ -118,13 +134,16 @@ mod tests {
         assert_eq!(parse(b"220 mx1 ESMTP\r\n"), whole(220, "mx1 ESMTP", 15));
         assert_eq!(parse(b"220\r\n"), whole(220, "", 5));
         assert_eq!(parse(b"220 \n"), whole(220, "", 5));
-        assert_eq!(parse(b"220-wait\r\n220 mx1\r\n250"), whole(220, "wait", 19));
+        assert_eq!(
+            parse(b"220-wait\r\n220 mx1\r\n250"),
+            lines(220, "wait", &[b"mx1"], 19)
+        );
         assert_eq!(
             parse(b"250-mx1\r\n250-SIZE\r\n250 HELP\r\n"),
-            whole(250, "mx1", 29)
+            lines(250, "mx1", &[b"SIZE", b"HELP"], 29)
         );
         assert_eq!(parse(b"421 4.3.2 bye\r\n"), whole(421, "4.3.2 bye", 15));
-        assert_eq!(parse(b"220-\n220\n"), whole(220, "", 9));
+        assert_eq!(parse(b"220-\n220\n"), lines(220, "", &[b""], 9));
     }
 
     #[test]

@@ -6,8 +6,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::Check;
 
+mod agent;
+mod exec;
 mod http;
+mod smtp;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -18,7 +22,9 @@ fn task(name: &str, port: u16, interval: Duration) -> CheckTask {
             service: "smtp".into(),
             server: name.into(),
         },
+        which: Which::Health,
         address: (LOCAL, port).into(),
+        vip: None,
         check: Check {
             kind: CheckKind::Tcp,
             port: Some(port),
@@ -49,7 +55,7 @@ async fn next(events: &mut mpsc::Receiver<Event>) -> (String, CheckResult) {
     }
 }
 
-fn ids(prober: &Prober) -> HashMap<ServerRef, tokio::task::Id> {
+fn ids(prober: &Prober) -> HashMap<(ServerRef, Which), tokio::task::Id> {
     let ids = prober.running.iter();
     ids.map(|(server, running)| (server.clone(), running.task.id()))
         .collect()
@@ -111,7 +117,7 @@ async fn unchanged_checks_keep_their_task() {
     (other_limits.check.rise, other_limits.check.interval) = (9, Duration::from_secs(1));
     prober.set(vec![other_limits, other_port, task("mb3", port, HOUR)]);
     let after = ids(&prober);
-    let [mb1, mb2] = ["mb1", "mb2"].map(|name| task(name, port, HOUR).server);
+    let [mb1, mb2] = ["mb1", "mb2"].map(|name| (task(name, port, HOUR).server, Which::Health));
     assert_eq!(before[&mb1], after[&mb1]);
     assert_ne!(before[&mb2], after[&mb2]);
     assert_eq!(after.len(), 3);
@@ -134,6 +140,22 @@ async fn a_changed_interval_moves_the_next_run_without_a_restart() {
     assert_eq!(before, ids(&prober));
 }
 
+#[test]
+fn first_checks_are_spread() {
+    let millis = Duration::from_millis;
+    for (interval, total, expected) in [
+        (millis(2000), 1, 200),
+        (millis(2000), 1000, 200),
+        (millis(2000), 5000, 1000),
+        (millis(2000), 100_000, 2000),
+        (millis(10), 5000, 10),
+        (HOUR, usize::MAX, 3_600_000),
+    ] {
+        assert_eq!(spread(interval, total).as_millis(), expected, "{total}");
+    }
+    assert!((1..=CONCURRENCY).contains(&concurrency()));
+}
+
 #[tokio::test]
 async fn removed_checks_end() {
     let port = accepting();
@@ -153,7 +175,7 @@ async fn more_checks_than_permits_all_get_their_turn() {
     let port = accepting();
     let (sender, mut events) = mpsc::channel(8);
     let mut prober = Prober::new(sender);
-    let names: Vec<String> = (0..CONCURRENCY + 50).map(|n| format!("mb{n}")).collect();
+    let names: Vec<String> = (0..concurrency() + 50).map(|n| format!("mb{n}")).collect();
     prober.set(names.iter().map(|name| task(name, port, HOUR)).collect());
     let mut seen = std::collections::BTreeSet::new();
     for _ in &names {

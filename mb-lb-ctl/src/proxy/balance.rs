@@ -28,6 +28,8 @@ pub struct Balance {
     keeps: Vec<bool>,
     /// Whether its connections go on, by index.
     lives: Vec<bool>,
+    /// How often an operator ended its sessions, by index.
+    ended: Vec<u64>,
     /// `max_connections` with slow start, by index.
     most: Vec<Option<u32>>,
     usable: Vec<Usable>,
@@ -79,11 +81,16 @@ impl Balance {
                     })
                 })
                 .collect(),
+            ended: servers
+                .iter()
+                .map(|server| of(server).map_or(0, |target| target.ended))
+                .collect(),
             most: servers
                 .iter()
                 .map(|server| {
                     let percent = of(server).map_or(100, |target| target.percent);
-                    server.max_connections.map(|most| share(most, percent))
+                    let most = of(server).map_or(server.max_connections, |target| target.most);
+                    most.map(|most| share(most, percent))
                 })
                 .collect(),
             total: usable.iter().map(|usable| u64::from(usable.weight)).sum(),
@@ -102,6 +109,11 @@ impl Balance {
     /// Whether its connections go on: not where it is down or in maintenance. Nothing is known of it: they do.
     pub fn lives(&self, server: usize) -> bool {
         self.lives.get(server).copied().unwrap_or(true)
+    }
+
+    /// How often an operator ended its sessions.
+    pub fn ended(&self, server: usize) -> u64 {
+        self.ended.get(server).copied().unwrap_or(0)
     }
 
     /// Whether it takes new users.

@@ -51,12 +51,11 @@ pub async fn connection(
     };
     let proxy = Arc::clone(&listen.proxy);
     let at = &in_force.servers[at];
+    let ended = proxy.ended(at);
     let gone = async {
-        if relay.on_down == OnDown::Keep {
-            return std::future::pending().await;
-        }
+        let keeps = relay.on_down == OnDown::Keep;
         let mut turns = proxy.turns();
-        while proxy.serves(at) {
+        while (keeps || proxy.serves(at)) && proxy.ended(at) <= ended {
             if turns.changed().await.is_err() {
                 return;
             }

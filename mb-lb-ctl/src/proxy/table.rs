@@ -303,6 +303,14 @@ impl Proxy {
         at.map_or(!is_tier, |at| in_force.balance.load().lives(at))
     }
 
+    /// How often an operator ended the sessions of a server.
+    pub fn ended(&self, server: &Server) -> u64 {
+        let in_force = self.in_force.load();
+        let is_it = |known: &Arc<Server>| known.is_same(&server.config);
+        let at = in_force.servers.iter().position(is_it);
+        at.map_or(0, |at| in_force.balance.load().ended(at))
+    }
+
     /// Whether the connections to a server are still of use.
     pub fn keeps(&self, id: u64) -> bool {
         let in_force = self.in_force.load();

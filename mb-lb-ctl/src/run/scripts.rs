@@ -1,17 +1,12 @@
 //! Scripts that virtual routers track: run again and again, and told of when the outcome changes.
 
-use std::process::Stdio;
-
-use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::config::TrackScript;
 use crate::engine::Event;
-
-/// Bytes of a script's output that are kept for people.
-const OUTPUT: u64 = 512;
+use crate::script::{self, Keep};
 
 /// Handle of the tasks, one for each script.
 pub struct Scripts {
@@ -96,68 +91,22 @@ impl Count {
 /// One run. The error says how it failed.
 async fn run(script: &TrackScript) -> Result<(), String> {
     let mut words = script.command.split(' ');
-    let program = words.next().unwrap_or_default();
-    let mut child = Command::new(program)
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        // With all that it has started.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    let ended = script::run(command, Keep::Errors, script.timeout)
+        .await
         .map_err(|error| format!("cannot be started: {error}"))?;
-    let group = child.id();
-    let mut stderr = child.stderr.take();
-    let ended = async {
-        let mut said = Vec::new();
-        if let Some(stderr) = &mut stderr {
-            // What it says is for people only. A child of it may hold the pipe: the end of the script counts.
-            let read = async {
-                let read = (&mut *stderr).take(OUTPUT).read_to_end(&mut said).await;
-                // The rest goes nowhere, but it must go, or the script waits for ever.
-                let dropped = tokio::io::copy(stderr, &mut tokio::io::sink()).await;
-                (read, dropped)
-            };
-            tokio::select! {
-                biased;
-                _ = read => {}
-                _ = child.wait() => {}
-            }
-        }
-        (child.wait().await, said)
-    };
-    match tokio::time::timeout(script.timeout, ended).await {
-        Ok((Ok(status), _)) if status.success() => Ok(()),
-        Ok((Ok(status), said)) => {
-            let said = String::from_utf8_lossy(&said);
-            let said = said.lines().next().unwrap_or_default().trim().to_owned();
-            let how = match status.code() {
-                Some(code) => format!("exit code {code}"),
-                None => status.to_string(),
-            };
-            Err(match said.as_str() {
-                "" => how,
-                said => format!("{how}: {said}"),
-            })
-        }
-        Ok((Err(error), _)) => Err(error.to_string()),
-        Err(_) => {
-            kill(group);
-            Err(format!("no end within {:?}", script.timeout))
-        }
+    if ended.status.is_none() {
+        return Err(format!("no end within {:?}", script.timeout));
     }
-}
-
-fn kill(group: Option<u32>) {
-    let Some(group) = group.and_then(|pid| i32::try_from(pid).ok()) else {
-        return;
+    let Some(how) = ended.failure() else {
+        return Ok(());
     };
-    // It may just have ended.
-    let _gone = nix::sys::signal::killpg(
-        nix::unistd::Pid::from_raw(group),
-        nix::sys::signal::Signal::SIGKILL,
-    );
+    let said = String::from_utf8_lossy(ended.first_line());
+    Err(match &*said {
+        "" => how,
+        said => format!("{how}: {said}"),
+    })
 }
 
 #[cfg(test)]
@@ -199,7 +148,7 @@ mod tests {
         assert!(loud.starts_with("exit code 4"), "{loud:?}");
         write("kill -9 $$");
         let killed = run(&script(&command)).await.expect_err("killed");
-        assert!(killed.contains("signal: 9"), "{killed}");
+        assert_eq!(killed, "killed by SIGKILL");
         write("sleep 100 & sleep 100");
         assert_eq!(
             run(&script(&command)).await,

@@ -119,6 +119,7 @@ mod tests {
                 reason: "kernel upgrade".to_owned(),
                 weight: Some(3),
                 configured: Some(10),
+                by_hand: crate::engine::ByHand::default(),
                 since: 1,
             },
         );

@@ -41,10 +41,16 @@ impl Site {
         Self::signed_by_itself(&params)
     }
 
-    fn expired(names: &[&str]) -> Self {
+    pub(crate) fn expired(names: &[&str]) -> Self {
         let mut params = params(names);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2020, 2, 1);
+        Self::signed_by_itself(&params)
+    }
+
+    pub(crate) fn ending(names: &[&str], end: SystemTime) -> Self {
+        let mut params = params(names);
+        params.not_after = end.into();
         Self::signed_by_itself(&params)
     }
 

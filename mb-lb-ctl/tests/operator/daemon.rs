@@ -191,7 +191,14 @@ impl Controller {
 
     fn change(&self, change: &Change, by: &str) -> Result<String, Refusal> {
         let wanted = match change {
-            Change::Admin { server, .. } | Change::Weight { server, .. } => server,
+            Change::Admin { server, .. }
+            | Change::Weight { server, .. }
+            | Change::Set { server, .. }
+            | Change::Move { server, .. }
+            | Change::Add { server, .. }
+            | Change::Remove { server }
+            | Change::EndSessions { server } => server,
+            Change::Frontend { service, .. } => return Ok(format!("{service}: done")),
             Change::Failover { instance } => {
                 return match instance.as_deref() {
                     None | Some("VI_1") => Ok("VI_1: 192.168.1.11 is active".to_owned()),
@@ -241,6 +248,6 @@ fn apply(server: &mut ServerView, change: &Change, by: &str) -> String {
             };
             format!("{} weighs {} now", server.name, server.weight)
         }
-        Change::Failover { .. } => String::new(),
+        _ => String::new(),
     }
 }

@@ -28,6 +28,7 @@ pub fn check() -> CheckView {
         falls: 0,
         history: vec![false, true, true, true],
         interval_ms: 2000,
+        certificate_not_after: None,
     }
 }
 
@@ -97,6 +98,7 @@ pub fn well() -> Snapshot {
             ..DataplaneView::default()
         },
         services: vec![ServiceView {
+            paused_by: None,
             layer: 4,
             clients: None,
             certificates: Vec::new(),

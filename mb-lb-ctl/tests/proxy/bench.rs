@@ -211,6 +211,8 @@ impl Bench {
                 admin: AdminState::Ready,
                 health: HealthState::Up,
                 weight: 1,
+                most: None,
+                ended: 0,
                 percent: 100,
             })
             .collect();

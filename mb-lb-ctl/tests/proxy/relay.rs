@@ -54,6 +54,8 @@ impl Relay {
                 admin: AdminState::Ready,
                 health: HealthState::Up,
                 weight: 1,
+                most: None,
+                ended: 0,
                 percent: 100,
             });
         }

@@ -3,6 +3,7 @@
 mod addresses;
 mod certificates;
 mod pair;
+mod programs;
 mod tiers;
 
 use std::net::IpAddr;
@@ -40,6 +41,7 @@ pub fn missing(config: &Config, bpf_root: &Path) -> Vec<Fact> {
         .chain(interfaces)
         .chain(network(config))
         .chain(pair::missing(config, Path::new("/sys/class/net")))
+        .chain(programs::missing(config, 0))
         .chain(certificates::missing(config))
         .chain(tiers::missing(config, &mounts))
         .collect()

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::table::{Cell, Rows, narrow, wide};
 use crate::cli::state;
+use crate::command::info::date;
 use crate::snapshot::{CheckView, FlowView, RemovedView, ServerView, ServiceView, TierView};
 
 use Cell::{Bytes, Count, Seconds, Signed};
@@ -230,6 +231,7 @@ pub fn checks(services: &[&ServiceView], tiers: &[&TierView]) -> Rows {
             wide("level"),
             wide("failures"),
             wide("falls"),
+            wide("certificate"),
         ],
         rows: each_server(services)
             .filter_map(|(service, server)| {
@@ -249,6 +251,7 @@ pub fn checks(services: &[&ServiceView], tiers: &[&TierView]) -> Rows {
                     Count(u64::from(check.level)),
                     Count(check.failures),
                     Count(check.falls),
+                    optional(check.certificate_not_after.map(date)),
                 ])
             })
             .chain(super::tiers::checks(tiers).map(|(tier, node)| {
@@ -262,7 +265,7 @@ pub fn checks(services: &[&ServiceView], tiers: &[&TierView]) -> Rows {
                     text(""),
                     text(&node.reason),
                 ];
-                row.resize_with(14, || text(""));
+                row.resize_with(15, || text(""));
                 row
             }))
             .collect(),

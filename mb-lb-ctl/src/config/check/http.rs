@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use crate::config::diagnostic::{Code, Reporter, quote};
 use crate::config::fields::{Field, Fields};
 use crate::config::values::Fault;
-use crate::config::{BodyMatch, HttpCheck, ServerTls, follows, tls};
+use crate::config::{BodyMatch, HttpCheck, ServerTls, Verify, follows, tls};
 
 /// Keys of a check that only this type has.
 pub(super) const KEYS: &[&str] = &[
@@ -51,6 +51,7 @@ pub(super) fn http(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> HttpChec
         expect,
         body,
         tls: tls(fields, reporter),
+        min_certificate: None,
     }
 }
 
@@ -231,7 +232,7 @@ fn tls(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<ServerTls> {
     let field = fields.get("tls");
     let tls = field
         .as_ref()
-        .and_then(|field| tls::server_tls(field, reporter));
+        .and_then(|field| tls::server_tls(field, Verify::System, reporter));
     let Some(short) = fields.get("verify") else {
         return tls.flatten();
     };

@@ -72,6 +72,7 @@ impl Proxy {
             // Read by nobody: the proxy has words of its own.
             scheduler: Scheduler::Roundrobin,
             check: self.check.clone(),
+            agent: None,
             on_down: OnDown::Keep,
             no_server: None,
             slow_start: self.slow_start,

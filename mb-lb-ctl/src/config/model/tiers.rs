@@ -205,6 +205,7 @@ fn as_service(
         scheduler,
         // What is known of its servers comes from the tier.
         check: None,
+        agent: None,
         on_down: OnDown::Reset,
         no_server: None,
         slow_start: Duration::ZERO,

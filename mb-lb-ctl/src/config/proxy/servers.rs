@@ -9,7 +9,7 @@ use super::cookie;
 use crate::config::diagnostic::{Code, Finding, Reporter, quote};
 use crate::config::fields::{Field, Fields, Words, in_order, refuse_name};
 use crate::config::service::misplaced;
-use crate::config::{ProxyHeader, ProxyServer, Upstream, address, schema, tls};
+use crate::config::{ProxyHeader, ProxyServer, Upstream, Verify, address, schema, tls};
 
 const HTTP: Words<Upstream> = Words {
     known: &[("1.1", Upstream::Http1), ("2", Upstream::Http2)],
@@ -120,7 +120,7 @@ impl Servers {
         let tls_given = fields.get("tls");
         let tls = tls_given
             .as_ref()
-            .map(|field| tls::server_tls(field, reporter));
+            .map(|field| tls::server_tls(field, Verify::System, reporter));
         let http = fields.get("http").map(|f| f.word(&HTTP, reporter));
         let send_proxy = fields
             .get("send_proxy")

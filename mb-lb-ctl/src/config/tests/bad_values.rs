@@ -162,6 +162,9 @@ const SERVICE_KEYS: &[Case] = &[
     ("scheduler", "scheduler = 1"),
     ("check", "check = \"tcp\""),
     ("check", "check = false"),
+    ("agent", "agent = 9707"),
+    ("agent", "agent = {}"),
+    ("agent", "agent = { port = 9707, rise = 2 }"),
     ("on_down", "on_down = \"drop\""),
     ("on_down", "on_down = true"),
     ("no_server", "no_server = \"\""),
@@ -196,6 +199,7 @@ const CHECK: &[Case] = &[
     ("type", "type = 1"),
     ("type", "type = \"tcpp\""),
     ("type", "type = \"mysql\""),
+    ("type", "type = \"agent-check\""),
     ("type", "type = \"httpchk\""),
     ("type", "type = \"tcp-check\""),
     ("type", "type = \"none\"\nport = 25\nrise = 1"),
@@ -223,6 +227,44 @@ const CHECK: &[Case] = &[
     ("helo", "type = \"smtp\"\nhelo = \"lb1\\r\\nQUIT\""),
     ("helo", "type = \"smtp\"\nhelo = 1"),
     ("helo", "type = \"smtp\"\nhelo = \"\""),
+    ("capabilities", "capabilities = \"STARTTLS\""),
+    ("capabilities", "type = \"smtp\"\ncapabilities = []"),
+    ("capabilities", "type = \"smtp\"\ncapabilities = 8"),
+    (
+        "capabilities",
+        "type = \"smtp\"\ncapabilities = [\"8BITMIME\", \"AUTH=PLAIN\", \"SIZE ä\", \"\", true]",
+    ),
+    ("starttls", "starttls = true"),
+    ("starttls", "type = \"smtp\"\nstarttls = \"yes\""),
+    (
+        "starttls",
+        "type = \"smtp\"\nstarttls = { verify = \"maybe\", sni = \"192.0.2.1\" }",
+    ),
+    ("min_certificate", "min_certificate = \"7d\""),
+    (
+        "min_certificate",
+        "type = \"smtp\"\nmin_certificate = \"7d\"",
+    ),
+    (
+        "min_certificate",
+        "type = \"smtp\"\nstarttls = false\nmin_certificate = \"7d\"",
+    ),
+    (
+        "min_certificate",
+        "type = \"smtp\"\nstarttls = true\nmin_certificate = 7",
+    ),
+    (
+        "min_certificate",
+        "type = \"smtp\"\nstarttls = true\nmin_certificate = \"7 days\"",
+    ),
+    (
+        "min_certificate",
+        "type = \"http\"\ntls = true\nmin_certificate = \"0d\"",
+    ),
+    (
+        "min_certificate",
+        "type = \"http\"\ntls = true\nmin_certificate = \"99999999999999999999d\"",
+    ),
     ("method", "type = \"http\"\nmethod = \"get\""),
     ("method", "type = \"http\"\nmethod = \"GET /\""),
     ("method", "type = \"http\"\nmethod = \"CONNECT\""),
@@ -255,6 +297,24 @@ const CHECK: &[Case] = &[
     ("verify", "type = \"http\"\ntls = false\nverify = \"none\""),
     ("verify", "type = \"http\"\ntls = {}\nverify = \"none\""),
     ("verify", "type = \"http\"\ntls = true\nverify = false"),
+    ("port", "type = \"agent\""),
+    ("send", "send = \"state\\n\""),
+    ("send", "type = \"agent\"\nport = 9707\nsend = \"\""),
+    ("send", "type = \"agent\"\nport = 9707\nsend = 1"),
+    ("type", "type = \"external-check\""),
+    ("command", "type = \"exec\""),
+    ("command", "command = \"/usr/local/bin/x\""),
+    ("command", "type = \"exec\"\ncommand = []"),
+    ("command", "type = \"exec\"\ncommand = true"),
+    ("command", "type = \"exec\"\ncommand = \"x\""),
+    (
+        "command",
+        "type = \"exec\"\ncommand = \"/usr/local/bin/x -v\"",
+    ),
+    (
+        "command",
+        "type = \"exec\"\ncommand = [\"x\", 1, \"a\\u0000b\"]",
+    ),
     ("members", "members = \"redis\""),
     ("members", "type = \"http\"\nmembers = []"),
     ("members", "type = \"http\"\nmembers = [\"\", true]"),
@@ -291,13 +351,14 @@ const SERVER: &[Case] = &[
     ("send_proxy", "send_proxy = true"),
 ];
 
-const ALL: [(&Section, &[Case]); 25] = [
+const ALL: [(&Section, &[Case]); 26] = [
     (&schema::ROOT, ROOT),
     (&schema::DIRECTOR, DIRECTOR),
     (&schema::FLOW_TIMEOUTS, FLOW_TIMEOUTS),
     (&schema::ADMIN, ADMIN),
     (&schema::SERVICE, SERVICE_KEYS),
     (&schema::CHECK, CHECK),
+    (&schema::AGENT, AGENT),
     (&schema::SERVER, SERVER),
     (&schema::PROXY, proxy::PROXY),
     (&schema::COOKIE, proxy::COOKIE),
@@ -319,6 +380,17 @@ const ALL: [(&Section, &[Case]); 25] = [
     (&schema::STORAGE, tiers::STORAGE),
 ];
 
+const AGENT: &[Case] = &[
+    ("port", ""),
+    ("port", "port = 0"),
+    ("port", "agent_port = 9707"),
+    ("interval", "port = 9707\ninterval = 5"),
+    ("interval", "port = 9707\ninterval = \"1ms\""),
+    ("timeout", "port = 9707\ntimeout = \"61s\""),
+    ("send", "port = 9707\nsend = \"\""),
+    ("send", "port = 9707\nsend = true"),
+];
+
 /// The file for a case, and where the case stands in it.
 fn file(section: &Section, (key, text): Case) -> String {
     let sets = |name: &str| text.starts_with(name) || key == name;
@@ -335,6 +407,7 @@ fn file(section: &Section, (key, text): Case) -> String {
             lines.retain(|line| !sets(line.split(' ').next().unwrap_or_default()));
             format!("{}\n{text}\n", lines.join("\n"))
         }
+        "service.NAME.agent" => format!("{SERVICE}\n[service.smtp.agent]\n{text}\n"),
         "service.NAME.check" => format!("{SERVICE}\n[service.smtp.check]\n{text}\n"),
         "service.NAME.servers.NAME" => {
             let address = if key == "address" {

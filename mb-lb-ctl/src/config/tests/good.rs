@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{SERVICE, accept, codes};
 use crate::config::{
-    Admin, Check, CheckKind, Config, Director, FlowTimeouts, Forward, OnDown, ProxyHeader,
-    Scheduler, Server, Service, XdpMode, example, parse,
+    Admin, AgentCheck, Capability, Check, CheckKind, Config, Director, FlowTimeouts, Forward,
+    OnDown, ProxyHeader, Scheduler, Server, ServerTls, Service, SmtpCheck, Verify, XdpMode,
+    example, parse,
 };
 
 fn server(name: &str, last: u8) -> Server {
@@ -50,6 +51,7 @@ fn defaults() -> Config {
                 rise: 2,
                 fall: 3,
             }),
+            agent: None,
             on_down: OnDown::Reset,
             no_server: Some("421 4.3.2 Service not available, try again later".to_owned()),
             slow_start: Duration::ZERO,
@@ -81,7 +83,8 @@ socket_mode = "600"
 listen = ["192.168.1.100:587", "[2001:db8::100]:587"]
 forward = "dsr"
 scheduler = "source"
-check = { type = "smtp", port = 10025, interval = "5s", fast_interval = "500ms", down_interval = "10s", timeout = "3s", rise = 1, fall = 255, helo = "[192.168.1.10]" }
+check = { type = "smtp", port = 10025, interval = "5s", fast_interval = "500ms", down_interval = "10s", timeout = "3s", rise = 1, fall = 255, helo = "[192.168.1.10]", capabilities = ["8bitmime", "AUTH PLAIN"], starttls = true, min_certificate = "7d" }
+agent = { port = 9707, interval = "5s", timeout = "500ms", send = "state\n" }
 on_down = "keep"
 no_server = "450 later"
 slow_start = "30s"
@@ -132,9 +135,24 @@ fn every_key_arrives_in_the_model() {
         forward: Forward::Dsr,
         scheduler: Scheduler::Source,
         check: Some(Check {
-            kind: CheckKind::Smtp {
+            kind: CheckKind::Smtp(SmtpCheck {
                 helo: "[192.168.1.10]".to_owned(),
-            },
+                capabilities: vec![
+                    Capability {
+                        keyword: "8BITMIME".to_owned(),
+                        parameters: Vec::new(),
+                    },
+                    Capability {
+                        keyword: "AUTH".to_owned(),
+                        parameters: vec!["PLAIN".to_owned()],
+                    },
+                ],
+                starttls: Some(ServerTls {
+                    verify: Verify::None,
+                    sni: None,
+                }),
+                min_certificate: Some(Duration::from_secs(7 * 86_400)),
+            }),
             port: Some(10025),
             interval: Duration::from_secs(5),
             fast_interval: Duration::from_millis(500),
@@ -142,6 +160,12 @@ fn every_key_arrives_in_the_model() {
             timeout: Duration::from_secs(3),
             rise: 1,
             fall: 255,
+        }),
+        agent: Some(AgentCheck {
+            port: 9707,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_millis(500),
+            send: Some("state\n".to_owned()),
         }),
         on_down: OnDown::Keep,
         no_server: Some("450 later".to_owned()),
@@ -227,7 +251,11 @@ fn an_smtp_check_says_the_directors_name() {
     for (source, name) in [(check, "lb1"), (named, "mx-lb")] {
         let check = accept(&source).services.remove(0).check.expect("smtp");
         let helo = name.to_owned();
-        assert_eq!(check.kind, CheckKind::Smtp { helo });
+        let smtp = SmtpCheck {
+            helo,
+            ..SmtpCheck::default()
+        };
+        assert_eq!(check.kind, CheckKind::Smtp(smtp));
     }
 }
 

@@ -181,6 +181,7 @@ fn full() -> Proxy {
             fast_interval: seconds(5),
             down_interval: seconds(5),
             ..check(CheckKind::Http(HttpCheck {
+                min_certificate: None,
                 members: Vec::new(),
                 method: "POST".to_owned(),
                 path: "/health?full".to_owned(),
@@ -308,6 +309,7 @@ fn the_design_is_taken_as_it_stands() {
         cookie: Some(cookie("SERVERID")),
         redirect_http: vec!["192.168.1.100:80".parse().expect("valid")],
         check: Some(check(CheckKind::Http(HttpCheck {
+            min_certificate: None,
             members: Vec::new(),
             method: "GET".to_owned(),
             path: "/health".to_owned(),

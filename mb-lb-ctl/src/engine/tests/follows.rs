@@ -21,6 +21,7 @@ fn page(bench: &mut Bench, failed: &[(&str, &str)]) {
             service: "web".to_owned(),
             server: "mb1".to_owned(),
         },
+        which: Which::Health,
         address: "192.0.2.1:80".parse().expect("an address"),
         result: CheckResult {
             outcome: Outcome::Success,
@@ -32,6 +33,8 @@ fn page(bench: &mut Bench, failed: &[(&str, &str)]) {
                 failed: failed.collect(),
                 names: vec!["database".to_owned(), "mb-milter".to_owned()],
             }),
+            certificate: None,
+            agent: None,
         },
     });
 }
@@ -142,6 +145,7 @@ fn a_page_that_cannot_be_read_takes_nobody_out() {
                 service: "web".to_owned(),
                 server: "mb1".to_owned(),
             },
+            which: Which::Health,
             address: "192.0.2.1:80".parse().expect("an address"),
             result: CheckResult {
                 outcome: Outcome::Failure,
@@ -150,6 +154,8 @@ fn a_page_that_cannot_be_read_takes_nobody_out() {
                 detail: "no answer".to_owned(),
                 duration: Duration::from_millis(1),
                 page: None,
+                certificate: None,
+                agent: None,
             },
         });
         assert_eq!(seen(&bench, "smtp").0, state);

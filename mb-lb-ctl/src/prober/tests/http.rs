@@ -14,6 +14,7 @@ const SHORT: Duration = Duration::from_millis(700);
 
 fn get(path: &str) -> HttpCheck {
     HttpCheck {
+        min_certificate: None,
         members: Vec::new(),
         method: "GET".to_owned(),
         path: path.to_owned(),
@@ -25,10 +26,10 @@ fn get(path: &str) -> HttpCheck {
 }
 
 async fn once(address: SocketAddr, http: HttpCheck, timeout: Duration) -> CheckResult {
-    let mut check = task("mb1", address.port(), HOUR).check;
-    check.kind = CheckKind::Http(http);
-    check.timeout = timeout;
-    let (result, line) = Probe::new(address, &check).run().await;
+    let mut task = task("mb1", address.port(), HOUR);
+    task.check.kind = CheckKind::Http(http);
+    task.check.timeout = timeout;
+    let (result, line) = Probe::new(&task).run().await;
     if let Some(line) = line {
         line.close().await;
     }
@@ -405,6 +406,7 @@ async fn only_some_members_count() {
         ),
     ] {
         let http = HttpCheck {
+            min_certificate: None,
             members: vec!["mb-milter".to_owned()],
             ..get("/health")
         };

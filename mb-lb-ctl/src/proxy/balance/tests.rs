@@ -23,6 +23,8 @@ fn target(name: &str, weight: u16) -> Target {
         admin: AdminState::Ready,
         health: HealthState::Up,
         weight,
+        most: None,
+        ended: 0,
         percent: 100,
     }
 }

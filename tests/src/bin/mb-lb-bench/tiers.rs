@@ -235,6 +235,8 @@ fn count(client: &Machine, at: SocketAddr, stop: &AtomicBool) -> Seen {
             }
         }
     }
+    // Who never came back waited longest of all.
+    seen.gap = seen.gap.max(last.elapsed());
     seen
 }
 
@@ -247,6 +249,8 @@ fn switches(report: &mut Report, lab: &Lab, redis: &mut Redis, effort: Effort) -
     let mut wrong = (0, 0);
     for _ in 0..rounds {
         redis.wait_whole()?;
+        // HAProxy may still take the replica for a master.
+        thread::sleep(Duration::from_secs(2));
         let master: IpAddr = redis.master_by(0)?.parse()?;
         let is_it = |at: &usize| redis.address(*at).ip() == master;
         let at = (0..3).find(is_it).context("a master")?;
@@ -269,8 +273,10 @@ fn switches(report: &mut Report, lab: &Lab, redis: &mut Redis, effort: Effort) -
                     Ok(())
                 })?;
                 redis.start_server(at)?;
-                // Until the one that came back has been made a replica.
-                redis.wait_whole()
+                try_wait_until("the one that came back to be made a replica", SOON, || {
+                    ensure!(redis.role(at)? == "slave", "not yet");
+                    Ok(())
+                })
             })();
             stop.store(true, Ordering::Relaxed);
             let join = |handle: thread::ScopedJoinHandle<'_, Seen>| {

@@ -1,8 +1,9 @@
 //! What virtual routers and the link to the peer need of this machine: interfaces, secrets, programs.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::programs::program;
 use super::{Fact, fact};
 use crate::config::{Config, Secret};
 use crate::peer::Key;
@@ -36,7 +37,8 @@ pub fn missing(config: &Config, class: &Path) -> Vec<Fact> {
             .filter_map(|script| script.command.split(' ').next())
             .map(Path::new)
             .chain(vrrp.notify.as_deref());
-        facts.extend(programs.filter_map(|path| program(path, name)));
+        let whose = format!("VRRP instance {name}");
+        facts.extend(programs.filter_map(|path| program(path, &whose)));
     }
     if let Some(peer) = &config.peer {
         let is_readable = match &peer.key {
@@ -77,31 +79,11 @@ fn secret(path: &Path, what: &str) -> Option<Fact> {
     }
 }
 
-fn program(path: &Path, instance: &str) -> Option<Fact> {
-    let shown = path.display();
-    let (why, next) = match std::fs::metadata(path) {
-        Err(error) => (
-            error.to_string(),
-            "write it, or correct the path".to_owned(),
-        ),
-        Ok(file) if !file.is_file() => ("it is no file".to_owned(), "correct the path".to_owned()),
-        Ok(file) if file.permissions().mode() & 0o111 == 0 => (
-            "it is not executable".to_owned(),
-            format!("chmod +x {shown}"),
-        ),
-        Ok(file) if file.mode() & 0o002 != 0 => (
-            "everybody can write it, and it runs as root".to_owned(),
-            format!("chmod o-w {shown}"),
-        ),
-        Ok(_) => return None,
-    };
-    fact(format!("VRRP instance {instance}: {shown}: {why}"), &next)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::{Permissions, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn what_is_not_there_is_said_with_what_to_do() {

@@ -1,4 +1,5 @@
-//! Checks against postfix `smtp-sink`, well and unwell. Needs root and the Debian package `postfix`.
+//! Checks against postfix and its `smtp-sink`, well and unwell, and against what HAProxy makes of the same. Needs root and the
+//! Debian packages `postfix` and `haproxy`.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -6,12 +7,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use mb_lb_ctl::config::{Check, CheckKind};
-use mb_lb_ctl::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef};
+use mb_lb_ctl::config::{Check, CheckKind, SmtpCheck};
+use mb_lb_ctl::engine::{CheckResult, CheckTask, Event, Outcome, ServerRef, Which};
 use mb_lb_ctl::prober::Prober;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::mpsc;
+
+mod agent;
+mod exec;
+mod haproxy;
+mod postfix;
 
 const PORT: u16 = 2025;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,9 +76,10 @@ impl Drop for Sink {
 }
 
 fn smtp() -> CheckKind {
-    CheckKind::Smtp {
+    CheckKind::Smtp(SmtpCheck {
         helo: "lb1.example".into(),
-    }
+        ..SmtpCheck::default()
+    })
 }
 
 fn task(address: IpAddr, kind: CheckKind, timeout: Duration) -> CheckTask {
@@ -82,7 +89,9 @@ fn task(address: IpAddr, kind: CheckKind, timeout: Duration) -> CheckTask {
             service: "smtp".into(),
             server: "mb1".into(),
         },
+        which: Which::Health,
         address: (address, PORT).into(),
+        vip: None,
         check: Check {
             kind,
             port: Some(PORT),

@@ -1,0 +1,260 @@
+//! What operators set at run time besides admin state and weight: checks that rest, where they go, a health that is taken for
+//! granted, a service that takes nobody. It outlives the process, and is shown until it is undone.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::core::Engine;
+use super::server::ServerState;
+use super::{Action, CheckResult, Now, Outcome, Refusal, ServerRef, Which};
+use crate::snapshot::HealthState;
+
+/// Of one server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// Who set the last of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// Its check rests, and what it said last holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check_off: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub agent_off: bool,
+    /// Takes no new flow until a check succeeds, or somebody says otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopping: bool,
+    /// Without checks: it is down because somebody said so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub down: bool,
+    /// Where its check goes, instead of where the configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_address: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_port: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_address: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_port: Option<u16>,
+}
+
+impl ByHand {
+    pub fn is_nothing(&self) -> bool {
+        let nobody = Self {
+            by: self.by.clone(),
+            ..Self::default()
+        };
+        *self == nobody
+    }
+
+    /// In words, for people.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        let mut say = |is: bool, text: &str| {
+            if is {
+                words.push(text.to_owned());
+            }
+        };
+        say(self.check_off, "its check rests");
+        say(self.agent_off, "its agent is not asked");
+        say(self.stopping, "stopping");
+        say(self.down, "set down");
+        if self.check_address.is_some() || self.check_port.is_some() {
+            let address = self.check_address.map(|address| address.to_string());
+            let port = self.check_port.map(|port| format!("port {port}"));
+            let to: Vec<_> = address.into_iter().chain(port).collect();
+            words.push(format!("its check goes to {}", to.join(" ")));
+        }
+        if self.agent_address.is_some() || self.agent_port.is_some() {
+            let address = self.agent_address.map(|address| address.to_string());
+            let port = self.agent_port.map(|port| format!("port {port}"));
+            let to: Vec<_> = address.into_iter().chain(port).collect();
+            words.push(format!("its agent is asked at {}", to.join(" ")));
+        }
+        words
+    }
+}
+
+/// What `set server ... health` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forced {
+    Up,
+    /// No new flows; those that are go on.
+    Stopping,
+    Down,
+}
+
+impl Forced {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Stopping => "stopping",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What is set by hand of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// What the next checks say holds again.
+    Health(Forced),
+    /// Its check, or the asking of its agent, goes on or rests.
+    Checks(Which, bool),
+    /// In place of what its agent said last.
+    AgentSays(bool),
+    /// `None`: as the configuration says.
+    CheckAddress(Option<IpAddr>),
+    CheckPort(Option<u16>),
+    AgentAddress(Option<IpAddr>),
+    AgentPort(Option<u16>),
+}
+
+impl ServerState {
+    /// What is known of its health by checks, or by hand where there are none.
+    pub(super) fn unchecked(&self) -> (HealthState, String) {
+        match self.by_hand.down {
+            true => (
+                HealthState::Down,
+                format!("set down by {}", self.by_hand.by),
+            ),
+            false => (HealthState::Up, "not checked".to_owned()),
+        }
+    }
+}
+
+impl Engine {
+    /// Sets it, and says what has changed.
+    ///
+    /// # Errors
+    /// There is no such server, or nothing of it that this could be set of.
+    pub(super) fn set_by_hand(
+        &mut self,
+        target: &ServerRef,
+        setting: &Setting,
+        by: &str,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) -> Result<String, Refusal> {
+        let before = self.standings();
+        let (service, server) = self.find_mut(target).ok_or(Refusal::NoSuchServer)?;
+        let hand = &mut server.by_hand;
+        let is_judged = server.judged.is_some();
+        let has_check = service.check.is_some();
+        let has_agent = service.agent.is_some();
+        let text = match setting {
+            Setting::Health(_) | Setting::Checks(Which::Health, _) if is_judged => {
+                return Err(Refusal::OfTier);
+            }
+            Setting::Checks(Which::Health, on) => {
+                if !has_check {
+                    return Err(Refusal::NoCheck);
+                }
+                hand.check_off = !on;
+                if *on {
+                    "its check goes on"
+                } else {
+                    "its check rests"
+                }
+                .to_owned()
+            }
+            Setting::Checks(Which::Agent, on) => {
+                if !has_agent {
+                    return Err(Refusal::NoAgent);
+                }
+                hand.agent_off = !on;
+                if *on {
+                    "its agent is asked again"
+                } else {
+                    "its agent is not asked"
+                }
+                .to_owned()
+            }
+            Setting::AgentSays(up) => {
+                if !has_agent {
+                    return Err(Refusal::AgentNotEnabled);
+                }
+                server.agent.set_up(*up, by);
+                format!("agent set {}", if *up { "up" } else { "down" })
+            }
+            Setting::CheckAddress(address) => {
+                if !has_check {
+                    return Err(Refusal::ChecksNotEnabled);
+                }
+                hand.check_address = *address;
+                format!("its check goes to {}", shown(*address))
+            }
+            Setting::CheckPort(port) => {
+                if !has_check {
+                    return Err(Refusal::ChecksNotEnabled);
+                }
+                hand.check_port = *port;
+                format!("its check goes to port {}", shown(*port))
+            }
+            Setting::AgentAddress(address) => {
+                if !has_agent {
+                    return Err(Refusal::AgentNotEnabled);
+                }
+                hand.agent_address = *address;
+                format!("its agent is asked at {}", shown(*address))
+            }
+            Setting::AgentPort(port) => {
+                if !has_agent {
+                    return Err(Refusal::AgentNotEnabled);
+                }
+                hand.agent_port = *port;
+                format!("its agent is asked at port {}", shown(*port))
+            }
+            Setting::Health(forced) => {
+                hand.stopping = *forced == Forced::Stopping;
+                hand.down = !has_check && *forced == Forced::Down;
+                if has_check {
+                    server.force(*forced, by, &service, now);
+                }
+                format!("health {}", forced.word())
+            }
+        };
+        by.clone_into(&mut server.by_hand.by);
+        let subject = format!("{}/{}", target.service, target.server);
+        let text = format!("{text}, by {by}");
+        self.record(now, &subject, "set", text.clone(), actions);
+        self.tell_changes(&before, false, now, actions);
+        Ok(format!("{subject}: {text}"))
+    }
+}
+
+fn shown(value: Option<impl ToString>) -> String {
+    value.map_or_else(
+        || "as the configuration says".to_owned(),
+        |value| value.to_string(),
+    )
+}
+
+impl ServerState {
+    fn force(&mut self, forced: Forced, by: &str, service: &crate::config::Service, now: Now) {
+        let word = forced.word();
+        let result = CheckResult {
+            outcome: match forced {
+                Forced::Down => Outcome::Failure,
+                Forced::Up | Forced::Stopping => Outcome::Success,
+            },
+            code: "INI",
+            reply: None,
+            detail: format!("set {word} by {by}"),
+            duration: std::time::Duration::ZERO,
+            page: None,
+            certificate: None,
+            agent: None,
+        };
+        let to = match forced {
+            Forced::Down => HealthState::Down,
+            Forced::Up | Forced::Stopping => HealthState::Up,
+        };
+        let transition = self.health.force(to, now.since_start);
+        if let Some(transition) = transition.filter(|_| !service.slow_start.is_zero()) {
+            self.ramp.on_transition(transition, now.since_start);
+        }
+        (self.trusted, self.was_alive, self.was_reset) = (false, false, false);
+        self.judge(result);
+    }
+}

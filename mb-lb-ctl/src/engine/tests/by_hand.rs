@@ -1,0 +1,420 @@
+//! What agents ask for, and what operators set at run time besides admin state and weight.
+
+use super::*;
+
+fn with_agent() -> Config {
+    three("agent = { port = 9707 }")
+}
+
+fn server(bench: &Bench, name: &str) -> crate::snapshot::ServerView {
+    let snapshot = bench.snapshot();
+    let servers = &snapshot.services[0].servers;
+    let view = servers.iter().find(|view| view.name == name);
+    view.expect("it is there").clone()
+}
+
+fn tasks(bench: &Bench, which: Which) -> Vec<(String, SocketAddr)> {
+    let tasks = bench.checks.iter().filter(|task| task.which == which);
+    tasks
+        .map(|task| (task.server.server.clone(), task.address))
+        .collect()
+}
+
+/// Last octets of the servers in the pool, with their weights as the file has them.
+pub(super) fn weights(bench: &Bench) -> Vec<(u8, u32)> {
+    let scaled = bench.pool().into_iter();
+    let weight = |(last, weight)| (last, weight / crate::schedule::WEIGHT_SCALE);
+    scaled.map(weight).collect()
+}
+
+/// The agent of a server says something.
+fn hear(bench: &mut Bench, name: &str, reply: AgentReply) {
+    let task = bench
+        .checks
+        .iter()
+        .find(|task| task.which == Which::Agent && task.server.server == name);
+    let address = task.expect("it is asked").address;
+    let result = CheckResult {
+        outcome: Outcome::Success,
+        code: "L7OK",
+        reply: None,
+        detail: "said".to_owned(),
+        duration: Duration::from_millis(1),
+        page: None,
+        certificate: None,
+        agent: Some(reply),
+    };
+    bench.handle(Event::Checked {
+        server: target(name),
+        which: Which::Agent,
+        address,
+        result,
+    });
+}
+
+fn set(bench: &mut Bench, name: &str, setting: Setting) -> Result<String, Refusal> {
+    bench.change(Change::Set {
+        server: target(name),
+        setting,
+    })
+}
+
+#[test]
+fn an_agent_can_take_away_and_not_give() {
+    let mut bench = Bench::up(&with_agent());
+    assert_eq!(weights(&bench), [(1, 10), (2, 10), (3, 5)]);
+    let half = AgentReply {
+        weight: Some(Weight::Percent(50)),
+        ..AgentReply::default()
+    };
+    hear(&mut bench, "mb1", half);
+    assert_eq!(weights(&bench), [(1, 5), (2, 10), (3, 5)]);
+    let seven = AgentReply {
+        weight: Some(Weight::Absolute(7)),
+        max_connections: Some(30),
+        ..AgentReply::default()
+    };
+    hear(&mut bench, "mb1", seven);
+    assert_eq!(weights(&bench), [(1, 7), (2, 10), (3, 5)]);
+    assert_eq!(server(&bench, "mb1").max_connections, Some(30));
+
+    // What it says nothing of stays.
+    hear(&mut bench, "mb1", AgentReply::default());
+    assert_eq!(weights(&bench), [(1, 7), (2, 10), (3, 5)]);
+
+    // A weight of 0 is the operator's.
+    let weight = Weight::Absolute(0);
+    bench
+        .change(Change::Weight {
+            server: target("mb1"),
+            weight,
+        })
+        .expect("it is there");
+    assert_eq!(weights(&bench), [(2, 10), (3, 5)]);
+
+    let ready = AgentReply {
+        admin: Some(AdminState::Ready),
+        ..AgentReply::default()
+    };
+    bench.admin("mb2", AdminState::Drain).expect("it is there");
+    hear(&mut bench, "mb2", ready);
+    assert_eq!(
+        weights(&bench),
+        [(3, 5)],
+        "nor can it end what an operator began"
+    );
+}
+
+#[test]
+fn what_an_agent_wants_is_told_apart_from_what_the_operator_wants() {
+    let mut bench = Bench::up(&with_agent());
+    let drain = AgentReply {
+        admin: Some(AdminState::Drain),
+        reason: Some("queue too long".to_owned()),
+        ..AgentReply::default()
+    };
+    hear(&mut bench, "mb1", drain.clone());
+    let mb1 = server(&bench, "mb1");
+    assert_eq!(
+        (mb1.admin, mb1.wish()),
+        (AdminState::Ready, AdminState::Drain)
+    );
+    assert!(!mb1.usable);
+    assert_eq!(bench.flags(1) & SERVER_RESET, 0, "its flows go on");
+    let told = bench.records.last().expect("it is told");
+    assert_eq!(
+        (told.kind.as_str(), told.text.as_str()),
+        ("agent", "ready -> drain by its agent: queue too long")
+    );
+    let lines = bench.records.len();
+    hear(&mut bench, "mb1", drain);
+    assert_eq!(bench.records.len(), lines, "once");
+    // It is no operator's wish: nothing of it is kept.
+    assert!(
+        bench
+            .saved
+            .as_ref()
+            .is_none_or(|saved| saved.servers.is_empty())
+    );
+}
+
+#[test]
+fn an_agents_maintenance_has_the_checks_rest_and_not_the_agent() {
+    let mut bench = Bench::up(&with_agent());
+    let admin = |admin| AgentReply {
+        admin: Some(admin),
+        ..AgentReply::default()
+    };
+    hear(&mut bench, "mb1", admin(AdminState::Maint));
+    assert_eq!(tasks(&bench, Which::Health).len(), 2);
+    assert_eq!(tasks(&bench, Which::Agent).len(), 3);
+    assert_eq!(bench.flags(1) & SERVER_RESET, SERVER_RESET);
+    hear(&mut bench, "mb1", admin(AdminState::Ready));
+    assert_eq!(tasks(&bench, Which::Health).len(), 3);
+    assert_eq!(
+        server(&bench, "mb1").health,
+        HealthState::Unknown,
+        "nobody looked at it meanwhile"
+    );
+    bench.check("mb1", Outcome::Success);
+    assert!(server(&bench, "mb1").usable);
+}
+
+#[test]
+fn a_server_is_up_only_if_check_and_agent_agree() {
+    let mut bench = Bench::up(&with_agent());
+    let says = |up, reason: Option<&str>| AgentReply {
+        up: Some(up),
+        reason: reason.map(str::to_owned),
+        ..AgentReply::default()
+    };
+    hear(&mut bench, "mb1", says(false, Some("disk full")));
+    let mb1 = server(&bench, "mb1");
+    assert_eq!(mb1.health, HealthState::Down);
+    assert_eq!(mb1.health_reason, "its agent says down: disk full");
+    bench.check("mb1", Outcome::Success);
+    assert_eq!(server(&bench, "mb1").health, HealthState::Down);
+    hear(&mut bench, "mb1", says(true, None));
+    assert!(server(&bench, "mb1").usable);
+    for _ in 0..3 {
+        bench.check("mb1", Outcome::Failure);
+    }
+    hear(&mut bench, "mb1", says(true, None));
+    assert_eq!(server(&bench, "mb1").health, HealthState::Down);
+    assert_eq!(server(&bench, "mb1").health_reason, "connection refused");
+}
+
+#[test]
+fn an_operator_speaks_for_an_agent_until_it_speaks() {
+    let mut bench = Bench::up(&with_agent());
+    set(&mut bench, "mb1", Setting::AgentSays(false)).expect("it has one");
+    assert_eq!(
+        server(&bench, "mb1").health_reason,
+        "its agent was set down by alice"
+    );
+    let up = AgentReply {
+        up: Some(true),
+        ..AgentReply::default()
+    };
+    hear(&mut bench, "mb1", up);
+    assert!(server(&bench, "mb1").usable);
+
+    set(&mut bench, "mb1", Setting::Checks(Which::Agent, false)).expect("it has one");
+    let asked: Vec<_> = tasks(&bench, Which::Agent)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(asked, ["mb2", "mb3"]);
+    set(&mut bench, "mb2", Setting::AgentPort(Some(9))).expect("it has one");
+    assert_eq!(
+        tasks(&bench, Which::Agent)[0].1,
+        "192.0.2.2:9".parse().expect("an address")
+    );
+
+    let mut without = Bench::up(&three(""));
+    assert_eq!(
+        set(&mut without, "mb1", Setting::Checks(Which::Agent, true)),
+        Err(Refusal::NoAgent)
+    );
+    assert_eq!(
+        set(&mut without, "mb1", Setting::AgentSays(true)),
+        Err(Refusal::AgentNotEnabled)
+    );
+}
+
+#[test]
+fn health_that_is_set_holds_until_checks_say_otherwise() {
+    let mut bench = Bench::up(&three(""));
+    set(&mut bench, "mb1", Setting::Health(Forced::Down)).expect("it is there");
+    assert_eq!(weights(&bench), [(2, 10), (3, 5)]);
+    assert_eq!(server(&bench, "mb1").health_reason, "set down by alice");
+    bench.check("mb1", Outcome::Success);
+    assert_eq!(weights(&bench), [(2, 10), (3, 5)], "`rise` is 2");
+    bench.check("mb1", Outcome::Success);
+    assert_eq!(bench.pool().len(), 3);
+
+    set(&mut bench, "mb1", Setting::Health(Forced::Stopping)).expect("it is there");
+    assert_eq!(weights(&bench), [(2, 10), (3, 5)]);
+    assert_eq!(bench.flags(1) & SERVER_RESET, 0, "its flows go on");
+    assert_eq!(server(&bench, "mb1").health, HealthState::Up);
+    bench.check("mb1", Outcome::Success);
+    assert_eq!(bench.pool().len(), 3);
+
+    set(&mut bench, "mb2", Setting::Health(Forced::Down)).expect("it is there");
+    set(&mut bench, "mb2", Setting::Health(Forced::Up)).expect("it is there");
+    assert_eq!(bench.pool().len(), 3);
+}
+
+#[test]
+fn without_checks_what_is_set_holds_until_it_is_undone() {
+    let config = parse(
+        "[service.smtp]\nlisten = \"192.0.2.100:25\"\ncheck = { type = \"none\" }\n[service.smtp.servers]\n\
+         mb1 = \"192.0.2.1\"\nmb2 = \"192.0.2.2\"\nmb3 = \"192.0.2.3\"\n",
+    );
+    let mut bench = Bench::started(&config);
+    set(&mut bench, "mb1", Setting::Health(Forced::Down)).expect("it is there");
+    assert_eq!(bench.pool().len(), 2);
+    let saved = bench.saved.clone().expect("it is kept");
+    let mut again = Bench::new(&Adopted::default(), saved, &config);
+    again.handle(Event::Config(Box::new(config.clone())));
+    again.attach();
+    for last in 1..=3 {
+        again.resolve(last);
+    }
+    assert_eq!(again.pool().len(), 2, "over a restart");
+    assert_eq!(server(&again, "mb1").health_reason, "set down by alice");
+    set(&mut again, "mb1", Setting::Health(Forced::Up)).expect("it is there");
+    assert_eq!(again.pool().len(), 3);
+    assert_eq!(
+        set(&mut again, "mb1", Setting::Checks(Which::Health, true)),
+        Err(Refusal::NoCheck)
+    );
+    assert_eq!(
+        set(&mut again, "mb1", Setting::CheckPort(Some(1))),
+        Err(Refusal::ChecksNotEnabled)
+    );
+    assert_eq!(
+        set(&mut again, "mb9", Setting::CheckPort(Some(1))),
+        Err(Refusal::NoSuchServer)
+    );
+}
+
+#[test]
+fn a_check_that_rests_leaves_the_server_as_it_is_and_is_said() {
+    let mut bench = Bench::up(&three(""));
+    set(&mut bench, "mb1", Setting::Checks(Which::Health, false)).expect("it is checked");
+    assert_eq!(tasks(&bench, Which::Health).len(), 2);
+    assert_eq!(bench.pool().len(), 3);
+    bench.check_of("mb1", [192, 0, 2, 1].into(), Outcome::Failure);
+    bench.check_of("mb1", [192, 0, 2, 1].into(), Outcome::Failure);
+    bench.check_of("mb1", [192, 0, 2, 1].into(), Outcome::Failure);
+    assert_eq!(
+        bench.pool().len(),
+        3,
+        "results that were under way say nothing any more"
+    );
+    let alarms = bench.snapshot().alarms;
+    let said = alarms
+        .iter()
+        .find(|alarm| alarm.text.contains("its check rests"));
+    let said = said.expect("it is an alarm");
+    assert_eq!(said.text, "smtp/mb1: its check rests, set by alice");
+    assert_eq!(said.next, "enable health smtp/mb1, on the admin socket");
+    set(&mut bench, "mb1", Setting::Checks(Which::Health, true)).expect("it is checked");
+    assert_eq!(tasks(&bench, Which::Health).len(), 3);
+    assert!(bench.snapshot().alarms.is_empty());
+}
+
+#[test]
+fn a_check_goes_where_it_is_sent() {
+    let mut bench = Bench::up(&three(""));
+    set(
+        &mut bench,
+        "mb1",
+        Setting::CheckAddress(Some([192, 0, 2, 77].into())),
+    )
+    .expect("it is checked");
+    set(&mut bench, "mb1", Setting::CheckPort(Some(2525))).expect("it is checked");
+    let to = "192.0.2.77:2525".parse().expect("an address");
+    assert_eq!(tasks(&bench, Which::Health)[0], ("mb1".to_owned(), to));
+    set(&mut bench, "mb1", Setting::CheckAddress(None)).expect("it is checked");
+    set(&mut bench, "mb1", Setting::CheckPort(None)).expect("it is checked");
+    let to = "192.0.2.1:25".parse().expect("an address");
+    assert_eq!(tasks(&bench, Which::Health)[0], ("mb1".to_owned(), to));
+}
+
+#[test]
+fn a_service_that_is_disabled_takes_nobody_and_loses_nobody() {
+    let config = three("no_server = \"421 later\"");
+    let mut bench = Bench::up(&config);
+    let frontend = |service: &str, takes| Change::Frontend {
+        service: service.to_owned(),
+        takes,
+    };
+    bench
+        .change(frontend("smtp", false))
+        .expect("it takes clients");
+    assert!(bench.pool().is_empty());
+    for last in 1..=3 {
+        assert_eq!(bench.flags(last), SERVER_PRESENT, "flows go on");
+    }
+    let service = bench.snapshot().services[0].id;
+    assert_eq!(
+        bench.desired().services[&service].flags & SERVICE_REPLY_LOCAL,
+        0,
+        "clients are refused"
+    );
+    let alarms = bench.snapshot().alarms;
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert_eq!(
+        alarms[0].text,
+        "smtp takes no new clients: alice disabled it"
+    );
+    assert_eq!(
+        bench.change(frontend("smtp", false)),
+        Err(Refusal::PausedAlready(true))
+    );
+    assert_eq!(
+        bench.change(frontend("web", false)),
+        Err(Refusal::NoSuchService)
+    );
+
+    let saved = bench.saved.clone().expect("it is kept");
+    let mut again = Bench::new(&Adopted::default(), saved, &config);
+    again.handle(Event::Config(Box::new(config.clone())));
+    assert_eq!(
+        again.snapshot().services[0].paused_by.as_deref(),
+        Some("alice"),
+        "over a restart"
+    );
+    bench
+        .change(frontend("smtp", true))
+        .expect("it takes nobody");
+    assert_eq!(bench.pool().len(), 3);
+    assert_eq!(
+        bench.change(frontend("smtp", true)),
+        Err(Refusal::PausedAlready(false))
+    );
+}
+
+#[test]
+fn sessions_that_are_ended_leave_with_their_index() {
+    let config = three("");
+    let mut bench = Bench::up(&config);
+    let before = server(&bench, "mb1").id;
+    let reading = ServerReading {
+        active: 4,
+        opened: 9,
+        ..ServerReading::default()
+    };
+    bench.count(&[(before, reading)]);
+    let end = Change::EndSessions {
+        server: target("mb1"),
+    };
+    let said = bench.change(end).expect("it is there");
+    assert_eq!(said, "smtp/mb1: 4 sessions ended by alice");
+    let after = server(&bench, "mb1");
+    assert_ne!(after.id, before);
+    assert!(after.usable, "new sessions come as before");
+    assert_eq!(bench.pool().len(), 3);
+    let old = bench.desired().servers[&before];
+    assert_eq!(Record::flags_of(old.link), SERVER_PRESENT | SERVER_RESET);
+
+    // The next process finds the server by its name, and what is left of its sessions under another one.
+    let adopted = Adopted {
+        image: bench.desired().image(&mut TableCache::default()),
+        ..Adopted::default()
+    };
+    let saved = bench.saved.clone().expect("names are kept");
+    let mut again = Bench::new(&adopted, saved, &config);
+    again.handle(Event::Config(Box::new(config.clone())));
+    again.attach();
+    assert_eq!(server(&again, "mb1").id, after.id);
+    let old = again.desired().servers[&before];
+    assert_eq!(Record::flags_of(old.link), SERVER_PRESENT | SERVER_RESET);
+    let removed = again.snapshot().removed;
+    assert_eq!(
+        (removed[0].service.as_str(), removed[0].server.as_str()),
+        ("smtp", "mb1")
+    );
+}

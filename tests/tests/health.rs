@@ -1,0 +1,187 @@
+//! What is known of servers besides the regular checks: clients that get no answer, and what was seen before a restart.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use mb_lb_ctl::snapshot::{HealthState, ServerView};
+use mb_lb_tests::cluster::{PATIENT, SOON, Service, sink};
+use mb_lb_tests::{Cluster, Lab, try_wait_until};
+
+/// The next check is long after the end of any test.
+const HOURLY: &str =
+    r#"{ type = "tcp", port = 25, interval = "1h", timeout = "1s", rise = 2, fall = 3 }"#;
+
+/// Connects to the VIP again and again, as mail servers do, until `so`.
+fn knock(cluster: &Cluster, name: &str, so: impl Fn(&ServerView) -> bool) -> Result<ServerView> {
+    let to = cluster.lab.smtp4();
+    let client = cluster.lab.client();
+    try_wait_until(&format!("{name} to change"), SOON, || {
+        for _ in 0..4 {
+            // That it is refused is what this is about.
+            let connected =
+                client.enter(|| TcpStream::connect_timeout(&to, Duration::from_millis(300)));
+            drop(connected);
+        }
+        let server = cluster.server(name)?;
+        ensure!(so(&server), "{server:?}");
+        Ok(server)
+    })
+}
+
+fn is_down(server: &ServerView) -> bool {
+    server.health == HealthState::Down && !server.usable
+}
+
+fn suspected(cluster: &Cluster) -> Result<String> {
+    let events = cluster.director.expect(&["events", "-n", "1000"])?;
+    let suspects = events.lines().filter(|line| line.contains("get no answer"));
+    Ok(suspects.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn a_server_that_refuses_clients_is_out_long_before_its_next_check() -> Result<()> {
+    let mut cluster = Cluster::start("refuses", 2, |lab| {
+        Service::smtp(lab, &[10, 10]).check(HOURLY).toml()
+    })?;
+    cluster.open(4)?;
+    assert_eq!(suspected(&cluster)?, "");
+    cluster.sinks.get_mut("mb1").expect("it runs").kill()?;
+    let down = knock(&cluster, "smtp/mb1", is_down)?;
+    assert_eq!(down.health_reason, "connection refused", "{down:?}");
+    let told = suspected(&cluster)?;
+    assert!(
+        told.contains("smtp/mb1") && !told.contains("smtp/mb2"),
+        "{told}"
+    );
+    // All go to the other one now.
+    assert_eq!(cluster.open(4)?.len(), 4);
+    Ok(())
+}
+
+#[test]
+fn a_server_that_does_not_answer_syns_is_out_long_before_its_next_check() -> Result<()> {
+    let cluster = Cluster::start("silent", 2, |lab| {
+        Service::smtp(lab, &[10, 10]).check(HOURLY).toml()
+    })?;
+    let firewall = "add table ip silence; add chain ip silence input { type filter hook input priority 0; }; \
+                    add rule ip silence input tcp dport 25 tcp flags syn drop";
+    cluster.lab.machine("mb2").run("nft", &[firewall])?;
+    let down = knock(&cluster, "smtp/mb2", is_down)?;
+    assert!(
+        down.health_reason
+            .starts_with("no answer to the connection attempt"),
+        "{down:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn forged_syns_take_nobody_out() -> Result<()> {
+    let cluster = Cluster::start("forged", 2, |lab| {
+        Service::smtp(lab, &[10, 10]).check(HOURLY).toml()
+    })?;
+    // Addresses that are nobody's: whatever the servers answer, no ACK ever follows.
+    let client = cluster.lab.client();
+    client.run("ip", &["address", "add", "10.77.0.240/32", "dev", "eth0"])?;
+    let firewall = "add table ip forged; add chain ip forged input { type filter hook input priority 0; }; \
+                    add rule ip forged input ip daddr 10.77.0.240 drop";
+    client.run("nft", &[firewall])?;
+    let to = cluster.lab.smtp4();
+    try_wait_until("both servers to be suspected, and found well", SOON, || {
+        for _ in 0..4 {
+            let sent = client.enter(|| {
+                let socket = socket2::Socket::new(
+                    socket2::Domain::IPV4,
+                    socket2::Type::STREAM,
+                    Some(socket2::Protocol::TCP),
+                )?;
+                let from: SocketAddr = ([10, 77, 0, 240], 0).into();
+                socket.bind(&from.into())?;
+                socket.connect_timeout(&to.into(), Duration::from_millis(300))
+            });
+            ensure!(sent.is_err(), "nobody can have answered");
+        }
+        let told = suspected(&cluster)?;
+        ensure!(
+            told.contains("smtp/mb1") && told.contains("smtp/mb2"),
+            "{told}"
+        );
+        for name in ["smtp/mb1", "smtp/mb2"] {
+            let server = cluster.server(name)?;
+            let check = server.check.as_ref();
+            let looked = check.is_some_and(|check| check.history.len() >= 2);
+            ensure!(looked, "{server:?}");
+            assert!(server.usable, "{server:?}");
+        }
+        Ok(())
+    })?;
+    assert_eq!(cluster.open(4)?.len(), 4);
+    Ok(())
+}
+
+#[test]
+fn a_server_that_refuses_relayed_clients_is_out_long_before_its_next_check() -> Result<()> {
+    let mut cluster = Cluster::start("relayed", 2, |lab| {
+        Service::smtp(lab, &[10, 10])
+            .check(HOURLY)
+            .toml()
+            .replace("\"dsr\"", "\"proxy\"")
+    })?;
+    cluster.sinks.get_mut("mb1").expect("it runs").kill()?;
+    let down = knock(&cluster, "smtp/mb1", is_down)?;
+    assert_eq!(down.health_reason, "connection refused", "{down:?}");
+    Ok(())
+}
+
+/// As after a boot: nothing is left in the kernel, only the state file.
+fn boot(cluster: &mut Cluster) -> Result<()> {
+    cluster.director.stop()?;
+    cluster.director.expect(&["detach"])?;
+    cluster.director.run()
+}
+
+#[test]
+fn after_a_boot_servers_begin_as_they_were_last_seen() -> Result<()> {
+    let quick = PATIENT.replace("200ms", "100ms");
+    let mut cluster = Cluster::start("boot", 2, |lab| {
+        Service::smtp(lab, &[10, 10]).check(&quick).toml()
+    })?;
+    cluster.sinks.get_mut("mb1").expect("it runs").kill()?;
+    cluster.wait_server("smtp/mb1", SOON, is_down)?;
+    // What checks say is written within a second or two.
+    let state = cluster.director.state_dir().join("state.json");
+    try_wait_until("it to be written", SOON, || {
+        let text = std::fs::read_to_string(&state)?;
+        let saved: serde_json::Value = serde_json::from_str(&text)?;
+        let health = saved["health"].as_object().cloned().unwrap_or_default();
+        let of = |name: &str| health.iter().find(|(key, _)| key.starts_with(name));
+        let up = |name| of(name).map(|(_, last)| last["up"] == true);
+        ensure!(
+            up("smtp/mb1@") == Some(false) && up("smtp/mb2@") == Some(true),
+            "{text}"
+        );
+        Ok(())
+    })?;
+
+    // It is well again by the time the director comes back: that takes `rise` checks, of which there is one.
+    let again = sink(&cluster.lab, "mb1", 25)?;
+    let hourly = |lab: &Lab| Service::smtp(lab, &[10, 10]).check(HOURLY).toml();
+    cluster.director.write_config(&hourly(&cluster.lab))?;
+    boot(&mut cluster)?;
+    let checked = |server: &ServerView| {
+        let check = server.check.as_ref();
+        check.is_some_and(|check| check.history.last() == Some(&true))
+    };
+    let mb1 = cluster.wait_server("smtp/mb1", SOON, checked)?;
+    assert_eq!(mb1.health, HealthState::Down, "{mb1:?}");
+    assert_eq!(
+        mb1.health_reason, "as before: connection refused",
+        "{mb1:?}"
+    );
+    assert!(!mb1.usable, "{mb1:?}");
+    let mb2 = cluster.wait_server("smtp/mb2", SOON, checked)?;
+    assert!(mb2.usable, "{mb2:?}");
+    drop(again);
+    Ok(())
+}
