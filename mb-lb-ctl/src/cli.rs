@@ -14,6 +14,7 @@ pub mod events;
 mod exit;
 mod failover;
 pub mod format;
+mod import;
 pub mod list;
 mod output;
 mod peer;
@@ -40,8 +41,9 @@ pub use exit::{Exit, Failure};
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match &cli.command {
-        Command::Run => run::run(&cli.global),
+        Command::Run(args) => run::run(&cli.global, args),
         Command::Check(args) => check::run(&cli.global, args),
+        Command::Import(args) => import::run(args),
         Command::Diff(args) => reload::diff(&cli.global, args),
         Command::Reload => reload::reload(&cli.global),
         Command::Status(args) => status::run(&cli.global, args),

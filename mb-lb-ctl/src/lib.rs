@@ -10,6 +10,7 @@ pub mod config;
 pub mod config_sync;
 pub mod engine;
 pub mod health;
+pub mod import;
 pub mod plan;
 pub mod schedule;
 pub mod snapshot;

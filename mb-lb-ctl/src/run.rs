@@ -40,6 +40,7 @@ mod proxying;
 mod resume;
 mod routers;
 mod scripts;
+mod shadow;
 mod state;
 mod tickets;
 mod worker;
@@ -114,6 +115,21 @@ pub fn run(options: RunOptions) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(serve(options, config))
+}
+
+/// Runs the checks only, beside the HAProxy that serves, and prints where it sees servers otherwise.
+///
+/// # Errors
+/// As [`run`].
+pub fn shadow(options: &RunOptions, haproxy: &std::path::Path) -> anyhow::Result<()> {
+    log::start()?;
+    let config = read_config(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(shadow::watch(options, config, haproxy))
 }
 
 /// Reads and checks the configuration file.

@@ -1,5 +1,6 @@
 //! What may be written on the command line. Help texts, parser and (later) man pages come from here.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::engine::{self, ServerRef};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0 ok   1 failed   2 usage   3 configuration has errors   4 configuration has warnings (check --strict)
+  0 ok   1 failed   2 usage   3 configuration has errors   4 configuration has warnings (check --strict, import --strict)
   5 daemon not reachable   6 not found   7 timed out   8 refused by a guard   9 changes pending (diff, peer diff)
   10 degraded (status)
 
@@ -73,14 +74,19 @@ pub enum Color {
 pub enum Command {
     /// Run the daemon in the foreground (systemd does this)
     #[command(
-        after_help = "Examples:\n  mb-lb-ctl run\n  mb-lb-ctl run --config ./mb-lb.toml --socket ./admin.sock"
+        after_help = "Examples:\n  mb-lb-ctl run\n  mb-lb-ctl run --config ./mb-lb.toml --socket ./admin.sock\n  mb-lb-ctl run --config new.toml --shadow    # beside HAProxy: only compare health"
     )]
-    Run,
+    Run(Run),
     /// Check a configuration: syntax, references, and as root facts of this machine
     #[command(
         after_help = "Examples:\n  mb-lb-ctl check\n  mb-lb-ctl check new.toml --strict\n  mb-lb-ctl check -o json"
     )]
     Check(Check),
+    /// Write a configuration from those of HAProxy and keepalived, and say what became of each line
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl import /etc/haproxy/haproxy.cfg /etc/keepalived/keepalived.conf --report\n  mb-lb-ctl import haproxy.cfg keepalived.conf mailborder.conf -o mb-lb.toml && mb-lb-ctl check mb-lb.toml\n  mb-lb-ctl import haproxy.cfg keepalived.conf --forward proxy -o mb-lb.toml    # touches no server\n  mb-lb-ctl import haproxy.cfg --vip 192.168.1.100 --report=json | jq .counts"
+    )]
+    Import(Import),
     /// Show what a reload would change; exit code 9 when it would change something
     #[command(after_help = "Examples:\n  mb-lb-ctl diff\n  mb-lb-ctl diff new.toml")]
     Diff(Diff),
@@ -162,12 +168,72 @@ pub enum TextOrJson {
 }
 
 #[derive(Debug, Args)]
+pub struct Run {
+    /// Attach, listen and announce nothing: run the checks, and print where HAProxy sees servers otherwise
+    #[arg(long)]
+    pub shadow: bool,
+    /// HAProxy's `stats socket`
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/run/haproxy/admin.sock",
+        requires = "shadow"
+    )]
+    pub haproxy_socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub struct Check {
     /// File to check [default: the configuration file]
     pub file: Option<PathBuf>,
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     pub output: TextOrJson,
     /// Exit with 4 when there are warnings
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ForwardMethod {
+    /// Servers answer clients themselves, and have to be prepared for it
+    Dsr,
+    /// In user mode, as HAProxy does it: no server is touched
+    Proxy,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// haproxy.cfg, keepalived.conf, mailborder.conf, in any order; what each is shows in its text
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write the configuration to this file, readable for its owner only [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace the file of --output
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    /// Show what became of each line, and the servers' set-up; without --output instead of the configuration
+    #[arg(
+        long,
+        value_name = "FORM",
+        num_args = 0..=1,
+        default_missing_value = "text",
+        require_equals = true
+    )]
+    pub report: Option<TextOrJson>,
+    /// How services reach their servers
+    #[arg(long, value_name = "METHOD", default_value = "dsr")]
+    pub forward: ForwardMethod,
+    /// What `bind *` means, besides the addresses in keepalived.conf; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    pub vip: Vec<IpAddr>,
+    /// Where databases and session stores of mailborder.conf are listened for [default: the VIP]
+    #[arg(long, value_name = "ADDRESS")]
+    pub tier_vip: Option<IpAddr>,
+    /// Name of this director, for lines such as `@lb1` in keepalived.conf [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Exit with 4 when a line is unsupported
     #[arg(long)]
     pub strict: bool,
 }

@@ -1,11 +1,11 @@
 //! `run`.
 
-use crate::cli::args::Global;
+use crate::cli::args::{Global, Run};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::privilege;
 use crate::run::RunOptions;
 
-pub fn run(global: &Global) -> Result<Exit, Failure> {
+pub fn run(global: &Global, args: &Run) -> Result<Exit, Failure> {
     // Before anything is made that would stay.
     if !privilege::enough() {
         return Err(privilege::refused("not started", "run"));
@@ -16,7 +16,11 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
         bpf_root: global.bpf_root.clone(),
         state_dir: global.state_dir.clone(),
     };
-    match crate::run::run(options) {
+    let ended = match args.shadow {
+        true => crate::run::shadow(&options, &args.haproxy_socket),
+        false => crate::run::run(options),
+    };
+    match ended {
         Ok(()) => Ok(Exit::Ok),
         Err(error) => Err(match error.downcast::<Failure>() {
             Ok(failure) => failure,

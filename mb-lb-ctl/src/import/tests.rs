@@ -1,0 +1,4 @@
+//! The import as a whole.
+
+mod golden;
+mod properties;
