@@ -15,6 +15,7 @@
 //!   config_sync tasks - Report <---- Order: sources to look at, targets to bring in step (config_sync.rs)
 //!   tier tasks ------ Tier <-------- Tiers: databases, session stores and storage to follow (tiers.rs)
 //!   logger task ----- lines of the XDP program -> tracing
+//!   page task ------- requests, as admin tasks do; one task for each connection (admin/http.rs)
 //!   certificates thread - what it read of files <---- looks at them (certificates.rs), once a second and at a reload
 //! ```
 //!
@@ -56,6 +57,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use crate::admin::http::{self, Web};
 use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
 use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
@@ -230,6 +232,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let manager = Manager::from_environment();
     let keys = Keys::new()?;
     let mut director = Director {
+        web: Web::spawn(handle.clone()),
         engine,
         start,
         options,
@@ -260,6 +263,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         boot: boot(),
         ending: Ending::default(),
     };
+    director.web.configure(&config);
     // Before anybody is answered: "no such service" would be wrong.
     director.turn(Event::Config(Box::new(config)));
     director.publish();
@@ -377,6 +381,7 @@ struct Director {
     proxying: Proxying,
     keys: Keys,
     asked: Asked,
+    web: Web,
     boot: u64,
     ending: Ending,
 }
@@ -444,7 +449,9 @@ impl Director {
                     self.proxying.look();
                     self.turn(Event::Certificates(self.proxying.certificates()));
                     self.turn(Event::Relayed(self.proxying.readings()));
-                    self.turn(Event::Unserved(self.proxying.problems()));
+                    let mut problems = self.proxying.problems();
+                    problems.extend(self.web.problem());
+                    self.turn(Event::Unserved(problems));
                 }
                 () = sleep_until(deadline) => self.turn(Event::Deadline),
                 () = next_tick(&mut watchdog) => self.manager.alive(),
@@ -605,6 +612,7 @@ impl Director {
             Ok((config, warnings)) => {
                 let readable = routers::check(&config.vrrps)
                     .and_then(|()| crate::tiers::check(&config))
+                    .and_then(|()| http::check(&config))
                     .and_then(|()| self.proxying.check(&config));
                 if let Err(why) = readable {
                     self.turn(Event::ReloadFailed(why.clone()));
@@ -620,6 +628,7 @@ impl Director {
                         "warning: the key of [peer] is no good: {why}\n  a link that is up goes on with the key that it has\n"
                     )),
                 }
+                self.web.configure(&config);
                 self.turn(Event::Config(Box::new(config)));
                 Ok(Reloaded { changes, warnings })
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{SERVICE, accept, codes};
 use crate::config::{
-    Admin, Check, CheckKind, Config, Director, FlowTimeouts, Forward, OnDown, ProxyHeader,
-    Scheduler, Server, Service, XdpMode, example, parse,
+    Admin, AdminHttp, Check, CheckKind, Config, Director, FlowTimeouts, Forward, Login, OnDown,
+    ProxyHeader, Scheduler, Secret, Server, Service, XdpMode, example, parse,
 };
 
 fn server(name: &str, last: u8) -> Server {
@@ -33,6 +33,7 @@ fn defaults() -> Config {
         admin: Admin {
             socket: "/run/mb-lb/admin.sock".into(),
             socket_mode: 0o660,
+            http: None,
         },
         services: vec![Service {
             follows: Vec::new(),
@@ -76,6 +77,9 @@ flow_timeouts = { established = "1h", half_closed = "1m", closing = "2s", reset 
 [admin]
 socket = "/run/other.sock"
 socket_mode = "600"
+http = "[::]:8404"
+user = "admin"
+password_file = "stats.password"
 
 [service.submission]
 listen = ["192.168.1.100:587", "[2001:db8::100]:587"]
@@ -121,6 +125,13 @@ fn every_key_arrives_in_the_model() {
     expected.admin = Admin {
         socket: "/run/other.sock".into(),
         socket_mode: 0o600,
+        http: Some(AdminHttp {
+            listen: "[::]:8404".parse().expect("valid"),
+            login: Some(Login {
+                user: "admin".to_owned(),
+                password: Secret::File("stats.password".into()),
+            }),
+        }),
     };
     let submission = Service {
         follows: Vec::new(),
