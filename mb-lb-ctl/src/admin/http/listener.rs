@@ -1,9 +1,14 @@
 //! Accepts, and sees to it that nobody takes a place for long.
+//!
+//! Who connects and says nothing has no right to a place: where all are taken, the one that has been silent for the
+//! longest time loses it to the next who comes. Only where all places have said what they want is a client refused.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -14,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::{Context, Site, router};
 
@@ -44,6 +49,7 @@ pub(super) async fn serve(
     context: Context,
 ) {
     let mut connections = JoinSet::new();
+    let mut places = Places::default();
     let mut refusals = JoinSet::new();
     loop {
         let Some(site) = wanted.borrow_and_update().clone() else {
@@ -89,8 +95,10 @@ pub(super) async fn serve(
                 Some(ended) = connections.join_next() => ended_well(ended),
                 Some(ended) = refusals.join_next() => ended_well(ended),
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
-                        connections.spawn(connection(stream, context.clone()));
+                    Ok((stream, _)) if places.make_room() => {
+                        let heard = Arc::new(AtomicBool::new(false));
+                        let served = connection(stream, context.clone(), Arc::clone(&heard));
+                        places.taken.push_back((connections.spawn(served), heard));
                     }
                     Ok((stream, _)) if refusals.len() < MAX_REFUSALS => {
                         refusals.spawn(refuse(stream));
@@ -107,6 +115,34 @@ pub(super) async fn serve(
     }
 }
 
+/// Connections that are served, the oldest first; and whether the head of their request has come.
+#[derive(Default)]
+struct Places {
+    taken: VecDeque<(AbortHandle, Arc<AtomicBool>)>,
+}
+
+impl Places {
+    /// Whether there is a place for one more; who is silent makes room.
+    fn make_room(&mut self) -> bool {
+        self.taken.retain(|(task, _)| !task.is_finished());
+        if self.taken.len() < MAX_CONNECTIONS {
+            return true;
+        }
+        let is_silent =
+            |(_, heard): &(AbortHandle, Arc<AtomicBool>)| !heard.load(Ordering::Relaxed);
+        let Some((task, _)) = self
+            .taken
+            .iter()
+            .position(is_silent)
+            .and_then(|at| self.taken.remove(at))
+        else {
+            return false;
+        };
+        task.abort();
+        true
+    }
+}
+
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
@@ -114,13 +150,20 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn ended_well(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
+    if let Err(error) = ended.or_else(|error| {
+        if error.is_cancelled() {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    }) {
         tracing::error!(%error, "a connection to the page ended badly");
     }
 }
 
-async fn connection(stream: TcpStream, context: Context) {
+async fn connection(stream: TcpStream, context: Context, heard: Arc<AtomicBool>) {
     let answer = service_fn(|request: Request<Incoming>| {
+        heard.store(true, Ordering::Relaxed);
         let context = context.clone();
         async move { Ok::<_, Infallible>(router::answer(request, context).await) }
     });

@@ -7,17 +7,17 @@ use super::{Exposition, bit, timestamp};
 use crate::snapshot::{PeerView, Snapshot};
 
 families! {
-    ROLE = Gauge "mb_lb_vrrp_role" ["instance", "role"]
+    ROLE = Gauge "mb_lb_vrrp_role" ["vrrp", "role"]
         "1 for the role of the virtual router: active, backup, fault or init; 0 for the others.";
-    PRIORITY = Gauge "mb_lb_vrrp_priority" ["instance"]
+    PRIORITY = Gauge "mb_lb_vrrp_priority" ["vrrp"]
         "Priority with tracking.";
-    CONFIGURED = Gauge "mb_lb_vrrp_configured_priority" ["instance"]
+    CONFIGURED = Gauge "mb_lb_vrrp_configured_priority" ["vrrp"]
         "Priority as the file has it.";
-    TURNS = Counter "mb_lb_vrrp_role_changes_total" ["instance"]
+    TURNS = Counter "mb_lb_vrrp_role_changes_total" ["vrrp"]
         "Changes of role since the controller started.";
-    CHANGED = Gauge "mb_lb_vrrp_last_change_timestamp_seconds" ["instance"]
+    CHANGED = Gauge "mb_lb_vrrp_last_change_timestamp_seconds" ["vrrp"]
         "When the role began, in Unix time.";
-    REJECTED = Counter "mb_lb_vrrp_rejected_adverts_total" ["instance", "reason"]
+    REJECTED = Counter "mb_lb_vrrp_rejected_adverts_total" ["vrrp", "reason"]
         "Adverts of the virtual router that were not as they should be.";
     CONNECTED = Gauge "mb_lb_peer_connected" []
         "1 while there is a link to the other director.";

@@ -7,7 +7,7 @@
   const refresh = async () => {
     if (busy()) return;
     try {
-      const answer = await fetch('/stats', { cache: 'no-store', signal: AbortSignal.timeout(4000) });
+      const answer = await fetch(location.origin + '/stats', { cache: 'no-store', signal: AbortSignal.timeout(4000) });
       if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
       if (busy()) return;
