@@ -36,10 +36,11 @@ use crate::config::{AdminHttp, Config};
 use crate::proxy::Trouble;
 use crate::tiers::secret;
 
-pub use form::Outcome;
+pub use form::{Outcome, read as read_form};
 pub use history::{History, KEPT, STEP};
 pub use listener::{DEADLINE, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEADER};
 pub use login::Account;
+pub use origin::check as check_origin;
 pub use router::MAX_BODY;
 
 /// What is to be served, and for whom.

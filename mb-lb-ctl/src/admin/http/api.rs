@@ -1,9 +1,11 @@
 //! `/api/v1/...`: what the command line prints with `-o json`.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde_json::json;
 
-use super::router::{Answer, refuse, show};
+use super::router::{Answer, aside, refuse, show};
 use crate::admin::{AdminHandle, Request};
 use crate::cli::list::{self, ListForm, ListWhat};
 use crate::cli::style::Style;
@@ -52,7 +54,7 @@ impl Query {
 pub(super) async fn answer(
     name: &str,
     query: Option<&str>,
-    snapshot: &Snapshot,
+    snapshot: Arc<Snapshot>,
     admin: &AdminHandle,
 ) -> Answer {
     let query = match Query::parse(query.unwrap_or_default()) {
@@ -60,7 +62,7 @@ pub(super) async fn answer(
         Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
     };
     let what = match name {
-        "status" => return document(serde_json::to_string_pretty(snapshot)),
+        "status" => return aside(move || document(serde_json::to_string_pretty(&*snapshot))).await,
         "events" => return events(query.limit.unwrap_or(DEFAULT_EVENTS), admin).await,
         "services" => ListWhat::Services,
         "servers" => ListWhat::Servers,
@@ -77,10 +79,10 @@ pub(super) async fn answer(
     };
     if let Some(name) = &query.service {
         let known = match what {
-            ListWhat::Syncs => check_sync(snapshot, name),
-            ListWhat::Tiers => check_tier(snapshot, name),
-            ListWhat::Checks if check_tier(snapshot, name).is_ok() => Ok(()),
-            _ => check_service(snapshot, name),
+            ListWhat::Syncs => check_sync(&snapshot, name),
+            ListWhat::Tiers => check_tier(&snapshot, name),
+            ListWhat::Checks if check_tier(&snapshot, name).is_ok() => Ok(()),
+            _ => check_service(&snapshot, name),
         };
         if let Err(why) = known {
             return refuse(StatusCode::NOT_FOUND, &why);
@@ -99,19 +101,22 @@ pub(super) async fn answer(
             Ok(Err(why)) | Err(why) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &why),
         }
     }
-    let view = list::View {
-        what,
-        form: ListForm::Json,
-        service: query.service.as_deref(),
-        style: Style {
-            color: false,
-            unicode: false,
-        },
+    let render = move || {
+        let view = list::View {
+            what,
+            form: ListForm::Json,
+            service: query.service.as_deref(),
+            style: Style {
+                color: false,
+                unicode: false,
+            },
+        };
+        match list::render(&snapshot, &flows, &view) {
+            Ok(text) => show(JSON, text),
+            Err(failure) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
+        }
     };
-    match list::render(snapshot, &flows, &view) {
-        Ok(text) => show(JSON, text),
-        Err(failure) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
-    }
+    aside(render).await
 }
 
 async fn events(count: usize, admin: &AdminHandle) -> Answer {

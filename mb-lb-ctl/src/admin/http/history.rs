@@ -92,9 +92,9 @@ mod tests {
         }
         assert_eq!(history.rates("smtp", "mb1"), [2.0, 0.0, 5.0]);
         assert_eq!(history.rates("smtp", "mb2"), [1.0, 0.0, 2.0]);
-        assert_eq!(history.rates("smtp", "mb3"), []);
+        assert_eq!(history.rates("smtp", "mb3"), Vec::<f32>::new());
         history.sample(&snapshot(&[135]), STEP);
-        assert_eq!(history.rates("smtp", "mb2"), []);
+        assert_eq!(history.rates("smtp", "mb2"), Vec::<f32>::new());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! 2. `GET` shows; `HEAD` is a `GET` without the body.
 //! 3. `POST /stats` changes servers: with a password only, and only from our own page or a program (`origin.rs`).
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -114,43 +115,59 @@ async fn routed(request: Request<Incoming>, context: Context) -> Answer {
         _ if !reads => not_allowed("GET, HEAD"),
         Target::Root => redirect(StatusCode::FOUND, "/stats"),
         Target::Health => health(&snapshot, context.age.now()),
-        Target::Metrics => show(metrics::CONTENT_TYPE, metrics::render(&snapshot)),
-        Target::Api(name) => {
-            api::answer(name, request.uri().query(), &snapshot, &context.admin).await
+        Target::Metrics => {
+            let render = move || show(metrics::CONTENT_TYPE, metrics::render(&snapshot));
+            aside(render).await
         }
-        Target::Stats(words) => stats(words, &snapshot, &context).await,
+        Target::Api(name) => {
+            api::answer(name, request.uri().query(), snapshot, &context.admin).await
+        }
+        Target::Stats(words) => stats(words, snapshot, &context).await,
     }
 }
 
 /// The page, or statistics in HAProxy's form: `csv`, `typed`, `up`, `no-maint` as in `show stat`.
-async fn stats(words: &str, snapshot: &Snapshot, context: &Context) -> Answer {
+async fn stats(words: &str, snapshot: Arc<Snapshot>, context: &Context) -> Answer {
     let words: Vec<_> = words.split(';').collect();
-    if words
-        .iter()
-        .any(|word| matches!(*word, "csv" | "typed" | "json"))
-    {
+    let is_form = |word: &&str| matches!(*word, "csv" | "typed" | "json");
+    if words.iter().any(is_form) {
         return match stat::Selection::parse(&words) {
-            Ok(selection) => show(TEXT, stat::render(snapshot, &selection)),
+            Ok(selection) => aside(move || show(TEXT, stat::render(&snapshot, &selection))).await,
             Err(text) => refuse(StatusCode::BAD_REQUEST, text.trim_end()),
         };
     }
     let outcome = words.iter().find_map(|word| word.strip_prefix("st="));
+    let outcome = outcome.and_then(Outcome::from_word);
+    let refresh = !words.contains(&"norefresh");
     let request = |reply| admin::Request::Events { after: 0, reply };
     let events = context.admin.ask(request).await;
-    let view = page::View {
-        snapshot,
-        events: events.as_deref().unwrap_or_default(),
-        history: &context.history.borrow(),
-        may_change: context.account.is_some(),
-        outcome: outcome.and_then(Outcome::from_word),
-        refresh: !words.contains(&"norefresh"),
-        now_ms: unix_millis(),
+    let (history, may_change) = (context.history.clone(), context.account.is_some());
+    let render = move || {
+        let view = page::View {
+            snapshot: &snapshot,
+            events: events.as_deref().unwrap_or_default(),
+            history: &history.borrow(),
+            may_change,
+            outcome,
+            refresh,
+            now_ms: unix_millis(),
+        };
+        show("text/html; charset=utf-8", page::render(&view))
     };
-    let mut answer = show("text/html; charset=utf-8", page::render(&view));
+    let mut answer = aside(render).await;
     for (name, value) in page::headers() {
         answer.headers_mut().insert(name, value);
     }
     answer
+}
+
+/// With thousands of servers a text takes a while, and the threads that run checks have better things to do.
+pub(super) async fn aside(render: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let rendered = tokio::task::spawn_blocking(render).await;
+    rendered.unwrap_or_else(|error| {
+        tracing::error!(%error, "what was asked for cannot be shown");
+        refuse(StatusCode::INTERNAL_SERVER_ERROR, "This cannot be shown.")
+    })
 }
 
 /// Changes servers, and sends the browser back to the page.

@@ -61,7 +61,11 @@ class Browser:
     async def until(self, expression):
         until = time.monotonic() + PATIENCE
         while True:
-            value = await self.evaluate(expression)
+            try:
+                value = await self.evaluate(expression)
+            except RuntimeError:
+                # In the middle of a page that is being loaded.
+                value = None
             if value:
                 return value
             if time.monotonic() > until:

@@ -42,9 +42,10 @@ pub fn render(events: &[EventView]) -> Markup {
 
 fn class(kind: &str) -> &'static str {
     match kind {
-        "up" | "ready" | "active" => "good",
-        "down" | "drift" | "fault" => "bad",
-        "drain" | "maint" | "backup" | "weight" | "reload" | "attach" => "calm",
-        _ => "odd",
+        "up" | "ready" | "active" | "in-sync" | "service-up" | "peer-up" => "good",
+        "down" | "drift" | "fault" | "service-down" => "bad",
+        "unserved" | "table-full" | "peer-down" | "peer-trouble" => "odd",
+        kind if kind.ends_with("-failed") => "odd",
+        _ => "calm",
     }
 }
