@@ -263,10 +263,11 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         boot: boot(),
         ending: Ending::default(),
     };
-    director.web.configure(&config);
+    let page = config.admin.http.clone();
     // Before anybody is answered: "no such service" would be wrong.
     director.turn(Event::Config(Box::new(config)));
     director.publish();
+    director.web.configure(page);
     let admin = tokio::spawn(admin::serve(socket, handle, async {
         // An error is the sender gone, which is the same end.
         let _stopped = stopped.await;
@@ -628,7 +629,7 @@ impl Director {
                         "warning: the key of [peer] is no good: {why}\n  a link that is up goes on with the key that it has\n"
                     )),
                 }
-                self.web.configure(&config);
+                self.web.configure(config.admin.http.clone());
                 self.turn(Event::Config(Box::new(config)));
                 Ok(Reloaded { changes, warnings })
             }

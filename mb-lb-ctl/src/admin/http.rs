@@ -103,10 +103,10 @@ impl Web {
         }
     }
 
-    /// Reads the password again, and serves what the configuration says. Without a password that can be read there is no
+    /// Reads the password again, and serves what the configuration says: `None` is no page. Without a password that can be read there is no
     /// page at all.
-    pub fn configure(&mut self, config: &Config) {
-        self.wanted.clone_from(&config.admin.http);
+    pub fn configure(&mut self, wanted: Option<AdminHttp>) {
+        self.wanted = wanted;
         self.read();
     }
 

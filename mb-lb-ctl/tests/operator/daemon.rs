@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use mb_lb_ctl::admin::http::Web;
 use mb_lb_ctl::admin::{AdminHandle, AdminSocket, Reloaded, Request, serve};
-use mb_lb_ctl::config::Config;
+use mb_lb_ctl::config::AdminHttp;
 use mb_lb_ctl::engine::{Change, Refusal, ServerRef, SyncRefusal, Weight};
 use mb_lb_ctl::snapshot::{AdminState, EventView, HealthState, ServerView, Snapshot};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -28,7 +28,7 @@ impl Daemon {
     }
 
     /// With a page, as the configuration has it.
-    pub fn start_with(snapshot: Snapshot, page: Option<Config>) -> Self {
+    pub fn start_with(snapshot: Snapshot, page: Option<AdminHttp>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let snapshot = Arc::new(watch::Sender::new(Arc::new(snapshot)));
@@ -53,9 +53,7 @@ impl Daemon {
                 };
                 tokio::spawn(controller.run(inbox));
                 let mut web = Web::spawn(handle.clone());
-                if let Some(config) = &page {
-                    web.configure(config);
-                }
+                web.configure(page);
                 ready.send(()).unwrap();
                 serve(socket, handle, async {
                     let _ = stopped.await;

@@ -61,7 +61,7 @@ impl Site {
              servers = {{ mb1 = \"192.168.1.101\", mb2 = \"192.168.1.102\" }}\n"
         );
         let config = config::parse(&text, "lb1").config.expect("a good file");
-        let daemon = Daemon::start_with(snapshot, Some(config));
+        let daemon = Daemon::start_with(snapshot, config.admin.http);
         let site = Self { daemon, address };
         drop(site.connect());
         site
