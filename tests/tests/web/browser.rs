@@ -127,6 +127,8 @@ fn with_password(page: &Page) -> String {
 #[test]
 fn the_page_can_be_read_on_a_desk_and_on_a_phone_by_day_and_by_night() -> Result<()> {
     let page = Page::start("weblook")?;
+    page.director()
+        .expect(&["drain", "smtp/mb2", "--reason", "kernel upgrade"])?;
     let mut browser = Browser::start(&page)?;
     for (name, width, height, scheme) in [
         ("desk", 1280, 900, "light"),
@@ -201,6 +203,7 @@ fn with_script_the_page_is_kept_up_to_date() -> Result<()> {
     let enter = json!({"do": "key", "key": {"key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13}});
     browser.tell(&enter)?;
     browser.until("document.getElementById('change-smtp-mb2').open")?;
+    browser.picture("form")?;
     browser.evaluate(
         "document.querySelector('#change-smtp-mb2 input[type=text]').value = 'by the keyboard'; \
          document.querySelector('#change-smtp-mb2 button[value=maint]').focus()",
