@@ -11,6 +11,7 @@
 //! up its own task only. When the queue of requests is full, the client waits, at most [`ANSWER_TIMEOUT`].
 
 mod connection;
+pub mod http;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,28 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct AdminHandle {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     pub requests: mpsc::Sender<Request>,
+}
+
+impl AdminHandle {
+    /// Asks the controller; the error is what to tell the client.
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, String> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.requests.send(request(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err("The controller is stopping; nothing was done.".to_owned()),
+            Err(_) => Err(format!(
+                "The controller did not answer within {} seconds; it may still do what was asked.",
+                ANSWER_TIMEOUT.as_secs()
+            )),
+        }
+    }
 }
 
 /// What a reload did.

@@ -22,7 +22,7 @@ mod peer_key;
 mod privilege;
 mod reload;
 mod run;
-mod state;
+pub(crate) mod state;
 pub mod status;
 pub mod style;
 mod sync;

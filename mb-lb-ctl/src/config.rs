@@ -4,6 +4,7 @@
 //! the place of what it refused and goes on; a [`Config`] is given only when nothing was refused.
 
 mod address;
+mod admin_http;
 mod adopt;
 mod check;
 mod config_sync;
@@ -66,7 +67,7 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
     let (table, damage) = syntax::read(source, &mut reporter);
     let root = Fields::open(&schema::ROOT, String::new(), &table, &mut reporter);
     let director = director::director(root.get("director").as_ref(), host_name, &mut reporter);
-    let admin = director::admin(root.get("admin").as_ref(), &mut reporter);
+    let (admin, http) = director::admin(root.get("admin").as_ref(), &mut reporter);
     let section = root.get("service");
     let drafts = service::services(section.as_ref(), &director.name, &mut reporter);
     let proxy_section = root.get("proxy");
@@ -81,6 +82,7 @@ pub fn parse(source: &str, host_name: &str) -> Parsed {
         tiers: &tiers,
         vrrps: &vrrps,
         peer: peer.as_ref(),
+        http: http.as_ref(),
     };
     crosscheck::crosscheck(&all, &mut reporter);
     let is_empty = |section: Option<&Field<'_>>| {

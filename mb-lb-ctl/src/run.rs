@@ -15,6 +15,7 @@
 //!   config_sync tasks - Report <---- Order: sources to look at, targets to bring in step (config_sync.rs)
 //!   tier tasks ------ Tier <-------- Tiers: databases, session stores and storage to follow (tiers.rs)
 //!   logger task ----- lines of the XDP program -> tracing
+//!   page task ------- requests, as admin tasks do; one task for each connection (admin/http.rs)
 //!   certificates thread - what it read of files <---- looks at them (certificates.rs), once a second and at a reload
 //! ```
 //!
@@ -57,6 +58,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use crate::admin::http::{self, Web};
 use crate::admin::{self, AdminHandle, AdminSocket, Reloaded, Request};
 use crate::cli::{Exit, Failure, config_source};
 use crate::config::{self, Config};
@@ -246,6 +248,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let manager = Manager::from_environment();
     let keys = Keys::new()?;
     let mut director = Director {
+        web: Web::spawn(handle.clone()),
         engine,
         start,
         options,
@@ -276,9 +279,11 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         boot: boot(),
         ending: Ending::default(),
     };
+    let page = config.admin.http.clone();
     // Before anybody is answered: "no such service" would be wrong.
     director.turn(Event::Config(Box::new(config)));
     director.publish();
+    director.web.configure(page);
     let admin = tokio::spawn(admin::serve(socket, handle, async {
         // An error is the sender gone, which is the same end.
         let _stopped = stopped.await;
@@ -393,6 +398,7 @@ struct Director {
     proxying: Proxying,
     keys: Keys,
     asked: Asked,
+    web: Web,
     boot: u64,
     ending: Ending,
 }
@@ -460,7 +466,9 @@ impl Director {
                     self.proxying.look();
                     self.turn(Event::Certificates(self.proxying.certificates()));
                     self.turn(Event::Relayed(self.proxying.readings()));
-                    self.turn(Event::Unserved(self.proxying.problems()));
+                    let mut problems = self.proxying.problems();
+                    problems.extend(self.web.problem());
+                    self.turn(Event::Unserved(problems));
                 }
                 () = sleep_until(deadline) => self.turn(Event::Deadline),
                 () = next_tick(&mut watchdog) => self.manager.alive(),
@@ -624,6 +632,7 @@ impl Director {
             Ok((config, warnings)) => {
                 let readable = routers::check(&config.vrrps)
                     .and_then(|()| crate::tiers::check(&config))
+                    .and_then(|()| http::check(&config))
                     .and_then(|()| self.proxying.check(&config));
                 if let Err(why) = readable {
                     self.turn(Event::ReloadFailed(why.clone()));
@@ -639,6 +648,7 @@ impl Director {
                         "warning: the key of [peer] is no good: {why}\n  a link that is up goes on with the key that it has\n"
                     )),
                 }
+                self.web.configure(config.admin.http.clone());
                 self.turn(Event::Config(Box::new(config)));
                 Ok(Reloaded { changes, warnings })
             }

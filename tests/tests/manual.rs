@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 use mb_lb_common::Reason;
+use mb_lb_ctl::admin::http::metrics;
 use mb_lb_ctl::cli::{Cli, Exit};
 use mb_lb_ctl::config::{self, Code, schema};
 
@@ -84,6 +85,23 @@ fn every_reason_has_its_row_in_the_codes_own_words() {
         .map(|reason| (reason.name(), reason.verdict().name(), reason.text()))
         .collect();
     assert_eq!(documented, reasons);
+}
+
+#[test]
+fn every_metric_has_its_row_in_the_codes_own_words() {
+    let manual = read("docs/manual.md");
+    let documented: Vec<_> = rows(section(&manual, "### Metrics"))
+        .into_iter()
+        .map(|cells| cells.join(" | "))
+        .collect();
+    let metrics: Vec<_> = metrics::families()
+        .map(|family| {
+            let labels = family.labels.join(", ");
+            let (name, kind, help) = (family.name, family.kind.name(), family.help);
+            format!("{name} | {kind} | {labels} | {help}")
+        })
+        .collect();
+    assert_eq!(documented, metrics);
 }
 
 #[test]

@@ -9,9 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, oneshot};
 
-use super::{
-    ANSWER_TIMEOUT, AdminHandle, IDLE_TIMEOUT, MAX_LINE, MAX_PAYLOAD, Request, WRITE_TIMEOUT,
-};
+use super::{AdminHandle, IDLE_TIMEOUT, MAX_LINE, MAX_PAYLOAD, Request, WRITE_TIMEOUT};
 use crate::command::line::{self, MAX_PATTERN};
 use crate::command::native::{self, Code, Native};
 use crate::command::{self, Answer};
@@ -318,19 +316,7 @@ impl Connection {
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, String> {
-        let (reply, answer) = oneshot::channel();
-        let asked = async {
-            self.handle.requests.send(request(reply)).await.ok()?;
-            answer.await.ok()
-        };
-        match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err("The controller is stopping; nothing was done.".to_owned()),
-            Err(_) => Err(format!(
-                "The controller did not answer within {} seconds; it may still do what was asked.",
-                ANSWER_TIMEOUT.as_secs()
-            )),
-        }
+        self.handle.ask(request).await
     }
 
     /// Name of the user at the other end.

@@ -22,6 +22,7 @@ use crate::command::native::{check_service, check_sync, check_tier};
 use crate::snapshot::{FlowView, JSON_VERSION, Snapshot};
 
 pub use crate::cli::args::{Form as ListForm, What as ListWhat};
+pub(crate) use tiers::health as health_word;
 
 /// What is to be shown.
 #[derive(Clone, Copy, Debug)]

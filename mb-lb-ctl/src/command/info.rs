@@ -103,7 +103,8 @@ pub fn render(snapshot: &Snapshot, typed: bool, now_ms: u64) -> String {
     text
 }
 
-fn uptime(seconds: u64) -> String {
+/// As HAProxy writes it: `0d 0h02m00s`.
+pub fn uptime(seconds: u64) -> String {
     format!(
         "{}d {}h{:02}m{:02}s",
         seconds / 86_400,

@@ -8,7 +8,7 @@ use mb_lb_common::{MAX_LISTENS, MAX_SERVERS, MAX_SERVERS_PER_SERVICE, MAX_SERVIC
 
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::service::Draft;
-use super::{follows, peer, proxy, tiers, vrrp};
+use super::{admin_http, follows, peer, proxy, tiers, vrrp};
 
 /// All that was read.
 pub(super) struct Drafts<'d> {
@@ -17,6 +17,7 @@ pub(super) struct Drafts<'d> {
     pub tiers: &'d tiers::Drafts,
     pub vrrps: &'d [vrrp::Draft],
     pub peer: Option<&'d peer::Draft>,
+    pub http: Option<&'d admin_http::Draft>,
 }
 
 /// What has a name that commands use, and may have servers that clients are brought to.
@@ -116,6 +117,9 @@ pub(super) fn crosscheck(all: &Drafts<'_>, reporter: &mut Reporter<'_>) {
     limits(&named, reporter);
     names(&named, reporter);
     let listens = listens(&named, reporter);
+    if let Some(http) = all.http {
+        admin_http::crosscheck(http, &listens, reporter);
+    }
     // Loopback is no VIP: a proxy may listen there, beside servers of its own machine.
     let mut vips = BTreeMap::new();
     for (at, span) in listens.iter().filter(|(at, _)| !at.ip().is_loopback()) {

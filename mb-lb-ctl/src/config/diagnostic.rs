@@ -92,6 +92,7 @@ codes! {
     FewSentinels = "W117", Warning, "fewer than three Sentinels";
     NoMajority = "W118", Warning, "a cluster that cannot lose a node";
     OwnVip = "W119", Warning, "an address that mail servers have themselves";
+    OpenPage = "W130", Warning, "the page is open to the network";
 }
 
 impl Serialize for Code {

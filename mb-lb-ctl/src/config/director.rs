@@ -9,7 +9,7 @@ use mb_lb_common::{DEFAULT_MAX_FLOWS, MAX_PORTS};
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, Words};
 use super::values::{self, Fault};
-use super::{Admin, Director, FlowTimeouts, XdpMode, schema};
+use super::{Admin, Director, FlowTimeouts, XdpMode, admin_http, schema};
 
 const XDP: Words<XdpMode> = Words {
     known: &[
@@ -128,15 +128,20 @@ fn flow_timeouts(field: &Field<'_>, reporter: &mut Reporter<'_>) -> FlowTimeouts
     timeouts
 }
 
-pub(super) fn admin(section: Option<&Field<'_>>, reporter: &mut Reporter<'_>) -> Admin {
+/// With the place of the page's address.
+pub(super) fn admin(
+    section: Option<&Field<'_>>,
+    reporter: &mut Reporter<'_>,
+) -> (Admin, Option<admin_http::Draft>) {
     let mut admin = Admin {
         socket: PathBuf::from("/run/mb-lb/admin.sock"),
         socket_mode: 0o660,
+        http: None,
     };
     let Some((section, table)) =
         section.and_then(|section| Some((section, section.table("a table", reporter)?)))
     else {
-        return admin;
+        return (admin, None);
     };
     let fields = Fields::open(&schema::ADMIN, section.path.clone(), table, reporter);
     if let Some(path) = fields
@@ -156,7 +161,9 @@ pub(super) fn admin(section: Option<&Field<'_>>, reporter: &mut Reporter<'_>) ->
             }
         }
     }
-    admin
+    let http = admin_http::http(&fields, reporter);
+    admin.http = http.as_ref().map(|draft| draft.http.clone());
+    (admin, http)
 }
 
 /// `sun_path` of unix(7) has 108 bytes, the last one for NUL.

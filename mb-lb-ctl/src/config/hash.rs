@@ -19,6 +19,7 @@ impl Config {
         shared.director.interfaces.clear();
         shared.admin.socket.clear();
         shared.admin.socket_mode = 0;
+        shared.admin.http = None;
         shared.peer = None;
         for vrrp in &mut shared.vrrps {
             vrrp.priority = 0;
@@ -100,6 +101,11 @@ impl Config {
         }
         if let Some(Secret::Text(key)) = canonical.peer.as_ref().map(|peer| &peer.key) {
             hasher.update(Sha256::digest(key));
+        }
+        let http = canonical.admin.http.as_ref();
+        let login = http.and_then(|http| http.login.as_ref());
+        if let Some(Secret::Text(password)) = login.map(|login| &login.password) {
+            hasher.update(Sha256::digest(password));
         }
         let cookies = canonical
             .proxies

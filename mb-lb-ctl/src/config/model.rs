@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod admin;
 mod config_sync;
 mod peer;
 mod proxy;
@@ -13,6 +14,7 @@ mod secret;
 mod tiers;
 mod vrrp;
 
+pub use admin::*;
 pub use config_sync::*;
 pub use peer::*;
 pub use proxy::*;
@@ -133,6 +135,10 @@ pub struct Admin {
     pub socket: PathBuf,
     /// Default 0o660.
     pub socket_mode: u32,
+    /// The page, the API and metrics. Left out where there are none, so that the hash of a file without them stays what
+    /// it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<AdminHttp>,
 }
 
 /// `[service.NAME]`: layer 4, in the kernel.

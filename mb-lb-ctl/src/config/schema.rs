@@ -170,9 +170,22 @@ pub static FLOW_TIMEOUTS: Section = Section {
 
 pub static ADMIN: Section = Section {
     title: "[admin]",
-    keys: &["socket", "socket_mode"],
-    later: &["http", "user", "password", "password_file"],
-    foreign: &[("mode", "socket_mode"), ("listen", "http")],
+    keys: &[
+        "socket",
+        "socket_mode",
+        "http",
+        "user",
+        "password",
+        "password_file",
+    ],
+    later: &[],
+    foreign: &[
+        ("mode", "socket_mode"),
+        ("listen", "http"),
+        ("bind", "http"),
+        ("stats", "http"),
+        ("auth_pass", "password"),
+    ],
     advice: &[],
 };
 

@@ -1,5 +1,6 @@
 //! Whole files through [`parse`](super::parse).
 
+mod admin;
 mod bad_values;
 mod config_sync;
 mod good;

@@ -22,9 +22,15 @@ pub fn server(why: &str, code: Option<&str>, port: u16) -> String {
     if let Some((before, _)) = why.split_once(": the VIP is not on its lo") {
         let mut words = before.split(' ');
         let vip = words.find_map(|word| word.parse::<IpAddr>().ok());
-        let length = if vip.is_some_and(|vip| vip.is_ipv6()) { 128 } else { 32 };
+        let length = if vip.is_some_and(|vip| vip.is_ipv6()) {
+            128
+        } else {
+            32
+        };
         let vip = vip.map_or_else(|| "VIP".to_owned(), |vip| vip.to_string());
-        return format!("on the server: ip address add {vip}/{length} dev lo, with arp_ignore 1 and arp_announce 2");
+        return format!(
+            "on the server: ip address add {vip}/{length} dev lo, with arp_ignore 1 and arp_announce 2"
+        );
     }
     if why.ends_with(": its service is not bound to the VIP") {
         return "on the server: have the service listen on all addresses, or on the VIP too (`ss -tln` shows where it does)".to_owned();

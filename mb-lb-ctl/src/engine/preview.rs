@@ -11,6 +11,7 @@ use crate::config::{
 use crate::plan::{self, TableCache};
 
 mod config_sync;
+mod http;
 mod peer;
 mod proxy;
 mod tiers;
@@ -63,6 +64,11 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         "admin.socket_mode (at the next start)".into(),
         format!("{:04o}", old.admin.socket_mode),
         format!("{:04o}", new.admin.socket_mode),
+    );
+    http::changes(
+        old.admin.http.as_ref(),
+        new.admin.http.as_ref(),
+        &mut differ,
     );
     for service in &old.services {
         if !new.services.iter().any(|other| other.name == service.name) {

@@ -19,6 +19,7 @@ fn health(state: HealthState, level: u32) -> Health {
 
 fn check() -> Check {
     Check {
+        via: crate::config::Via::Server,
         kind: CheckKind::Tcp,
         port: Some(25),
         interval: at(10),

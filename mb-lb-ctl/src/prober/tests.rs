@@ -24,8 +24,10 @@ fn task(name: &str, port: u16, interval: Duration) -> CheckTask {
         },
         which: Which::Health,
         address: (LOCAL, port).into(),
+        via: None,
         vip: None,
         check: Check {
+            via: crate::config::Via::Server,
             kind: CheckKind::Tcp,
             port: Some(port),
             interval,

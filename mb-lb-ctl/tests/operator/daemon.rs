@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use mb_lb_ctl::admin::http::Web;
 use mb_lb_ctl::admin::{AdminHandle, AdminSocket, Reloaded, Request, serve};
+use mb_lb_ctl::config::AdminHttp;
 use mb_lb_ctl::engine::{Change, Refusal, ServerRef, SyncRefusal, Weight};
 use mb_lb_ctl::snapshot::{AdminState, EventView, HealthState, ServerView, Snapshot};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -22,6 +24,11 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(snapshot: Snapshot) -> Self {
+        Self::start_with(snapshot, None)
+    }
+
+    /// With a page, as the configuration has it.
+    pub fn start_with(snapshot: Snapshot, page: Option<AdminHttp>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let snapshot = Arc::new(watch::Sender::new(Arc::new(snapshot)));
@@ -45,6 +52,8 @@ impl Daemon {
                     requests,
                 };
                 tokio::spawn(controller.run(inbox));
+                let mut web = Web::spawn(handle.clone());
+                web.configure(page);
                 ready.send(()).unwrap();
                 serve(socket, handle, async {
                     let _ = stopped.await;

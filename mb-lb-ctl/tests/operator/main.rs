@@ -7,3 +7,4 @@ mod grammar;
 mod program;
 mod screens;
 mod stat;
+mod web;

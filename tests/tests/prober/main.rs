@@ -91,8 +91,10 @@ fn task(address: IpAddr, kind: CheckKind, timeout: Duration) -> CheckTask {
         },
         which: Which::Health,
         address: (address, PORT).into(),
+        via: None,
         vip: None,
         check: Check {
+            via: mb_lb_ctl::config::Via::Server,
             kind,
             port: Some(PORT),
             interval,

@@ -129,6 +129,16 @@ const CHROMIUM: Package = Package {
     binaries: &["chromium"],
     services: &[],
 };
+const PROMETHEUS: Package = Package {
+    name: "prometheus",
+    binaries: &["promtool"],
+    services: &["prometheus"],
+};
+const HAPROXY_EXPORTER: Package = Package {
+    name: "prometheus-haproxy-exporter",
+    binaries: &["prometheus-haproxy-exporter"],
+    services: &["prometheus-haproxy-exporter"],
+};
 const PYTHON_H2: Package = Package {
     name: "python3-h2",
     binaries: &["/usr/lib/python3/dist-packages/h2/__init__.py"],
@@ -274,6 +284,8 @@ impl Purpose {
                 SLOWHTTPTEST,
                 TESTSSL,
                 CHROMIUM,
+                PROMETHEUS,
+                HAPROXY_EXPORTER,
                 PYTHON_H2,
                 PYTHON_WEBSOCKETS,
                 HAPROXY,

@@ -124,12 +124,42 @@ const ADMIN: &[Case] = &[
     ("socket_mode", "socket_mode = \"0680\""),
     ("socket_mode", "socket_mode = \"rw-rw----\""),
     ("socket_mode", "socket_mode = \"1777\""),
-    ("http", "http = \"127.0.0.1:8404\""),
+    ("http", "http = 8404"),
+    ("http", "http = \"127.0.0.1\""),
+    ("http", "http = \"*:8404\""),
+    ("http", "http = \"127.0.0.1:0\""),
+    ("http", "http = \"224.0.0.1:8404\""),
+    ("http", "http = \"192.168.1.100:25\""),
     ("user", "user = \"admin\""),
+    ("user", "http = \"127.0.0.1:8404\"\nuser = \"admin\""),
+    (
+        "user",
+        "http = \"127.0.0.1:8404\"\nuser = \"a:b\"\npassword = \"x\"",
+    ),
     ("password", "password = \"secret\""),
+    (
+        "password",
+        "http = \"127.0.0.1:8404\"\npassword = \"secret\"",
+    ),
+    (
+        "password",
+        "http = \"127.0.0.1:8404\"\nuser = \"admin\"\npassword = \"\"",
+    ),
+    (
+        "password",
+        "http = \"127.0.0.1:8404\"\nuser = \"admin\"\npassword = \"se\\tcret\"",
+    ),
     (
         "password_file",
         "password_file = \"/etc/mb-lb/stats.password\"",
+    ),
+    (
+        "password_file",
+        "http = \"127.0.0.1:8404\"\nuser = \"admin\"\npassword = \"secret\"\npassword_file = \"/etc/x\"",
+    ),
+    (
+        "password_file",
+        "http = \"127.0.0.1:8404\"\nuser = \"admin\"\npassword_file = \"etc/stats.password\"",
     ),
 ];
 
@@ -229,7 +259,10 @@ const CHECK: &[Case] = &[
     ("helo", "type = \"smtp\"\nhelo = \"\""),
     ("via", "via = \"vpi\""),
     ("via", "via = true"),
-    ("via", "type = \"exec\"\ncommand = \"/bin/true\"\nvia = \"vip\""),
+    (
+        "via",
+        "type = \"exec\"\ncommand = \"/bin/true\"\nvia = \"vip\"",
+    ),
     ("capabilities", "capabilities = \"STARTTLS\""),
     ("capabilities", "type = \"smtp\"\ncapabilities = []"),
     ("capabilities", "type = \"smtp\"\ncapabilities = 8"),
@@ -616,6 +649,7 @@ const MORE: &[(Code, &str)] = &[
     ),
     (Code::NoReplyCode, "[service.a]\nno_server = \"sorry\""),
     (Code::OpenSocket, "[admin]\nsocket_mode = \"666\""),
+    (Code::OpenPage, "[admin]\nhttp = \"192.168.1.10:8404\""),
     (Code::LongPassword, "[vrrp.a]\nauth_pass = \"123456789\""),
     (Code::LonelyGroup, "[vrrp.a]\nsync_group = \"b\""),
     (

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{SERVICE, accept, codes};
 use crate::config::{
-    Admin, AgentCheck, Capability, Check, CheckKind, Config, Director, FlowTimeouts, Forward,
-    OnDown, ProxyHeader, Scheduler, Server, ServerTls, Service, SmtpCheck, Verify, XdpMode,
-    example, parse,
+    Admin, AdminHttp, AgentCheck, Capability, Check, CheckKind, Config, Director, FlowTimeouts,
+    Forward, Login, OnDown, ProxyHeader, Scheduler, Secret, Server, ServerTls, Service, SmtpCheck,
+    Verify, XdpMode, example, parse,
 };
 
 fn server(name: &str, last: u8) -> Server {
@@ -34,6 +34,7 @@ fn defaults() -> Config {
         admin: Admin {
             socket: "/run/mb-lb/admin.sock".into(),
             socket_mode: 0o660,
+            http: None,
         },
         services: vec![Service {
             follows: Vec::new(),
@@ -42,6 +43,7 @@ fn defaults() -> Config {
             forward: Forward::Dsr,
             scheduler: Scheduler::Leastconn,
             check: Some(Check {
+                via: crate::config::Via::Server,
                 kind: CheckKind::Tcp,
                 port: Some(25),
                 interval: Duration::from_secs(2),
@@ -78,6 +80,9 @@ flow_timeouts = { established = "1h", half_closed = "1m", closing = "2s", reset 
 [admin]
 socket = "/run/other.sock"
 socket_mode = "600"
+http = "[::]:8404"
+user = "admin"
+password_file = "stats.password"
 
 [service.submission]
 listen = ["192.168.1.100:587", "[2001:db8::100]:587"]
@@ -124,6 +129,13 @@ fn every_key_arrives_in_the_model() {
     expected.admin = Admin {
         socket: "/run/other.sock".into(),
         socket_mode: 0o600,
+        http: Some(AdminHttp {
+            listen: "[::]:8404".parse().expect("valid"),
+            login: Some(Login {
+                user: "admin".to_owned(),
+                password: Secret::File("stats.password".into()),
+            }),
+        }),
     };
     let submission = Service {
         follows: Vec::new(),
@@ -135,6 +147,7 @@ fn every_key_arrives_in_the_model() {
         forward: Forward::Dsr,
         scheduler: Scheduler::Source,
         check: Some(Check {
+            via: crate::config::Via::Server,
             kind: CheckKind::Smtp(SmtpCheck {
                 helo: "[192.168.1.10]".to_owned(),
                 capabilities: vec![

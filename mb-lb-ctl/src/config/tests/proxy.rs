@@ -29,6 +29,7 @@ fn server(name: &str, address: &str) -> ProxyServer {
 
 fn check(kind: CheckKind) -> Check {
     Check {
+        via: crate::config::Via::Server,
         kind,
         port: None,
         interval: seconds(2),

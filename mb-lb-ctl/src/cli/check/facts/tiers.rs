@@ -1,4 +1,4 @@
-//! What tiers need of this machine: passwords, and mounts.
+//! What tiers need of this machine: passwords (and that of the page), and mounts.
 
 use std::path::Path;
 
@@ -40,7 +40,8 @@ fn unmounted(config: &Config, mounts: &str) -> Vec<Fact> {
 }
 
 fn password(config: &Config) -> Option<Fact> {
-    let why = crate::tiers::check(config).err()?;
+    let page = || crate::admin::http::check(config);
+    let why = crate::tiers::check(config).and_then(|()| page()).err()?;
     fact(
         format!("{why}; a reload would be refused"),
         "write the password into the file, for root only: install -m 600 /dev/stdin FILE",

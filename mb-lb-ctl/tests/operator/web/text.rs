@@ -1,0 +1,63 @@
+//! Metrics, word for word: their names are an interface.
+
+use std::collections::BTreeSet;
+
+use mb_lb_ctl::admin::http::metrics::{self, Kind};
+
+use super::page::everything;
+use crate::fixtures;
+
+#[test]
+fn metrics_of_everything() {
+    insta::assert_snapshot!("metrics_everything", metrics::render(&everything()));
+}
+
+/// Names, types and labels, apart from numbers.
+#[test]
+fn names_are_frozen() {
+    let text: String = metrics::families()
+        .map(|family| {
+            let labels = family.labels.join(",");
+            format!("{} {} {{{labels}}}\n", family.kind.name(), family.name)
+        })
+        .collect();
+    insta::assert_snapshot!("metrics_names", text);
+}
+
+#[test]
+fn the_text_has_every_family_once_and_in_order() {
+    for snapshot in [fixtures::empty(), fixtures::well(), everything()] {
+        let text = metrics::render(&snapshot);
+        let names: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        let families: Vec<_> = metrics::families().map(|family| family.name).collect();
+        assert_eq!(names, families);
+        assert_eq!(BTreeSet::from_iter(&names).len(), names.len());
+    }
+}
+
+/// No family that stays empty whatever the snapshot has: it would be a name for nothing.
+#[test]
+fn every_family_has_a_sample_somewhere() {
+    let text = metrics::render(&everything());
+    for family in metrics::families() {
+        let samples = text.lines().filter(|line| {
+            let name = line.split(['{', ' ']).next();
+            name == Some(family.name)
+        });
+        assert!(samples.count() > 0, "{}", family.name);
+    }
+}
+
+#[test]
+fn names_are_as_prometheus_wants_them() {
+    for family in metrics::families() {
+        assert!(family.name.starts_with("mb_lb_"), "{}", family.name);
+        let is_total = family.name.ends_with("_total");
+        assert_eq!(is_total, family.kind == Kind::Counter, "{}", family.name);
+        assert!(family.help.ends_with('.'), "{}", family.name);
+    }
+}
