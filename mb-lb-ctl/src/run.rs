@@ -226,7 +226,11 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (published, snapshot) = watch::channel(Arc::new(engine.snapshot(now(start))));
     let (followers, _) = broadcast::channel(KEPT_EVENTS);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let handle = AdminHandle { snapshot, requests };
+    let handle = AdminHandle {
+        snapshot,
+        requests,
+        level: config.admin.socket_level,
+    };
     let manager = Manager::from_environment();
     let keys = Keys::new()?;
     let mut director = Director {
@@ -259,6 +263,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         asked: Asked::default(),
         boot: boot(),
         ending: Ending::default(),
+        flow_timeouts: config.director.flow_timeouts,
     };
     // Before anybody is answered: "no such service" would be wrong.
     director.turn(Event::Config(Box::new(config)));
@@ -379,6 +384,7 @@ struct Director {
     asked: Asked,
     boot: u64,
     ending: Ending,
+    flow_timeouts: config::FlowTimeouts,
 }
 
 impl Director {
@@ -530,6 +536,7 @@ impl Director {
                 }
                 Action::Attach(config) => {
                     self.proxying.configure(&config);
+                    self.flow_timeouts = config.director.flow_timeouts;
                     let number = self.owed.attach_sent();
                     self.worker.attach(number, *config);
                 }

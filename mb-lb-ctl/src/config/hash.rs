@@ -19,6 +19,7 @@ impl Config {
         shared.director.interfaces.clear();
         shared.admin.socket.clear();
         shared.admin.socket_mode = 0;
+        shared.admin.socket_level = super::SocketLevel::Admin;
         shared.peer = None;
         for vrrp in &mut shared.vrrps {
             vrrp.priority = 0;

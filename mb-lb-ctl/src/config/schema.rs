@@ -169,9 +169,13 @@ pub static FLOW_TIMEOUTS: Section = Section {
 
 pub static ADMIN: Section = Section {
     title: "[admin]",
-    keys: &["socket", "socket_mode"],
+    keys: &["socket", "socket_mode", "socket_level"],
     later: &["http", "user", "password", "password_file"],
-    foreign: &[("mode", "socket_mode"), ("listen", "http")],
+    foreign: &[
+        ("mode", "socket_mode"),
+        ("level", "socket_level"),
+        ("listen", "http"),
+    ],
     advice: &[],
 };
 

@@ -350,6 +350,14 @@ impl Proxying {
             .collect()
     }
 
+    /// Where the configuration has certificates.
+    pub fn certificate_paths(&self) -> Vec<PathBuf> {
+        let wanted = self.wanted.iter();
+        wanted
+            .flat_map(|proxy| proxy.certificates.iter().cloned())
+            .collect()
+    }
+
     pub fn steer(&mut self, steering: Vec<Steering>) {
         self.proxies.steer(&steering);
         self.steering = steering;

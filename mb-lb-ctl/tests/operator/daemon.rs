@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mb_lb_ctl::admin::{AdminHandle, AdminSocket, Reloaded, Request, serve};
+use mb_lb_ctl::command::sessions::{self, Sessions};
+use mb_lb_ctl::config::SocketLevel;
 use mb_lb_ctl::engine::{Change, Refusal, ServerRef, SyncRefusal, Weight};
 use mb_lb_ctl::snapshot::{AdminState, EventView, HealthState, ServerView, Snapshot};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -22,6 +24,11 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(snapshot: Snapshot) -> Self {
+        Self::start_at(snapshot, SocketLevel::Admin)
+    }
+
+    /// With connections that may do no more than that.
+    pub fn start_at(snapshot: Snapshot, level: SocketLevel) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let snapshot = Arc::new(watch::Sender::new(Arc::new(snapshot)));
@@ -43,6 +50,7 @@ impl Daemon {
                 let handle = AdminHandle {
                     snapshot: controller.snapshot.subscribe(),
                     requests,
+                    level,
                 };
                 tokio::spawn(controller.run(inbox));
                 ready.send(()).unwrap();
@@ -161,6 +169,15 @@ impl Controller {
                         .collect())),
                 );
             }
+            Request::Sessions { id, reply } => {
+                let mut flows = fixtures::flows();
+                flows.retain(|flow| id.is_none_or(|id| id == sessions::id(flow.client, flow.vip)));
+                drop(reply.send(Ok(Sessions {
+                    flows,
+                    ..Sessions::default()
+                })));
+            }
+            Request::CertificatePaths { reply } => drop(reply.send(Vec::new())),
             Request::Sync { name, reply } => drop(reply.send(match name.as_str() {
                 "etc" => Ok(format!(
                     "config_sync {name}: its targets are brought in step now"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{SERVICE, accept, codes};
 use crate::config::{
     Admin, Check, CheckKind, Config, Director, FlowTimeouts, Forward, OnDown, ProxyHeader,
-    Scheduler, Server, Service, XdpMode, example, parse,
+    Scheduler, Server, Service, SocketLevel, XdpMode, example, parse,
 };
 
 fn server(name: &str, last: u8) -> Server {
@@ -33,6 +33,7 @@ fn defaults() -> Config {
         admin: Admin {
             socket: "/run/mb-lb/admin.sock".into(),
             socket_mode: 0o660,
+            socket_level: SocketLevel::Admin,
         },
         services: vec![Service {
             follows: Vec::new(),
@@ -76,6 +77,7 @@ flow_timeouts = { established = "1h", half_closed = "1m", closing = "2s", reset 
 [admin]
 socket = "/run/other.sock"
 socket_mode = "600"
+socket_level = "operator"
 
 [service.submission]
 listen = ["192.168.1.100:587", "[2001:db8::100]:587"]
@@ -121,6 +123,7 @@ fn every_key_arrives_in_the_model() {
     expected.admin = Admin {
         socket: "/run/other.sock".into(),
         socket_mode: 0o600,
+        socket_level: SocketLevel::Operator,
     };
     let submission = Service {
         follows: Vec::new(),
