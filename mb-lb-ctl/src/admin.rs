@@ -140,6 +140,8 @@ pub enum Request {
     CertificatePaths {
         reply: oneshot::Sender<Vec<PathBuf>>,
     },
+    /// One of them is a new file.
+    LookAtCertificates,
     /// To bring the targets of a `config_sync` in step now.
     Sync {
         name: String,

@@ -439,7 +439,11 @@ impl Director {
                     self.answer_owed();
                 }
                 Some(request) = requests.recv() => self.answer(request),
-                looked = self.proxying.looked() => self.proxying.take(looked),
+                looked = self.proxying.looked() => {
+                    self.proxying.take(looked);
+                    // Whoever has put one there waits for the word that it is in force.
+                    self.turn(Event::Certificates(self.proxying.certificates()));
+                }
                 _ = tick.tick() => {
                     self.routers.alive();
                     self.asked.give_up(peer_config::LATE, false);

@@ -46,7 +46,7 @@ pub fn frontend(value: &str) -> String {
     }
 }
 
-/// The limit of `set maxconn server`, or HAProxy's complaint.
+/// The limit of `set maxconn server`, or HAProxy's complaint, which does not always end its line.
 pub fn server(value: &str) -> Result<u32, String> {
     if value.is_empty() {
         return Err("Require <maxconn>.\n".to_owned());
@@ -55,10 +55,10 @@ pub fn server(value: &str) -> Result<u32, String> {
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(value.len());
     match value.split_at(digits) {
-        ("", _) => Err("maxconn string empty or preceded by garbage\n".to_owned()),
+        ("", _) => Err("maxconn string empty or preceded by garbage".to_owned()),
         (number, "") => number
             .parse()
-            .map_err(|_| "maxconn string empty or preceded by garbage\n".to_owned()),
-        _ => Err("Trailing garbage in maxconn string\n".to_owned()),
+            .map_err(|_| "maxconn string empty or preceded by garbage".to_owned()),
+        _ => Err("Trailing garbage in maxconn string".to_owned()),
     }
 }

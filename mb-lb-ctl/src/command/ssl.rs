@@ -284,6 +284,11 @@ impl Store {
         if !served.directories.contains(list) {
             return cannot(format!("crt-list '{list}' does not exist"));
         }
+        if Path::new(path).parent() != Some(Path::new(list)) {
+            return Err(format!(
+                "Can't edit the crt-list: '{list}' is a directory, certificate path '{path}' must contain the directory path\n"
+            ));
+        }
         let Some(store) = self.stores.get(path) else {
             return match served.files.contains(path) {
                 true => cannot("file already exists in this directory".to_owned()),
@@ -296,14 +301,6 @@ impl Store {
         let ending = Path::new(path)
             .extension()
             .and_then(|ending| ending.to_str());
-        if served
-            .directory_of(path)
-            .is_none_or(|directory| directory != list)
-        {
-            return cannot(format!(
-                "certificate '{path}' is not in the directory '{list}'"
-            ));
-        }
         if !ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
             return cannot(format!(
                 "the name of '{path}' does not end in .pem, .crt or .cer, and no other file of a directory is read"
@@ -343,11 +340,10 @@ pub fn list(list: &str, numbered: bool, served: &Served) -> String {
     };
     let inside = |path: &&String| served.directory_of(path) == Some(directory);
     let mut text = format!("# {name}\n");
-    for (number, path) in served.files.iter().filter(inside).enumerate() {
-        text += &match numbered {
-            true => format!("{path}:{}\n", number + 1),
-            false => format!("{path}\n"),
-        };
+    for path in served.files.iter().filter(inside) {
+        text += path;
+        // Files of a directory stand in no line.
+        text += if numbered { ":0\n" } else { "\n" };
     }
     text
 }

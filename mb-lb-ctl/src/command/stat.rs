@@ -340,7 +340,9 @@ fn server_row(service: &ServiceView, server: &ServerView) -> Row {
         row.u64(Field(22, "MCP"), check.falls);
     }
     row.u32(Field(23, "MAP"), server.since);
-    row.u32(Field(24, "MCP"), server.downtime);
+    if server.check.is_some() {
+        row.u32(Field(24, "MCP"), server.downtime);
+    }
     if server.ramp_percent < 100 {
         row.u32(Field(29, "MGP"), server.ramp_percent);
     }
@@ -360,7 +362,9 @@ fn server_row(service: &ServiceView, server: &ServerView) -> Row {
             if let Some(reply) = check.reply {
                 row.u32(Field(37, "MOP"), reply);
             }
-            row.u64(Field(38, "MDP"), check.duration_ms);
+            if check.code != "INI" {
+                row.u64(Field(38, "MDP"), check.duration_ms);
+            }
             // Many scripts cut rows at commas and do not look at quotes.
             row.text(Field(56, "MOP"), &check.detail.replace(',', ";"));
             row.text(Field(65, "MOP"), describe_code(&check.code));

@@ -67,6 +67,7 @@ impl Director {
             Request::CertificatePaths { reply } => {
                 let _sent = reply.send(self.proxying.certificate_paths());
             }
+            Request::LookAtCertificates => self.proxying.look_now(),
             Request::Sync { name, reply } => {
                 let result = self.engine.can_sync(&name).map(|()| {
                     let text = format!("config_sync {name}: its targets are brought in step now");

@@ -145,7 +145,8 @@ impl Proxying {
             look: Look {
                 since: None,
                 outdated: false,
-                answers: mpsc::channel(1),
+                // One that is under way, and some of those that were asked for meanwhile.
+                answers: mpsc::channel(4),
             },
         })
     }
@@ -305,6 +306,23 @@ impl Proxying {
         self.look.since = Some(Instant::now());
         self.reader.look(wanted.collect(), move |looked| {
             // There is room: only one is under way. Where nobody listens, the process ends.
+            let _sent = answers.try_send(looked);
+        });
+    }
+
+    /// As [`Proxying::look`], at once and whole: somebody says that there is a new file, and that it will not change.
+    pub fn look_now(&mut self) {
+        // What is under way may have begun before the file was there.
+        self.look.outdated = self.look.since.is_some();
+        let wanted = self.tls.iter().map(|(name, tls)| Wanted {
+            proxy: name.clone(),
+            files: tls.files.clone(),
+            when: When::Now,
+        });
+        let answers = self.look.answers.0.clone();
+        self.look.since = Some(Instant::now());
+        self.reader.look(wanted.collect(), move |looked| {
+            // Where there is no room, others have just been found, and the next look is a second away.
             let _sent = answers.try_send(looked);
         });
     }

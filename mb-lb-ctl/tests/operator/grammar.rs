@@ -184,7 +184,13 @@ fn complaints_are_haproxys_word_for_word() {
         ),
     ];
     for (command, complaint) in cases {
-        assert_eq!(text(command), format!("{complaint}\n"), "{command}");
+        // Some of them do not end their line, there and here.
+        let text = text(command);
+        assert_eq!(
+            text.strip_suffix('\n').unwrap_or(&text),
+            complaint,
+            "{command}"
+        );
     }
 }
 

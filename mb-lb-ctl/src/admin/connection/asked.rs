@@ -93,8 +93,17 @@ impl Connection {
         }
     }
 
-    /// Waits until a proxy serves the certificate.
+    /// Waits until a proxy serves the certificate. Scripts that pipe into `socat` wait for half a second, so that the next
+    /// look at files would come too late.
     async fn in_force(&self, info: &Info) -> bool {
+        let asked = self
+            .shared
+            .handle
+            .requests
+            .send(Request::LookAtCertificates);
+        if asked.await.is_err() {
+            return false;
+        }
         let AdminHandle { snapshot, .. } = &self.shared.handle;
         let mut snapshot = snapshot.clone();
         let file = info.file.display().to_string();

@@ -192,7 +192,7 @@ fn what_is_missing_is_said_as_haproxy_says_it() {
     assert_eq!(lists(&served), "/etc/ssl/dir\n");
     assert_eq!(
         list("/etc/ssl/dir", true, &served),
-        "# /etc/ssl/dir\n/etc/ssl/dir/a.pem:1\n"
+        "# /etc/ssl/dir\n/etc/ssl/dir/a.pem:0\n"
     );
     assert_eq!(
         list("/x", false, &served),
