@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use crate::command::stat::row::{self, JsonCell, Typed};
 use crate::snapshot::{AdminState, Snapshot};
 
+/// haproxyadmin speaks to nobody of another name.
+const NAME: &str = "HAProxy";
 /// Tools decide by this which dialect they may speak; it is the one that the socket follows.
 const DIALECT: &str = "2.6.0";
 /// Of this version of mb-lb.
@@ -141,7 +143,13 @@ fn facts(snapshot: &Snapshot, process: Process, now_ms: u64) -> Vec<Fact> {
     let started = (now_ms / 1000).saturating_sub(snapshot.uptime);
     const NOTHING: &str = "Always 0: mb-lb has nothing of the kind";
     vec![
-        fact(0, "Name", "POS", text("mb-lb"), "Name of the program"),
+        fact(
+            0,
+            "Name",
+            "POS",
+            text(NAME),
+            "Whose language is spoken; Version says which program it is",
+        ),
         fact(
             1,
             "Version",

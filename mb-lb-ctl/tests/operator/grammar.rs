@@ -275,7 +275,7 @@ fn info_has_the_keys_that_tools_ask_for() {
         assert!(text.lines().any(|found| found == line), "{line}");
     }
     let typed = self::text("show info typed");
-    assert!(typed.starts_with("0.Name.1:POS:str:mb-lb\n1.Version.1:POS:str:2.6.0-mb-lb-0.1.0\n"));
+    assert!(typed.starts_with("0.Name.1:POS:str:HAProxy\n1.Version.1:POS:str:2.6.0-mb-lb-0.1.0\n"));
     assert_eq!(typed.lines().count(), text.lines().count());
     let described = self::text("show info typed desc");
     for (line, typed) in described.lines().zip(typed.lines()) {
@@ -288,7 +288,7 @@ fn info_has_the_keys_that_tools_ask_for() {
     let json: serde_json::Value = serde_json::from_str(&self::text("show info json")).unwrap();
     assert_eq!(json[0]["field"]["name"], "Name");
     assert_eq!(json[0]["tags"]["origin"], "Product");
-    assert_eq!(json[0]["value"]["value"], "mb-lb");
+    assert_eq!(json[0]["value"]["value"], "HAProxy");
     assert_eq!(json.as_array().unwrap().len(), text.lines().count());
 }
 
@@ -451,5 +451,168 @@ fn own_commands_say_how_they_are_used() {
             }
             other => panic!("{command:?} gives {other:?}"),
         }
+    }
+}
+
+#[test]
+fn levels_decide_before_anything_else_is_looked_at() {
+    let ask = |level, command| ask_of(&well(), level, command);
+    let denied = Answer::Text("Permission denied\n".to_owned());
+    for command in [
+        "set server",
+        "set server smtp_backend/mb1 state maint",
+        "enable server nope/nope",
+        "shutdown session foo",
+        "set maxconn global x",
+        "commit ssl cert",
+        "clear counters all",
+    ] {
+        assert_eq!(ask(SocketLevel::User, command), denied, "{command}");
+        assert_eq!(ask(SocketLevel::Operator, command), denied, "{command}");
+        assert_ne!(ask(SocketLevel::Admin, command), denied, "{command}");
+    }
+    for command in ["show sess", "show errors", "clear counters", "operator"] {
+        assert_eq!(ask(SocketLevel::User, command), denied, "{command}");
+        assert_ne!(ask(SocketLevel::Operator, command), denied, "{command}");
+    }
+    let native = |level, command| match ask(level, command) {
+        Answer::Text(text) => text.contains("\"code\":8,\"message\":\"Permission denied\""),
+        _ => false,
+    };
+    assert!(native(
+        SocketLevel::Operator,
+        "mb-lb set smtp_backend/mb1 maint"
+    ));
+    assert!(native(SocketLevel::User, "mb-lb flows"));
+    assert!(!native(SocketLevel::User, "mb-lb snapshot"));
+    assert_eq!(
+        text("show cli sockets"),
+        "# socket lvl processes\nunix@/run/mb-lb/admin.sock admin all\n"
+    );
+}
+
+#[test]
+fn what_mb_lb_cannot_do_is_said_in_one_line() {
+    for command in [
+        "set server smtp_backend/mb1 addr 192.0.2.1",
+        "set server smtp_backend/mb1 health down",
+        "set server smtp_backend/mb1 check-port 25",
+        "disable health smtp_backend/mb1",
+        "shutdown sessions server smtp_backend/mb1",
+        "disable frontend smtp_backend",
+        "add server smtp_backend/mb9 192.0.2.9:25 weight 5",
+        "set maxconn frontend smtp_backend 5",
+        "set rate-limit sessions global 5",
+    ] {
+        let text = text(command);
+        assert!(
+            text.starts_with("Not done: ") && text.ends_with(".\n"),
+            "{command}: {text}"
+        );
+        assert_eq!(text.lines().count(), 1, "{command}");
+    }
+}
+
+/// Words that commands are made of, and some that they are not.
+fn word() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    const KNOWN: &[&str] = &[
+        "set",
+        "get",
+        "show",
+        "clear",
+        "enable",
+        "disable",
+        "add",
+        "del",
+        "new",
+        "commit",
+        "abort",
+        "shutdown",
+        "server",
+        "servers",
+        "weight",
+        "state",
+        "conn",
+        "stat",
+        "info",
+        "sess",
+        "ssl",
+        "cert",
+        "crt-list",
+        "maxconn",
+        "frontend",
+        "global",
+        "rate-limit",
+        "session",
+        "sessions",
+        "counters",
+        "all",
+        "typed",
+        "json",
+        "desc",
+        "up",
+        "no-maint",
+        "domain",
+        "proxy",
+        "-1",
+        "0",
+        "2",
+        "addr",
+        "port",
+        "health",
+        "agent",
+        "agent-addr",
+        "check-addr",
+        "check-port",
+        "fqdn",
+        "smtp_backend",
+        "smtp_backend/mb1",
+        "#2/#1",
+        "192.0.2.1",
+        "2001:db8::1",
+        "mb-lb",
+        "flows",
+        "limit",
+        "help",
+        "-n",
+        "*",
+        "timeout",
+        "cli",
+        "99999999999999999999",
+        "50%",
+        "-5",
+    ];
+    prop_oneof![
+        4 => prop::sample::select(KNOWN).prop_map(str::to_owned),
+        1 => any::<String>(),
+    ]
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_words_do_harm(
+        words in proptest::collection::vec(word(), 0..9),
+        payload in proptest::option::of(proptest::prelude::any::<String>()),
+        level in 0..3,
+    ) {
+        let level = [SocketLevel::User, SocketLevel::Operator, SocketLevel::Admin][level as usize];
+        let snapshot = crate::fixtures::degraded();
+        let context = Context {
+            snapshot: &snapshot,
+            now_ms: NOW_MS,
+            level,
+            socket: ("/run/mb-lb/admin.sock", level),
+            process: Default::default(),
+        };
+        if let Answer::Change { .. } = respond(&words, payload, &context) {
+            proptest::prop_assert_eq!(level, SocketLevel::Admin);
+        }
+    }
+
+    #[test]
+    fn no_line_does_harm(text in proptest::prelude::any::<String>()) {
+        let line = split(&text);
+        proptest::prop_assert!(!line.commands.is_empty());
     }
 }
