@@ -10,18 +10,24 @@
 //! The tasks live in sets that [`serve`] owns; when it ends, they end. A client that does not read holds
 //! up its own task only. When the queue of requests is full, the client waits, at most [`ANSWER_TIMEOUT`].
 
+mod certificates;
 mod connection;
 pub mod http;
+mod process;
 mod socket;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::command::Cleared;
+use crate::command::sessions::Sessions;
+use crate::config::SocketLevel;
 use crate::engine::{self, ServerRef};
 use crate::snapshot::{EventView, FlowView, Snapshot};
 
@@ -47,6 +53,31 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct AdminHandle {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     pub requests: mpsc::Sender<Request>,
+    /// What connections begin with.
+    pub level: SocketLevel,
+}
+
+/// What all connections have in common.
+#[derive(Debug)]
+struct Shared {
+    handle: AdminHandle,
+    /// Path of the socket.
+    path: String,
+    /// Locked for as long as it takes to read or to write it.
+    cleared: Mutex<Cleared>,
+    certificates: certificates::Certificates,
+}
+
+impl Shared {
+    /// Of every snapshot.
+    fn observe(&self, snapshot: &Snapshot) {
+        self.cleared().observe(snapshot);
+        self.certificates.observe(snapshot);
+    }
+
+    fn cleared(&self) -> std::sync::MutexGuard<'_, Cleared> {
+        self.cleared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl AdminHandle {
@@ -123,6 +154,17 @@ pub enum Request {
         limit: usize,
         reply: oneshot::Sender<Result<Vec<FlowView>, String>>,
     },
+    /// Flows for `show sess`, at most so many as it shows; with `id`, that one.
+    Sessions {
+        id: Option<u64>,
+        reply: oneshot::Sender<Result<Sessions, String>>,
+    },
+    /// Files and directories that the configuration has certificates in.
+    CertificatePaths {
+        reply: oneshot::Sender<Vec<PathBuf>>,
+    },
+    /// One of them is a new file.
+    LookAtCertificates,
     /// To bring the targets of a `config_sync` in step now.
     Sync {
         name: String,
@@ -138,6 +180,13 @@ pub enum Request {
 
 /// Serves the socket until `shutdown` is ready; then the socket's file is removed and every connection is closed.
 pub async fn serve(socket: AdminSocket, handle: AdminHandle, shutdown: impl Future<Output = ()>) {
+    let mut snapshots = handle.snapshot.clone();
+    let shared = Arc::new(Shared {
+        handle,
+        path: socket.path().display().to_string(),
+        cleared: Mutex::default(),
+        certificates: certificates::Certificates::default(),
+    });
     let mut connections = JoinSet::new();
     // A set of its own: who is being refused takes no place from those who are served.
     let mut refusals = JoinSet::new();
@@ -145,11 +194,15 @@ pub async fn serve(socket: AdminSocket, handle: AdminHandle, shutdown: impl Futu
     loop {
         tokio::select! {
             () = &mut shutdown => break,
+            Ok(()) = snapshots.changed() => {
+                let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                shared.observe(&snapshot);
+            }
             Some(ended) = connections.join_next() => told(ended),
             Some(ended) = refusals.join_next() => told(ended),
             accepted = socket.accept(), if refusals.len() < MAX_REFUSALS => match accepted {
                 Ok(stream) if connections.len() < MAX_CONNECTIONS => {
-                    connections.spawn(connection::serve(stream, handle.clone()));
+                    connections.spawn(connection::serve(stream, Arc::clone(&shared)));
                 }
                 Ok(stream) => {
                     refusals.spawn(refuse(stream));

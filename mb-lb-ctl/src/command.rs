@@ -2,30 +2,55 @@
 //!
 //! Two dialects share one grammar. HAProxy's runtime commands are answered as HAProxy 2.6 answers them, down to the
 //! text of the errors, so that the scripts and tools written for it work; what mb-lb adds begins with `mb-lb` and is
-//! answered by one line of JSON ([`native`]).
+//! answered by one line of JSON ([`native`]). What HAProxy can do and mb-lb cannot is answered by a line that begins with
+//! `Not done:` and says what to do instead.
 
+pub mod cleared;
+pub mod dynamic;
 pub mod help;
 pub mod info;
+pub mod level;
+mod limits;
 pub mod line;
 pub mod native;
+mod none;
 pub mod servers;
+pub mod sessions;
+pub mod setting;
+pub mod ssl;
 pub mod stat;
 pub mod weight;
 
 use std::time::Duration;
 
-use crate::engine::{Change, ServerRef, Weight};
-use crate::snapshot::{AdminState, Snapshot};
+use crate::config::SocketLevel;
+use crate::engine::{Change, ServerRef};
+use crate::snapshot::{AdminState, ServerView, Snapshot};
 
+pub use cleared::Cleared;
 pub use native::Native;
+pub use setting::Setting;
+pub use ssl::Ssl;
 
 /// One command, understood. Where HAProxy looks for the server before it looks at the rest, the complaint about the
 /// rest is kept here and given in that order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    SetServer {
+    OfServer {
         server: String,
         setting: Result<Setting, String>,
+    },
+    OfFrontend {
+        name: String,
+        order: FrontendOrder,
+    },
+    AddServer {
+        server: String,
+        /// Address and keywords.
+        words: Vec<String>,
+    },
+    DeleteServer {
+        server: String,
     },
     GetWeight {
         server: String,
@@ -34,12 +59,27 @@ pub enum Command {
     ShowServersState {
         service: Option<String>,
     },
-    ShowInfo {
-        typed: bool,
+    ShowServersConn {
+        service: Option<String>,
     },
+    ShowInfo(info::Request),
     ShowVersion,
     ShowBackend,
-    ShowErrors,
+    ShowErrors {
+        service: Option<String>,
+    },
+    /// `None`: all of them.
+    ShowSessions(Option<u64>),
+    CutSession(u64),
+    ShowEnvironment(Option<String>),
+    ShowLevel,
+    ShowSockets,
+    /// Only maxima, or all counters.
+    Clear {
+        all: bool,
+    },
+    Ssl(Ssl),
+    Lower(SocketLevel),
     Help(Vec<String>),
     Prompt,
     Quit,
@@ -49,19 +89,38 @@ pub enum Command {
     Refused(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
-    State(AdminState),
-    Weight(Weight),
+/// What is to become of the addresses of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrontendOrder {
+    Enable,
+    Disable,
+    Shutdown,
+    /// As it was written.
+    MaxConnections(String),
 }
 
 /// What the connection has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Send this; empty, or whole lines.
+    /// Send this; empty, or whole lines, but for some of HAProxy's.
     Text(String),
-    /// Ask the engine; no text when it is done, the text of the refusal when not.
-    Change(Change),
+    /// Ask the engine; the text of the refusal when it is not done.
+    Change {
+        change: Change,
+        /// What to send when it is done; mostly nothing.
+        done: &'static str,
+    },
+    /// List flows, or describe one of them.
+    Sessions(Option<u64>),
+    /// End the one with this id, if there is such a one.
+    CutSession(u64),
+    Ssl(Ssl),
+    Environment(Option<String>),
+    Clear {
+        all: bool,
+    },
+    /// May do no more than this from now on.
+    Level(SocketLevel),
     /// Turn the prompt on or off.
     Prompt,
     /// Close without a word.
@@ -71,8 +130,31 @@ pub enum Answer {
     Native(Native),
 }
 
-const STATE_EXPECTS: &str = "'set server <srv> state' expects 'ready', 'drain' and 'maint'.\n";
-const SET_SERVER_USAGE: &str = "usage: set server <backend>/<server> state | weight\n";
+/// What an answer depends on besides the command.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'c> {
+    /// With counters since the last `clear counters`.
+    pub snapshot: &'c Snapshot,
+    /// Unix time in milliseconds.
+    pub now_ms: u64,
+    /// Of this connection.
+    pub level: SocketLevel,
+    /// Path of the socket, and the level that its connections begin with.
+    pub socket: (&'c str, SocketLevel),
+    pub process: info::Process,
+}
+
+/// Understands the words of one command and answers it. `payload` is what followed a `<<`.
+pub fn respond(words: &[String], payload: Option<String>, context: &Context<'_>) -> Answer {
+    let plain: Vec<&str> = words.iter().map(String::as_str).collect();
+    if context.level < level::needed(&plain) {
+        return Answer::Text(match plain.first() {
+            Some(&"mb-lb") => native::complaint(native::Code::Refused, level::DENIED.trim_end()),
+            _ => level::DENIED.to_owned(),
+        });
+    }
+    answer(parse(words, payload), context)
+}
 
 /// Understands the words of one command. `payload` is what followed a `<<`.
 pub fn parse(words: &[String], payload: Option<String>) -> Command {
@@ -85,90 +167,132 @@ pub fn parse(words: &[String], payload: Option<String>) -> Command {
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let word = |index: usize| words.get(index).copied().unwrap_or_default();
-    let server = || word(2).to_owned();
+    let optional = |index: usize| words.get(index).map(|word| (*word).to_owned());
+    let of_server = |setting| Command::OfServer {
+        server: word(2).to_owned(),
+        setting,
+    };
+    let of_frontend = |order| Command::OfFrontend {
+        name: word(2).to_owned(),
+        order,
+    };
+    if let Some(ssl) = Ssl::parse(&words, payload.as_deref()) {
+        return ssl.map_or_else(Command::Refused, Command::Ssl);
+    }
     match words.as_slice() {
-        ["set", "server", ..] => Command::SetServer {
-            server: server(),
-            setting: match word(3) {
-                "state" => parse_state(word(4)),
-                "weight" => weight::parse(word(4)).map(Setting::Weight),
-                _ => Err(SET_SERVER_USAGE.to_owned()),
-            },
+        ["set", "server", ..] => of_server(Setting::parse(words.get(3..).unwrap_or_default())),
+        ["set", "weight", ..] => of_server(weight::parse(word(3)).map(Setting::Weight)),
+        ["enable", "server", ..] => of_server(Ok(Setting::State(AdminState::Ready))),
+        ["disable", "server", ..] => of_server(Ok(Setting::State(AdminState::Maint))),
+        ["enable", "health", ..] => of_server(Ok(Setting::Checks(true))),
+        ["disable", "health", ..] => of_server(Ok(Setting::Checks(false))),
+        ["enable", "agent", ..] => of_server(Ok(Setting::AgentChecks(true))),
+        ["disable", "agent", ..] => of_server(Ok(Setting::AgentChecks(false))),
+        ["set", "maxconn", "server", ..] => Command::OfServer {
+            server: word(3).to_owned(),
+            setting: limits::server(word(4)).map(Setting::MaxConnections),
         },
-        ["set", "weight", ..] => Command::SetServer {
-            server: server(),
-            setting: weight::parse(word(3)).map(Setting::Weight),
+        ["shutdown", "sessions", "server", ..] => Command::OfServer {
+            server: word(3).to_owned(),
+            setting: Ok(Setting::CutOff),
         },
-        ["enable", "server", ..] => Command::SetServer {
-            server: server(),
-            setting: Ok(Setting::State(AdminState::Ready)),
+        ["enable", "frontend", ..] => of_frontend(FrontendOrder::Enable),
+        ["disable", "frontend", ..] => of_frontend(FrontendOrder::Disable),
+        ["shutdown", "frontend", ..] => of_frontend(FrontendOrder::Shutdown),
+        ["set", "maxconn", "frontend", ..] => Command::OfFrontend {
+            name: word(3).to_owned(),
+            order: FrontendOrder::MaxConnections(word(4).to_owned()),
         },
-        ["disable", "server", ..] => Command::SetServer {
-            server: server(),
-            setting: Ok(Setting::State(AdminState::Maint)),
+        ["set", "maxconn", "global", ..] => Command::Refused(limits::global(word(3))),
+        ["set", "rate-limit", rest @ ..] => Command::Refused(limits::rate(rest)),
+        ["add", "server", ..] => Command::AddServer {
+            server: word(2).to_owned(),
+            words: words
+                .iter()
+                .skip(3)
+                .map(|word| (*word).to_owned())
+                .collect(),
         },
-        ["get", "weight", ..] => Command::GetWeight { server: server() },
+        ["del", "server", ..] => Command::DeleteServer {
+            server: word(2).to_owned(),
+        },
+        ["shutdown", "session", ..] => match sessions::parse_id(word(2)) {
+            Some(id) => Command::CutSession(id),
+            None => Command::Refused("Session pointer expected (use 'show sess').\n".to_owned()),
+        },
+        ["get", "weight", ..] => Command::GetWeight {
+            server: word(2).to_owned(),
+        },
         ["set", "timeout", ..] => parse_timeout(word(2), word(3)),
         ["show", "stat", rest @ ..] => match stat::Selection::parse(rest) {
             Ok(selection) => Command::ShowStat(selection),
             Err(text) => Command::Refused(text),
         },
         ["show", "servers", "state", ..] => Command::ShowServersState {
-            service: words.get(3).map(|name| (*name).to_owned()),
+            service: optional(3),
         },
-        ["show", "info", "json", ..] => Command::Refused(
-            "'show info json' is not supported: use 'show info typed', or 'mb-lb snapshot' for JSON.\n"
-                .to_owned(),
-        ),
-        ["show", "info", rest @ ..] => Command::ShowInfo {
-            typed: rest.contains(&"typed"),
+        ["show", "servers", "conn", ..] => Command::ShowServersConn {
+            service: optional(3),
         },
+        ["show", "info", rest @ ..] => Command::ShowInfo(info::Request::parse(rest)),
         ["show", "version", ..] => Command::ShowVersion,
         ["show", "backend", ..] => Command::ShowBackend,
-        ["show", "errors", ..] => Command::ShowErrors,
+        ["show", "errors", ..] => Command::ShowErrors {
+            service: optional(2),
+        },
+        // What is no id is no filter either, as in HAProxy.
+        ["show", "sess", ..] => Command::ShowSessions(sessions::parse_id(word(2))),
+        ["show", "env", ..] => Command::ShowEnvironment(optional(2)),
+        ["show", "cli", "level", ..] => Command::ShowLevel,
+        ["show", "cli", "sockets", ..] => Command::ShowSockets,
+        ["clear", "counters", ..] => Command::Clear {
+            all: word(2) == "all",
+        },
+        ["user", ..] => Command::Lower(SocketLevel::User),
+        ["operator", ..] => Command::Lower(SocketLevel::Operator),
         ["help", rest @ ..] => Command::Help(rest.iter().map(|word| (*word).to_owned()).collect()),
         ["prompt", ..] => Command::Prompt,
         ["quit", ..] => Command::Quit,
         ["mb-lb", rest @ ..] => Command::Native(Native::parse(rest, payload)),
-        _ => Command::Refused(help::unknown(&words)),
+        _ => Command::Refused(none::answer(&words).unwrap_or_else(|| help::unknown(&words))),
     }
 }
 
-/// Answers from the snapshot, or says what else has to be done. `now_ms` is Unix time in milliseconds.
-pub fn answer(command: Command, snapshot: &Snapshot, now_ms: u64) -> Answer {
+/// Answers from what is known, or says what else has to be done.
+pub fn answer(command: Command, context: &Context<'_>) -> Answer {
+    let snapshot = context.snapshot;
     Answer::Text(match command {
-        Command::SetServer { server, setting } => {
-            let server = match find(snapshot, &server) {
-                Ok((service, server)) => ServerRef {
-                    service: snapshot.services[service].name.clone(),
-                    server: snapshot.services[service].servers[server].name.clone(),
-                },
+        Command::OfServer { server, setting } => {
+            let (server, view) = match find_server(snapshot, &server) {
+                Ok(found) => found,
                 Err(text) => return Answer::Text(text.to_owned()),
             };
-            match setting {
-                Ok(Setting::State(state)) => {
-                    return Answer::Change(Change::Admin {
-                        server,
-                        state,
-                        reason: String::new(),
-                    });
-                }
-                Ok(Setting::Weight(weight)) => {
-                    return Answer::Change(Change::Weight { server, weight });
-                }
+            match setting.and_then(|setting| setting.change(server, view)) {
+                Ok(change) => return Answer::Change { change, done: "" },
                 Err(text) => text,
             }
         }
-        Command::GetWeight { server } => match find(snapshot, &server) {
-            Ok((service, server)) => {
-                let server = &snapshot.services[service].servers[server];
-                format!("{} (initial {})\n", server.weight, server.initial_weight)
+        Command::OfFrontend { name, order } => of_frontend(snapshot, &name, &order),
+        Command::AddServer { server, words } => match dynamic::add(snapshot, &server, &words) {
+            Ok(_) => not_done("servers are added in the configuration file, followed by a reload"),
+            Err(text) => text,
+        },
+        Command::DeleteServer { server } => match dynamic::delete(snapshot, &server) {
+            Ok(_) => {
+                not_done("servers are removed in the configuration file, followed by a reload")
             }
+            Err(text) => text,
+        },
+        Command::GetWeight { server } => match find_server(snapshot, &server) {
+            Ok((_, view)) => format!("{} (initial {})\n", view.weight, view.initial_weight),
             Err(text) => text.to_owned(),
         },
         Command::ShowStat(selection) => stat::render(snapshot, &selection),
         Command::ShowServersState { service } => servers::render(snapshot, service.as_deref()),
-        Command::ShowInfo { typed } => info::render(snapshot, typed, now_ms),
+        Command::ShowServersConn { service } => servers::connections(snapshot, service.as_deref()),
+        Command::ShowInfo(request) => {
+            info::render(snapshot, request, context.process, context.now_ms)
+        }
         Command::ShowVersion => format!("{}\n", info::version(snapshot)),
         Command::ShowBackend => std::iter::once("# name\n".to_owned())
             .chain(
@@ -178,13 +302,20 @@ pub fn answer(command: Command, snapshot: &Snapshot, now_ms: u64) -> Answer {
                     .map(|service| format!("{}\n", service.name)),
             )
             .collect(),
-        // The data plane does not look into mail, so it never has a protocol error to show.
-        Command::ShowErrors => {
-            format!(
-                "Total events captured on [{}] : 0\n",
-                info::log_date(now_ms)
-            )
+        Command::ShowErrors { service } => {
+            show_errors(snapshot, service.as_deref(), context.now_ms)
         }
+        Command::ShowSessions(id) => return Answer::Sessions(id),
+        Command::CutSession(id) => return Answer::CutSession(id),
+        Command::ShowEnvironment(name) => return Answer::Environment(name),
+        Command::ShowLevel => format!("{}\n", context.level.name()),
+        Command::ShowSockets => {
+            let (path, level) = context.socket;
+            format!("# socket lvl processes\nunix@{path} {} all\n", level.name())
+        }
+        Command::Clear { all } => return Answer::Clear { all },
+        Command::Ssl(ssl) => return Answer::Ssl(ssl),
+        Command::Lower(level) => return Answer::Level(level),
         Command::Help(words) => help::matching(&words),
         Command::Prompt => return Answer::Prompt,
         Command::Quit => return Answer::Quit,
@@ -194,6 +325,62 @@ pub fn answer(command: Command, snapshot: &Snapshot, now_ms: u64) -> Answer {
     })
 }
 
+/// What HAProxy can do and mb-lb cannot, and what to do instead.
+fn not_done(why: &str) -> String {
+    format!("Not done: {why}.\n")
+}
+
+fn of_frontend(snapshot: &Snapshot, name: &str, order: &FrontendOrder) -> String {
+    if name.is_empty() {
+        return "A frontend name is expected.\n".to_owned();
+    }
+    if find_service(snapshot, name).is_none() {
+        return "No such frontend.\n".to_owned();
+    }
+    match order {
+        // They are, always.
+        FrontendOrder::Enable => "All sockets are already enabled.\n".to_owned(),
+        FrontendOrder::Disable | FrontendOrder::Shutdown => not_done(
+            "a service listens as long as the configuration file has it; 'set server ... state maint' takes its servers out",
+        ),
+        FrontendOrder::MaxConnections(value) => limits::frontend(value),
+    }
+}
+
+/// The data plane does not look into mail, and proxies log what they refuse: there is never an error to show.
+fn show_errors(snapshot: &Snapshot, service: Option<&str>, now_ms: u64) -> String {
+    let is_known = service
+        .is_none_or(|name| name.parse::<i64>().is_ok() || find_service(snapshot, name).is_some());
+    match is_known {
+        true => format!(
+            "Total events captured on [{}] : 0\n",
+            info::log_date(now_ms)
+        ),
+        false => "No such proxy.\n".to_owned(),
+    }
+}
+
+/// The server named `name/name` or `#id/#id`.
+fn find_server<'s>(
+    snapshot: &'s Snapshot,
+    name: &str,
+) -> Result<(ServerRef, &'s ServerView), &'static str> {
+    let (service, server) = find(snapshot, name)?;
+    let service = &snapshot.services[service];
+    let view = &service.servers[server];
+    let server = ServerRef {
+        service: service.name.clone(),
+        server: view.name.clone(),
+    };
+    Ok((server, view))
+}
+
+/// Both halves of `backend/server`.
+fn split_name(name: &str) -> Option<(&str, &str)> {
+    name.split_once('/')
+        .filter(|(service, server)| !service.is_empty() && !server.is_empty())
+}
+
 /// HAProxy's number of a service: 1 is its own GLOBAL section.
 pub fn proxy_id(service: &crate::snapshot::ServiceView) -> u32 {
     service.id + 2
@@ -201,10 +388,7 @@ pub fn proxy_id(service: &crate::snapshot::ServiceView) -> u32 {
 
 /// Positions of service and server named `name/name` or `#id/#id`, or HAProxy's complaint.
 pub fn find(snapshot: &Snapshot, name: &str) -> Result<(usize, usize), &'static str> {
-    let (service, server) = match name.split_once('/') {
-        Some((service, server)) if !service.is_empty() && !server.is_empty() => (service, server),
-        _ => return Err("Require 'backend/server'.\n"),
-    };
+    let (service, server) = split_name(name).ok_or("Require 'backend/server'.\n")?;
     let service = find_service(snapshot, service).ok_or("No such backend.\n")?;
     let id = number(server);
     let server = snapshot.services[service]
@@ -226,12 +410,6 @@ pub fn find_service(snapshot: &Snapshot, name: &str) -> Option<usize> {
 
 fn number(name: &str) -> Option<u32> {
     name.strip_prefix('#')?.parse().ok()
-}
-
-fn parse_state(word: &str) -> Result<Setting, String> {
-    parse_admin_state(word)
-        .map(Setting::State)
-        .ok_or_else(|| STATE_EXPECTS.to_owned())
 }
 
 /// The three words of both dialects.

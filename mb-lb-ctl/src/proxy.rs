@@ -53,7 +53,10 @@ mod upgrade;
 mod websocket;
 mod worker;
 
-pub use certs::{Certificates, Error as CertificateError, Info, Resolver, stamp};
+pub use certs::{
+    Certificates, Error as CertificateError, Info, Resolver, chain as pem_chain,
+    check as check_certificate, stamp,
+};
 pub use journal::Log;
 pub use listening::{Keeper, NoKeeper};
 pub use proxies::Proxies;

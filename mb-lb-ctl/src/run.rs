@@ -244,7 +244,11 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
     let (published, snapshot) = watch::channel(Arc::new(engine.snapshot(now(start))));
     let (followers, _) = broadcast::channel(KEPT_EVENTS);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let handle = AdminHandle { snapshot, requests };
+    let handle = AdminHandle {
+        snapshot,
+        requests,
+        level: config.admin.socket_level,
+    };
     let manager = Manager::from_environment();
     let keys = Keys::new()?;
     let mut director = Director {
@@ -278,6 +282,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         asked: Asked::default(),
         boot: boot(),
         ending: Ending::default(),
+        flow_timeouts: config.director.flow_timeouts,
     };
     let page = config.admin.http.clone();
     // Before anybody is answered: "no such service" would be wrong.
@@ -401,6 +406,7 @@ struct Director {
     web: Web,
     boot: u64,
     ending: Ending,
+    flow_timeouts: config::FlowTimeouts,
 }
 
 impl Director {
@@ -455,7 +461,11 @@ impl Director {
                     self.answer_owed();
                 }
                 Some(request) = requests.recv() => self.answer(request),
-                looked = self.proxying.looked() => self.proxying.take(looked),
+                looked = self.proxying.looked() => {
+                    self.proxying.take(looked);
+                    // Whoever has put one there waits for the word that it is in force.
+                    self.turn(Event::Certificates(self.proxying.certificates()));
+                }
                 _ = tick.tick() => {
                     self.routers.alive();
                     self.asked.give_up(peer_config::LATE, false);
@@ -554,6 +564,7 @@ impl Director {
                 }
                 Action::Attach(config) => {
                     self.proxying.configure(&config);
+                    self.flow_timeouts = config.director.flow_timeouts;
                     let number = self.owed.attach_sent();
                     self.worker.attach(number, *config);
                 }

@@ -4,6 +4,7 @@
 mod debian_root;
 mod kernels;
 mod packages;
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +17,7 @@ use crate::progress::{quietly, step};
 pub use debian_root::debian_root;
 pub use kernels::kernels;
 pub use packages::{Purpose, packages};
+pub use python::python;
 
 /// Makes the Debian package.
 const CARGO_DEB_VERSION: &str = "3.8.0";

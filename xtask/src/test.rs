@@ -38,6 +38,9 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     if let Err(error) = setup::debian_root(root) {
         eprintln!("test: {error:#}");
     }
+    if let Err(error) = setup::python(root) {
+        eprintln!("test: {error:#}");
+    }
     crate::build_ebpf(root)?;
 
     // Cargo unites the features of what is selected together. Both commands select the same, so the second

@@ -1,28 +1,32 @@
 //! One connection: lines in, answers out.
 
+mod asked;
 mod reader;
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, oneshot};
 
-use super::{AdminHandle, IDLE_TIMEOUT, MAX_LINE, MAX_PAYLOAD, Request, WRITE_TIMEOUT};
+use super::{IDLE_TIMEOUT, MAX_LINE, MAX_PAYLOAD, Request, Shared, WRITE_TIMEOUT, process};
 use crate::command::line::{self, MAX_PATTERN};
 use crate::command::native::{self, Code, Native};
-use crate::command::{self, Answer};
+use crate::command::{self, Answer, Context};
+use crate::config::SocketLevel;
 use crate::engine::{Change, ServerRef};
-use crate::snapshot::EventView;
+use crate::snapshot::{EventView, Snapshot};
 
 use reader::{Read, Reader};
 
 /// Serves one client until it has what it wanted, quits, or is silent for too long.
-pub(super) async fn serve(stream: UnixStream, handle: AdminHandle) {
+pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
     let connection = Connection {
         reader: Reader::new(stream),
-        handle,
+        level: shared.handle.level,
+        shared,
         prompt: false,
         idle: IDLE_TIMEOUT,
     };
@@ -43,7 +47,8 @@ pub(super) async fn farewell(stream: UnixStream, text: &str) -> io::Result<()> {
 
 struct Connection {
     reader: Reader,
-    handle: AdminHandle,
+    shared: Arc<Shared>,
+    level: SocketLevel,
     /// Interactive: a prompt after each answer, and the connection stays open.
     prompt: bool,
     idle: Duration,
@@ -93,12 +98,7 @@ impl Connection {
         let last = line.commands.len() - 1;
         for (index, words) in line.commands.iter().enumerate() {
             let payload = payload.take_if(|_| index == last);
-            let command = command::parse(words, payload);
-            let answer = {
-                let snapshot = self.handle.snapshot.borrow().clone();
-                command::answer(command, &snapshot, unix_millis())
-            };
-            let text = match answer {
+            let text = match self.respond(words, payload) {
                 Answer::Quit => return Ok(Next::Close),
                 Answer::Text(text) => text,
                 Answer::Prompt => {
@@ -109,7 +109,20 @@ impl Connection {
                     self.idle = timeout;
                     String::new()
                 }
-                Answer::Change(change) => self.change(change).await,
+                Answer::Level(level) => {
+                    self.level = level;
+                    String::new()
+                }
+                Answer::Clear { all } => {
+                    let snapshot = self.snapshot();
+                    self.shared.cleared().clear(&snapshot, all);
+                    String::new()
+                }
+                Answer::Change { change, done } => self.change(change, done).await,
+                Answer::Sessions(id) => self.sessions(id).await?,
+                Answer::CutSession(id) => self.cut_session(id).await,
+                Answer::Ssl(command) => self.ssl(command).await,
+                Answer::Environment(name) => Self::environment(name.as_deref()),
                 Answer::Native(Native::Follow(count)) => {
                     return self.follow(count).await.map(|()| Next::Close);
                 }
@@ -118,6 +131,23 @@ impl Connection {
             self.answer(&text).await?;
         }
         Ok(Next::Continue)
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.handle.snapshot.borrow().clone()
+    }
+
+    fn respond(&self, words: &[String], payload: Option<String>) -> Answer {
+        let snapshot = self.snapshot();
+        let since = self.shared.cleared().since(&snapshot);
+        let context = Context {
+            snapshot: &since,
+            now_ms: unix_millis(),
+            level: self.level,
+            socket: (&self.shared.path, self.shared.handle.level),
+            process: process::facts(snapshot.uptime),
+        };
+        command::respond(words, payload, &context)
     }
 
     /// The lines up to the one that equals `pattern`; `None` when they did not come, and nothing must be done.
@@ -170,11 +200,11 @@ impl Connection {
     }
 
     /// A change in HAProxy's dialect: silence is success.
-    async fn change(&mut self, change: Change) -> String {
+    async fn change(&mut self, change: Change, done: &str) -> String {
         let by = self.peer().await;
         let request = |reply| Request::Change { change, by, reply };
         match self.ask(request).await {
-            Ok(Ok(_)) => String::new(),
+            Ok(Ok(_)) => done.to_owned(),
             Ok(Err(refusal)) => format!("{refusal}\n"),
             Err(text) => format!("{text}\n"),
         }
@@ -188,7 +218,7 @@ impl Connection {
 
     /// The answer; the error is that there was none.
     async fn try_native(&mut self, native: Native) -> Result<String, String> {
-        let snapshot = self.handle.snapshot.borrow().clone();
+        let snapshot = self.snapshot();
         Ok(match native {
             Native::Misused(text) => native::complaint(Code::Usage, &text),
             Native::Snapshot => native::reply(Code::Ok, "", &*snapshot),
@@ -316,7 +346,7 @@ impl Connection {
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, String> {
-        self.handle.ask(request).await
+        self.shared.handle.ask(request).await
     }
 
     /// Name of the user at the other end.

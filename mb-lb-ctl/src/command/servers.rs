@@ -1,4 +1,4 @@
-//! `show servers state`: HAProxy's state file, version 1.
+//! `show servers state`, HAProxy's state file, version 1; and `show servers conn`.
 
 use std::fmt::Write as _;
 
@@ -10,8 +10,41 @@ const HEADER: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state s
      srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port \
      srv_check_addr srv_agent_addr srv_agent_port\n";
 
+const CONNECTIONS: &str = "# bkname/svname bkid/svid addr port - purge_delay used_cur used_max need_est unsafe_nb safe_nb \
+     idle_lim idle_cur idle_per_thr[1]\n";
+
 /// All services, or one.
 pub fn render(snapshot: &Snapshot, service: Option<&str>) -> String {
+    of_servers(snapshot, service, HEADER, line)
+}
+
+/// Connections to servers. mb-lb keeps no count of idle ones for each server: those columns are 0, and the limit is none.
+pub fn connections(snapshot: &Snapshot, service: Option<&str>) -> String {
+    of_servers(snapshot, service, CONNECTIONS, |text, service, server| {
+        let address = server
+            .address
+            .map_or_else(|| "-".to_owned(), |address| address.to_string());
+        let _ = writeln!(
+            text,
+            "{}/{} {}/{} {address} {} - 0 {} {} {} 0 0 -1 0 0",
+            service.name,
+            server.name,
+            proxy_id(service),
+            server.position,
+            server.port,
+            server.active.max(0),
+            server.active_max.max(0),
+            server.active.max(0),
+        );
+    })
+}
+
+fn of_servers(
+    snapshot: &Snapshot,
+    service: Option<&str>,
+    header: &str,
+    line: impl Fn(&mut String, &ServiceView, &ServerView),
+) -> String {
     let services = match service {
         None => &snapshot.services[..],
         Some(name) => match find_service(snapshot, name) {
@@ -19,7 +52,7 @@ pub fn render(snapshot: &Snapshot, service: Option<&str>) -> String {
             None => return "Can't find backend.\n".to_owned(),
         },
     };
-    let mut text = HEADER.to_owned();
+    let mut text = header.to_owned();
     for service in services {
         for server in &service.servers {
             line(&mut text, service, server);

@@ -4,12 +4,13 @@
 //! that look for either find it. Only cells with something true to say are filled; for example `bout` stays empty,
 //! because with direct server return the director does not see the answers.
 
-mod row;
+mod describe;
+pub mod row;
 
 use crate::command::{find_service, proxy_id};
-use crate::snapshot::{AdminState, HealthState, ServerView, ServiceView, Snapshot};
+use crate::snapshot::{AdminState, HealthState, RelayedView, ServerView, ServiceView, Snapshot};
 
-use row::{Field, Row};
+use row::{Field, Form, Row};
 
 pub use row::quoted;
 
@@ -48,7 +49,9 @@ pub struct Selection {
     kinds: Option<i64>,
     /// Server by position; `None`: all.
     server: Option<i64>,
-    typed: bool,
+    form: Form,
+    /// Of the typed form: with what each cell means.
+    described: bool,
     /// Without servers that are not up.
     up: bool,
     /// Without servers in maintenance.
@@ -64,30 +67,33 @@ impl Selection {
     pub fn parse(words: &[&str]) -> Result<Self, String> {
         let mut selection = Self::default();
         let mut flags = words;
-        if let [service, kinds, server, rest @ ..] = words
-            && let (Ok(kinds), Ok(server)) = (kinds.parse::<i64>(), server.parse::<i64>())
-        {
+        if let ["domain", domain @ ..] = words {
+            // HAProxy counts in two: proxies and name servers, of which there are none here.
+            let ["proxy", rest @ ..] = domain else {
+                return Err("Invalid statistics domain.\n".to_owned());
+            };
+            flags = rest;
+        }
+        if let [service, kinds, server, rest @ ..] = flags {
             let any = |number: i64| (number != -1).then_some(number);
             selection.service = (*service != "-1").then(|| (*service).to_owned());
-            selection.kinds = any(kinds);
-            selection.server = any(server);
+            selection.kinds = any(number(kinds));
+            selection.server = any(number(server));
             flags = rest;
         }
         for flag in flags {
             match *flag {
-                "typed" => selection.typed = true,
+                "typed" => selection.form = Form::Typed { described: false },
+                "json" => selection.form = Form::Json,
+                "desc" => selection.described = true,
                 "up" => selection.up = true,
                 "no-maint" => selection.no_maint = true,
-                // Descriptions belong to the typed form of later versions; tools may ask for them always.
-                "desc" => {}
-                "json" => {
-                    return Err("'show stat json' is not supported: use 'show stat typed', \
-                                or 'mb-lb snapshot' for JSON.\n"
-                        .to_owned());
-                }
                 // HAProxy ignores what it does not know here, and tools rely on that.
                 _ => {}
             }
+        }
+        if let Form::Typed { described } = &mut selection.form {
+            *described = selection.described;
         }
         Ok(selection)
     }
@@ -107,25 +113,58 @@ impl Selection {
     }
 }
 
+/// As C's `atoi` reads it: the number at the start, or 0.
+fn number(word: &str) -> i64 {
+    let unsigned = word.strip_prefix('-').unwrap_or(word);
+    let end = unsigned
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(unsigned.len());
+    let number = unsigned[..end].parse().unwrap_or(0);
+    if word.starts_with('-') {
+        -number
+    } else {
+        number
+    }
+}
+
+/// The services that a word means, as HAProxy looks for them; `None`: its complaint is due.
+fn services<'s>(snapshot: &'s Snapshot, wanted: Option<&str>) -> Option<&'s [ServiceView]> {
+    let Some(name) = wanted else {
+        return Some(&snapshot.services);
+    };
+    // A bare number is the number of a proxy, as tools send it, whether there is such a one or not.
+    let known =
+        find_service(snapshot, name).or_else(|| find_service(snapshot, &format!("#{name}")));
+    match known {
+        Some(at) => Some(&snapshot.services[at..=at]),
+        None if number(name) != 0 => Some(&[]),
+        None => None,
+    }
+}
+
 /// The rows wanted, or HAProxy's complaint.
 pub fn render(snapshot: &Snapshot, selection: &Selection) -> String {
-    let services = match &selection.service {
-        None => &snapshot.services[..],
-        // A bare number is HAProxy's proxy id, as tools send it.
-        Some(name) => match find_service(snapshot, name)
-            .or_else(|| find_service(snapshot, &format!("#{name}")))
-        {
-            Some(position) => &snapshot.services[position..=position],
-            None => return "No such proxy.\n".to_owned(),
-        },
+    let Some(services) = services(snapshot, selection.service.as_deref()) else {
+        return "No such proxy.\n".to_owned();
     };
     let mut text = String::new();
-    if !selection.typed {
-        row::header(&mut text);
+    let mut rows = 0;
+    match selection.form {
+        Form::Csv => row::header(&mut text),
+        Form::Json => text.push('['),
+        Form::Typed { .. } => {}
     }
-    let mut emit = |row: Row| row.write(&mut text, selection.typed);
+    let mut emit = |row: Row| {
+        if selection.form == Form::Json && rows > 0 {
+            text.push(',');
+        }
+        rows += 1;
+        row.write(&mut text, selection.form);
+    };
+    // 0 is what tools say for a frontend or a backend.
+    let is_whole = selection.server.is_none_or(|server| server == 0);
     for service in services {
-        if selection.wants(FRONTEND) && selection.server.is_none_or(|server| server == 0) {
+        if selection.wants(FRONTEND) && is_whole {
             emit(frontend(snapshot, service));
         }
         for server in &service.servers {
@@ -133,9 +172,12 @@ pub fn render(snapshot: &Snapshot, selection: &Selection) -> String {
                 emit(server_row(service, server));
             }
         }
-        if selection.wants(BACKEND) && selection.server.is_none_or(|server| server == 0) {
+        if selection.wants(BACKEND) && is_whole {
             emit(backend(service));
         }
+    }
+    if selection.form == Form::Json {
+        text.push_str("]\n");
     }
     text
 }
@@ -185,6 +227,10 @@ fn sum(service: &ServiceView, of: impl Fn(&ServerView) -> u64) -> u64 {
     service.servers.iter().map(of).sum()
 }
 
+const fn queued(service: &ServiceView, server: &ServerView) -> u64 {
+    if is_proxy(service) { server.pending } else { 0 }
+}
+
 /// Counts of the kernel are signed, because a drift may take them below zero for a moment.
 fn active(server: &ServerView) -> u64 {
     u64::try_from(server.active).unwrap_or(0)
@@ -206,29 +252,74 @@ fn common(service: &ServiceView, name: &str, sid: u32, kind: u32) -> Row {
     row.u32(Field(27, "KGS"), proxy_id(service));
     row.u32(Field(28, "KGS"), sid);
     row.u32(Field(32, "CGS"), kind);
-    row.text(Field(75, "CGS"), "tcp");
+    row.text(
+        Field(75, "CGS"),
+        if is_proxy(service) { "http" } else { "tcp" },
+    );
     row
+}
+
+/// Layer 7: with requests and responses.
+const fn is_proxy(service: &ServiceView) -> bool {
+    service.layer == 7
+}
+
+/// Of all servers.
+fn statuses(service: &ServiceView) -> [u64; 5] {
+    let servers = service.servers.iter().filter_map(|server| server.relayed);
+    servers.fold([0; 5], |sum, relayed| {
+        std::array::from_fn(|class| sum[class] + relayed.statuses[class])
+    })
+}
+
+fn fill_statuses(row: &mut Row, statuses: [u64; 5]) {
+    for (class, count) in statuses.into_iter().enumerate() {
+        row.u64(Field(39 + class, "MCP"), count);
+    }
+}
+
+/// What only a process can count of its servers.
+fn fill_relayed(row: &mut Row, relayed: &RelayedView) {
+    row.u64(Field(13, "MCP"), relayed.connect_errors);
+    row.u64(Field(14, "MCP"), relayed.response_errors);
+    row.u64(Field(15, "MCP"), relayed.retries);
+    row.u64(Field(16, "MCP"), relayed.redispatches);
 }
 
 fn frontend(snapshot: &Snapshot, service: &ServiceView) -> Row {
     let mut row = common(service, "FRONTEND", 0, 0);
     let opened = sum(service, |server| server.opened);
     let rate = sum(service, |server| server.rate);
-    row.u32(Field(4, "MGP"), sum(service, active));
-    row.u32(Field(6, "CLP"), snapshot.dataplane.max_flows);
-    row.u64(Field(7, "MCP"), opened);
+    if service.clients.is_none() {
+        row.u32(Field(4, "MGP"), sum(service, active));
+        row.u32(Field(6, "CLP"), snapshot.dataplane.max_flows);
+        row.u64(Field(7, "MCP"), opened);
+        row.u64(Field(79, "MCP"), opened);
+    }
     row.u64(Field(8, "MCP"), sum(service, |server| server.bytes));
     row.text(Field(17, "SGP"), "OPEN");
     row.u32(Field(33, "MRP"), rate);
     row.u32(Field(77, "MRP"), rate);
-    row.u64(Field(79, "MCP"), opened);
+    if let Some(clients) = &service.clients {
+        row.u32(Field(4, "MGP"), clients.open);
+        row.u64(Field(7, "MCP"), clients.connections);
+        row.u64(Field(79, "MCP"), clients.connections);
+        if is_proxy(service) {
+            fill_statuses(&mut row, statuses(service));
+            row.u64(Field(48, "MCP"), clients.requests);
+            let [full, resumed, failed] = clients.handshakes;
+            row.u64(Field(104, "MCP"), full + resumed);
+            row.u64(Field(105, "MCP"), resumed);
+            row.u64(Field(106, "MCP"), failed);
+        }
+    }
     row
 }
 
 fn server_row(service: &ServiceView, server: &ServerView) -> Row {
     let mut row = common(service, &server.name, server.position, 2);
-    // There is no queue: a flow that finds no room goes to another server at once.
-    row.u32(Field(2, "MGP"), 0u64);
+    // A flow that finds no room goes to another server at once; a request waits.
+    row.u32(Field(2, "MGP"), queued(service, server));
     row.u32(Field(3, "MMP"), 0u64);
     row.u32(Field(4, "MGP"), active(server));
     row.u32(
@@ -249,12 +340,21 @@ fn server_row(service: &ServiceView, server: &ServerView) -> Row {
         row.u64(Field(22, "MCP"), check.falls);
     }
     row.u32(Field(23, "MAP"), server.since);
-    row.u32(Field(24, "MCP"), server.downtime);
+    if server.check.is_some() {
+        row.u32(Field(24, "MCP"), server.downtime);
+    }
     if server.ramp_percent < 100 {
         row.u32(Field(29, "MGP"), server.ramp_percent);
     }
-    row.u32(Field(33, "MGP"), server.rate);
-    row.u32(Field(35, "MGP"), server.rate_max);
+    row.u64(Field(30, "MCP"), server.opened);
+    row.u32(Field(33, "MRP"), server.rate);
+    row.u32(Field(35, "MMP"), server.rate_max);
+    if let Some(relayed) = &server.relayed {
+        fill_relayed(&mut row, relayed);
+        if is_proxy(service) {
+            fill_statuses(&mut row, relayed.statuses);
+        }
+    }
     // Maintenance stops the checks, and with them what they last said.
     if let Some(check) = &server.check {
         if server.admin != AdminState::Maint {
@@ -262,7 +362,9 @@ fn server_row(service: &ServiceView, server: &ServerView) -> Row {
             if let Some(reply) = check.reply {
                 row.u32(Field(37, "MOP"), reply);
             }
-            row.u64(Field(38, "MDP"), check.duration_ms);
+            if check.code != "INI" {
+                row.u64(Field(38, "MDP"), check.duration_ms);
+            }
             // Many scripts cut rows at commas and do not look at quotes.
             row.text(Field(56, "MOP"), &check.detail.replace(',', ";"));
             row.text(Field(65, "MOP"), describe_code(&check.code));
@@ -295,7 +397,10 @@ fn backend(service: &ServiceView) -> Row {
             move |server| if server.usable { of(server) } else { 0 },
         )
     };
-    row.u32(Field(2, "MGP"), 0u64);
+    row.u32(
+        Field(2, "MGP"),
+        sum(service, |server| queued(service, server)),
+    );
     row.u32(Field(3, "MMP"), 0u64);
     row.u32(Field(4, "MGP"), sum(service, active));
     row.u64(Field(7, "MCP"), sum(service, |server| server.opened));
@@ -307,7 +412,22 @@ fn backend(service: &ServiceView) -> Row {
     row.u32(Field(20, "MGP"), usable(true));
     row.u64(Field(22, "MCP"), service.downs);
     row.u32(Field(23, "MAP"), service.since);
+    row.u64(Field(30, "MCP"), sum(service, |server| server.opened));
     row.u32(Field(33, "MGP"), sum(service, |server| server.rate));
+    let relayed = service.servers.iter().filter_map(|server| server.relayed);
+    let relayed = relayed.reduce(|a, b| RelayedView {
+        connect_errors: a.connect_errors + b.connect_errors,
+        response_errors: a.response_errors + b.response_errors,
+        retries: a.retries + b.retries,
+        redispatches: a.redispatches + b.redispatches,
+        statuses: std::array::from_fn(|class| a.statuses[class] + b.statuses[class]),
+    });
+    if let Some(relayed) = &relayed {
+        fill_relayed(&mut row, relayed);
+        if is_proxy(service) {
+            fill_statuses(&mut row, relayed.statuses);
+        }
+    }
     row.s32(
         Field(55, "MAP"),
         since_last_flow(

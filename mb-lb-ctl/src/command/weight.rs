@@ -11,7 +11,7 @@ pub fn parse(text: &str) -> Result<Weight, String> {
         return Err("Require <weight> or <weight%>.\n".to_owned());
     }
     let (number, rest) = leading_number(text)
-        .ok_or_else(|| "Empty weight string empty or preceded by garbage\n".to_owned())?;
+        .ok_or_else(|| "Empty weight string empty or preceded by garbage".to_owned())?;
     if rest == "%" {
         return match u32::try_from(number.min(MAX_PERCENT)) {
             Ok(percent) => Ok(Weight::Percent(percent)),
@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> Result<Weight, String> {
     }
     match u16::try_from(number) {
         Ok(weight @ 0..=256) if rest.is_empty() => Ok(Weight::Absolute(weight)),
-        Ok(0..=256) => Err("Trailing garbage in weight string\n".to_owned()),
+        Ok(0..=256) => Err("Trailing garbage in weight string".to_owned()),
         _ => Err("Absolute weight can only be between 0 and 256 inclusive.\n".to_owned()),
     }
 }
@@ -76,20 +76,14 @@ mod tests {
                 Err("Absolute weight can only be between 0 and 256 inclusive.\n"),
             ),
             ("-1%", Err("Relative weight must be positive.\n")),
-            ("5x", Err("Trailing garbage in weight string\n")),
-            ("5%x", Err("Trailing garbage in weight string\n")),
-            (
-                "x",
-                Err("Empty weight string empty or preceded by garbage\n"),
-            ),
+            ("5x", Err("Trailing garbage in weight string")),
+            ("5%x", Err("Trailing garbage in weight string")),
+            ("x", Err("Empty weight string empty or preceded by garbage")),
             (
                 "+-5",
-                Err("Empty weight string empty or preceded by garbage\n"),
+                Err("Empty weight string empty or preceded by garbage"),
             ),
-            (
-                "%",
-                Err("Empty weight string empty or preceded by garbage\n"),
-            ),
+            ("%", Err("Empty weight string empty or preceded by garbage")),
         ];
         for (text, expected) in cases {
             assert_eq!(

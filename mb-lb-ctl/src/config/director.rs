@@ -9,7 +9,7 @@ use mb_lb_common::{DEFAULT_MAX_FLOWS, MAX_PORTS};
 use super::diagnostic::{Code, Finding, Reporter, quote};
 use super::fields::{Field, Fields, Words};
 use super::values::{self, Fault};
-use super::{Admin, Director, FlowTimeouts, XdpMode, admin_http, schema};
+use super::{Admin, Director, FlowTimeouts, SocketLevel, XdpMode, admin_http, schema};
 
 const XDP: Words<XdpMode> = Words {
     known: &[
@@ -19,6 +19,16 @@ const XDP: Words<XdpMode> = Words {
     ],
     later: &[],
     foreign: &[("skb", "generic"), ("driver", "native"), ("drv", "native")],
+};
+
+const LEVELS: Words<SocketLevel> = Words {
+    known: &[
+        ("user", SocketLevel::User),
+        ("operator", SocketLevel::Operator),
+        ("admin", SocketLevel::Admin),
+    ],
+    later: &[],
+    foreign: &[("read", "user"), ("readonly", "user"), ("all", "admin")],
 };
 
 /// `host_name` is the default of `director.name`.
@@ -137,6 +147,7 @@ pub(super) fn admin(
         socket: PathBuf::from("/run/mb-lb/admin.sock"),
         socket_mode: 0o660,
         http: None,
+        socket_level: SocketLevel::Admin,
     };
     let Some((section, table)) =
         section.and_then(|section| Some((section, section.table("a table", reporter)?)))
@@ -150,11 +161,16 @@ pub(super) fn admin(
     {
         admin.socket = path;
     }
+    if let Some(field) = fields.get("socket_level")
+        && let Some(level) = field.word(&LEVELS, reporter)
+    {
+        admin.socket_level = level;
+    }
     if let Some(field) = fields.get("socket_mode") {
         let expected = "a file mode in quotes, such as \"0660\"";
         if let Some(mode) = field.parsed(expected, socket_mode, reporter) {
             admin.socket_mode = mode;
-            if mode & 0o002 != 0 {
+            if mode & 0o002 != 0 && admin.socket_level == SocketLevel::Admin {
                 let phrase = "lets every user of this machine change the state of servers";
                 let finding = field.finding(Code::OpenSocket, phrase);
                 reporter.push(finding.help("write \"0660\" and use the socket's group"));

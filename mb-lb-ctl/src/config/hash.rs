@@ -20,6 +20,7 @@ impl Config {
         shared.admin.socket.clear();
         shared.admin.socket_mode = 0;
         shared.admin.http = None;
+        shared.admin.socket_level = super::SocketLevel::Admin;
         shared.peer = None;
         for vrrp in &mut shared.vrrps {
             vrrp.priority = 0;

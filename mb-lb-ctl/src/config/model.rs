@@ -139,6 +139,35 @@ pub struct Admin {
     /// it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<AdminHttp>,
+    /// Default admin, which does not reach the hash.
+    #[serde(skip_serializing_if = "SocketLevel::is_admin")]
+    pub socket_level: SocketLevel,
+}
+
+/// `admin.socket_level`: what who may write to the admin socket may do, from little to all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SocketLevel {
+    /// To look at what names no client.
+    User,
+    /// To look at all, and to clear maxima.
+    Operator,
+    #[default]
+    Admin,
+}
+
+impl SocketLevel {
+    fn is_admin(&self) -> bool {
+        *self == Self::Admin
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// `[service.NAME]`: layer 4, in the kernel.

@@ -173,6 +173,7 @@ pub static ADMIN: Section = Section {
     keys: &[
         "socket",
         "socket_mode",
+        "socket_level",
         "http",
         "user",
         "password",
@@ -181,6 +182,7 @@ pub static ADMIN: Section = Section {
     later: &[],
     foreign: &[
         ("mode", "socket_mode"),
+        ("level", "socket_level"),
         ("listen", "http"),
         ("bind", "http"),
         ("stats", "http"),

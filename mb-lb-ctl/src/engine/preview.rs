@@ -70,6 +70,11 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         new.admin.http.as_ref(),
         &mut differ,
     );
+    differ(
+        "admin.socket_level (at the next start)".into(),
+        old.admin.socket_level.name().to_owned(),
+        new.admin.socket_level.name().to_owned(),
+    );
     for service in &old.services {
         if !new.services.iter().any(|other| other.name == service.name) {
             lines.push(format!("- {} (its open flows go on)", service.name));
@@ -422,7 +427,7 @@ mod tests {
         let new = parse(
             "[director]\nname = \"lb2\"\ninterfaces = [\"eth0\", \"eth1\"]\nxdp = \"generic\"\nmax_flows = 4096\n\
              flow_timeouts = { established = \"1h\", reset = \"1500ms\" }\n\
-             [admin]\nsocket = \"/run/x.sock\"\nsocket_mode = \"0600\"\n\
+             [admin]\nsocket = \"/run/x.sock\"\nsocket_mode = \"0600\"\nsocket_level = \"user\"\n\
              [service.smtp]\nlisten = [\"192.0.2.100:25\", \"192.0.2.101:25\"]\nscheduler = \"source\"\non_down = \"keep\"\n\
              no_server = \"reset\"\nslow_start = \"2m\"\n\
              check = { type = \"smtp\", helo = \"lb\", port = 10025, interval = \"3s\", fast_interval = \"1s\", down_interval = \"10s\" }\n\

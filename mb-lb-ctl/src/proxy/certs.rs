@@ -212,19 +212,37 @@ fn beside(path: &Path) -> [PathBuf; 2] {
     [path.with_extension("key"), PathBuf::from(longer)]
 }
 
+/// Whether a file with this in it would be taken, and what people would be told of it.
+///
+/// # Errors
+/// Why it would not.
+pub fn check(path: &Path, pem: &[u8]) -> Result<Info, Error> {
+    parse(path, pem).map(|entry| entry.info)
+}
+
+/// The certificates in it, as far as they can be read, in DER form.
+pub fn chain(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem)
+        .map_while(Result::ok)
+        .collect()
+}
+
 fn read(path: &Path) -> Result<Entry, Error> {
-    let failed = |error| Error::Read {
+    let bytes = std::fs::read(path).map_err(|error| Error::Read {
         path: path.to_owned(),
         error,
-    };
+    })?;
+    parse(path, &bytes)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Entry, Error> {
     let bad = |text: String| Error::Pem {
         path: path.to_owned(),
         text,
     };
-    let bytes = std::fs::read(path).map_err(failed)?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&bytes)
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
-        .map_err(|error| match is_encrypted(&bytes) {
+        .map_err(|error| match is_encrypted(bytes) {
             // What stands there before the key is no base64.
             true => Error::Encrypted(path.to_owned()),
             false => bad(in_words(&error)),
@@ -232,9 +250,9 @@ fn read(path: &Path) -> Result<Entry, Error> {
     let first = chain
         .first()
         .ok_or_else(|| Error::NoCertificate(path.to_owned()))?;
-    let key = match PrivateKeyDer::from_pem_slice(&bytes) {
+    let key = match PrivateKeyDer::from_pem_slice(bytes) {
         Ok(key) => key,
-        Err(_) if is_encrypted(&bytes) => return Err(Error::Encrypted(path.to_owned())),
+        Err(_) if is_encrypted(bytes) => return Err(Error::Encrypted(path.to_owned())),
         Err(_) => {
             let beside = beside(path);
             let found = beside.iter().find(|path| path.is_file());

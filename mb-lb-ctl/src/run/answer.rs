@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::Director;
 use super::worker::Job;
 use crate::admin::Request;
+use crate::command::sessions::{self, Sessions};
 use crate::config_sync::Report;
 use crate::dataplane::{FlowEntry, LoadError};
 use crate::engine::{Event, Refusal, ServerRef};
@@ -62,6 +63,11 @@ impl Director {
                 limit,
                 reply,
             } => self.flows(service, limit, reply),
+            Request::Sessions { id, reply } => self.sessions(id, reply),
+            Request::CertificatePaths { reply } => {
+                let _sent = reply.send(self.proxying.certificate_paths());
+            }
+            Request::LookAtCertificates => self.proxying.look_now(),
             Request::Sync { name, reply } => {
                 let result = self.engine.can_sync(&name).map(|()| {
                     let text = format!("config_sync {name}: its targets are brought in step now");
@@ -99,6 +105,34 @@ impl Director {
                         })
                         .take(limit)
                         .collect()
+                });
+                let _sent = reply.send(result);
+            }),
+        });
+    }
+
+    fn sessions(&self, id: Option<u64>, reply: oneshot::Sender<Result<Sessions, String>>) {
+        let names = names(&self.engine.snapshot(self.now()));
+        let timeouts = self.flow_timeouts;
+        // One by its id needs all of them: the kernel knows it by its addresses.
+        let limit = match id {
+            Some(_) => usize::MAX,
+            None => sessions::MAX_SHOWN + 1,
+        };
+        self.worker.send(Job::Flows {
+            limit,
+            done: Box::new(move |flows| {
+                let result = flows.map_err(|error| error.to_string()).map(|flows| {
+                    let is_wanted = |flow: &FlowEntry| {
+                        id.is_none_or(|id| id == sessions::id(flow.client, flow.vip))
+                    };
+                    let mut flows = flows.into_iter().filter(is_wanted);
+                    let shown = flows.by_ref().take(sessions::MAX_SHOWN);
+                    Sessions {
+                        flows: shown.map(|flow| view(flow, &names)).collect(),
+                        more: flows.next().is_some(),
+                        timeouts,
+                    }
                 });
                 let _sent = reply.send(result);
             }),

@@ -145,7 +145,8 @@ impl Proxying {
             look: Look {
                 since: None,
                 outdated: false,
-                answers: mpsc::channel(1),
+                // One that is under way, and some of those that were asked for meanwhile.
+                answers: mpsc::channel(4),
             },
         })
     }
@@ -309,6 +310,23 @@ impl Proxying {
         });
     }
 
+    /// As [`Proxying::look`], at once and whole: somebody says that there is a new file, and that it will not change.
+    pub fn look_now(&mut self) {
+        // What is under way may have begun before the file was there.
+        self.look.outdated = self.look.since.is_some();
+        let wanted = self.tls.iter().map(|(name, tls)| Wanted {
+            proxy: name.clone(),
+            files: tls.files.clone(),
+            when: When::Now,
+        });
+        let answers = self.look.answers.0.clone();
+        self.look.since = Some(Instant::now());
+        self.reader.look(wanted.collect(), move |looked| {
+            // Where there is no room, others have just been found, and the next look is a second away.
+            let _sent = answers.try_send(looked);
+        });
+    }
+
     /// What the last look has found, when it has; for [`Proxying::take`]. Can be dropped at any time.
     pub async fn looked(&mut self) -> Vec<Looked> {
         match self.look.answers.1.recv().await {
@@ -347,6 +365,14 @@ impl Proxying {
     pub fn certificates(&self) -> BTreeMap<String, Vec<Info>> {
         let all = self.tls.iter();
         all.filter_map(|(name, tls)| Some((name.clone(), tls.resolver.as_ref()?.infos())))
+            .collect()
+    }
+
+    /// Where the configuration has certificates.
+    pub fn certificate_paths(&self) -> Vec<PathBuf> {
+        let wanted = self.wanted.iter();
+        wanted
+            .flat_map(|proxy| proxy.certificates.iter().cloned())
             .collect()
     }
 

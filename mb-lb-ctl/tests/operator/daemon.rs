@@ -6,7 +6,9 @@ use std::thread::JoinHandle;
 
 use mb_lb_ctl::admin::http::Web;
 use mb_lb_ctl::admin::{AdminHandle, AdminSocket, Reloaded, Request, serve};
+use mb_lb_ctl::command::sessions::{self, Sessions};
 use mb_lb_ctl::config::AdminHttp;
+use mb_lb_ctl::config::SocketLevel;
 use mb_lb_ctl::engine::{Change, Refusal, ServerRef, SyncRefusal, Weight};
 use mb_lb_ctl::snapshot::{AdminState, EventView, HealthState, ServerView, Snapshot};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -24,11 +26,20 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(snapshot: Snapshot) -> Self {
-        Self::start_with(snapshot, None)
+        Self::start_as(snapshot, None, SocketLevel::Admin)
     }
 
     /// With a page, as the configuration has it.
     pub fn start_with(snapshot: Snapshot, page: Option<AdminHttp>) -> Self {
+        Self::start_as(snapshot, page, SocketLevel::Admin)
+    }
+
+    /// With connections that may do no more than that.
+    pub fn start_at(snapshot: Snapshot, level: SocketLevel) -> Self {
+        Self::start_as(snapshot, None, level)
+    }
+
+    fn start_as(snapshot: Snapshot, page: Option<AdminHttp>, level: SocketLevel) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let snapshot = Arc::new(watch::Sender::new(Arc::new(snapshot)));
@@ -50,6 +61,7 @@ impl Daemon {
                 let handle = AdminHandle {
                     snapshot: controller.snapshot.subscribe(),
                     requests,
+                    level,
                 };
                 tokio::spawn(controller.run(inbox));
                 let mut web = Web::spawn(handle.clone());
@@ -170,6 +182,16 @@ impl Controller {
                         .collect())),
                 );
             }
+            Request::Sessions { id, reply } => {
+                let mut flows = fixtures::flows();
+                flows.retain(|flow| id.is_none_or(|id| id == sessions::id(flow.client, flow.vip)));
+                drop(reply.send(Ok(Sessions {
+                    flows,
+                    ..Sessions::default()
+                })));
+            }
+            Request::LookAtCertificates => {}
+            Request::CertificatePaths { reply } => drop(reply.send(Vec::new())),
             Request::Sync { name, reply } => drop(reply.send(match name.as_str() {
                 "etc" => Ok(format!(
                     "config_sync {name}: its targets are brought in step now"

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use mb_lb_ctl::admin::{MAX_CONNECTIONS, MAX_LINE, MAX_PAYLOAD};
+use mb_lb_ctl::config::SocketLevel;
 use mb_lb_ctl::snapshot::AdminState;
 use serde_json::Value;
 
@@ -353,4 +354,76 @@ fn followed_events_come_once_and_in_order() {
     at_end(stream);
     assert!(!daemon.socket().exists());
     assert!(daemon.directory().exists());
+}
+
+#[test]
+fn connections_begin_with_the_sockets_level_and_can_only_lower_it() {
+    let daemon = Daemon::start_at(well(), SocketLevel::Operator);
+    let cases = [
+        ("show cli level\n", "operator\n\n"),
+        (
+            "user;show cli level;operator;show cli level\n",
+            "\nuser\n\nPermission denied\n\nuser\n\n",
+        ),
+        (
+            "set server smtp_backend/mb1 state maint\n",
+            "Permission denied\n\n",
+        ),
+        (
+            "clear counters;clear counters all\n",
+            "\nPermission denied\n\n",
+        ),
+    ];
+    for (sent, expected) in cases {
+        assert_eq!(exchange(&daemon, sent), expected, "{sent:?}");
+    }
+    let sockets = format!(
+        "# socket lvl processes\nunix@{} operator all\n\n",
+        daemon.socket().display()
+    );
+    assert_eq!(exchange(&daemon, "show cli sockets\n"), sockets);
+    assert_eq!(daemon.server(1).admin, AdminState::Ready);
+}
+
+#[test]
+fn flows_are_listed_and_found_by_their_ids() {
+    let daemon = Daemon::start(well());
+    let list = exchange(&daemon, "show sess\n");
+    assert_eq!(list.lines().count(), 4, "{list}");
+    let id = list.split(':').next().unwrap();
+    let one = exchange(&daemon, format!("show sess {id}\n"));
+    assert!(one.starts_with(&format!("{id}: [")), "{one}");
+    assert_eq!(
+        exchange(&daemon, "show sess 0x12\n"),
+        "Session not found.\n\n"
+    );
+    assert_eq!(
+        exchange(&daemon, "shutdown session 0x12\n"),
+        "No such session (use 'show sess').\n\n"
+    );
+    let refused = exchange(&daemon, format!("shutdown session {id}\n"));
+    assert!(refused.starts_with("Not done: "), "{refused}");
+    assert!(exchange(&daemon, "show env PATH\n").starts_with("PATH=/"));
+}
+
+#[test]
+fn a_clear_is_for_all_connections() {
+    let daemon = Daemon::start(well());
+    let opened = || {
+        let stat = exchange(&daemon, "show stat 2 4 1\n");
+        stat.lines()
+            .nth(1)
+            .unwrap()
+            .split(',')
+            .nth(7)
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(opened(), "12034");
+    assert_eq!(exchange(&daemon, "clear counters all\n"), "\n");
+    assert_eq!(opened(), "0");
+    daemon.snapshot.send_modify(|snapshot| {
+        std::sync::Arc::make_mut(snapshot).services[0].servers[0].opened += 5;
+    });
+    assert_eq!(opened(), "5");
 }

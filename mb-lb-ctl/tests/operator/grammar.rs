@@ -2,17 +2,29 @@
 
 use mb_lb_ctl::command::line::split;
 use mb_lb_ctl::command::native::{DEFAULT_EVENTS, DEFAULT_FLOWS};
-use mb_lb_ctl::command::{Answer, Native, answer, parse};
+use mb_lb_ctl::command::{Answer, Context, Native, respond};
+use mb_lb_ctl::config::SocketLevel;
 use mb_lb_ctl::engine::{Change, ServerRef, Weight};
-use mb_lb_ctl::snapshot::AdminState;
+use mb_lb_ctl::snapshot::{AdminState, Snapshot};
 
 use crate::fixtures::{NOW_MS, well};
 
 fn ask(text: &str) -> Answer {
+    ask_of(&well(), SocketLevel::Admin, text)
+}
+
+fn ask_of(snapshot: &Snapshot, level: SocketLevel, text: &str) -> Answer {
     let line = split(text);
     assert_eq!(line.commands.len(), 1, "{text:?}");
     let payload = line.payload_until.map(|_| "payload\n".to_owned());
-    answer(parse(&line.commands[0], payload), &well(), NOW_MS)
+    let context = Context {
+        snapshot,
+        now_ms: NOW_MS,
+        level,
+        socket: ("/run/mb-lb/admin.sock", SocketLevel::Admin),
+        process: Default::default(),
+    };
+    respond(&line.commands[0], payload, &context)
 }
 
 fn text(command: &str) -> String {
@@ -81,13 +93,18 @@ fn changes_are_understood() {
         ),
     ];
     for (command, change) in cases {
-        assert_eq!(ask(command), Answer::Change(change), "{command}");
+        assert_eq!(
+            ask(command),
+            Answer::Change { change, done: "" },
+            "{command}"
+        );
     }
 }
 
 #[test]
 fn complaints_are_haproxys_word_for_word() {
-    let usage = "usage: set server <backend>/<server> state | weight";
+    let usage = "usage: set server <backend>/<server> addr | agent | agent-addr | agent-port | agent-send | \
+                 check-addr | check-port | fqdn | health | ssl | state | weight";
     let cases = [
         ("set server", "Require 'backend/server'."),
         (
@@ -152,7 +169,8 @@ fn complaints_are_haproxys_word_for_word() {
         ("enable server smtp_backend/nope", "No such server."),
         ("disable server nope/nope", "No such backend."),
         ("show stat nope 7 -1", "No such proxy."),
-        ("show stat 9 7 -1", "No such proxy."),
+        ("show stat 0 7 -1", "No such proxy."),
+        ("show stat domain dns", "Invalid statistics domain."),
         ("show servers state nope", "Can't find backend."),
         ("set timeout", "'set timeout' only supports 'cli'."),
         ("set timeout bogus 5", "'set timeout' only supports 'cli'."),
@@ -166,13 +184,19 @@ fn complaints_are_haproxys_word_for_word() {
         ),
     ];
     for (command, complaint) in cases {
-        assert_eq!(text(command), format!("{complaint}\n"), "{command}");
+        // Some of them do not end their line, there and here.
+        let text = text(command);
+        assert_eq!(
+            text.strip_suffix('\n').unwrap_or(&text),
+            complaint,
+            "{command}"
+        );
     }
 }
 
 #[test]
 fn unknown_commands_get_the_list() {
-    for command in ["", "bogus", "shutdown sessions server smtp_backend/mb1"] {
+    for command in ["", "bogus", "trace 0"] {
         let text = text(command);
         assert!(
             text.starts_with("Unknown command. Please enter one of the following commands only:\n"),
@@ -239,6 +263,7 @@ fn info_has_the_keys_that_tools_ask_for() {
     for line in text.lines() {
         assert_eq!(line.matches(": ").count(), 1, "{line}");
     }
+    assert_eq!(text.lines().count(), 69);
     for line in [
         "Uptime: 12d 4h00m00s",
         "Pid: 4711",
@@ -250,9 +275,21 @@ fn info_has_the_keys_that_tools_ask_for() {
         assert!(text.lines().any(|found| found == line), "{line}");
     }
     let typed = self::text("show info typed");
-    assert!(typed.starts_with("0.Name.1:POS:str:mb-lb\n1.Version.1:POS:str:2.6.0-mb-lb-0.1.0\n"));
+    assert!(typed.starts_with("0.Name.1:POS:str:HAProxy\n1.Version.1:POS:str:2.6.0-mb-lb-0.1.0\n"));
     assert_eq!(typed.lines().count(), text.lines().count());
-    assert!(self::text("show info json").contains("not supported"));
+    let described = self::text("show info typed desc");
+    for (line, typed) in described.lines().zip(typed.lines()) {
+        let meaning = line.strip_prefix(typed).unwrap();
+        assert!(
+            meaning.starts_with(":\"") && meaning.ends_with('"') && meaning.len() > 10,
+            "{line}"
+        );
+    }
+    let json: serde_json::Value = serde_json::from_str(&self::text("show info json")).unwrap();
+    assert_eq!(json[0]["field"]["name"], "Name");
+    assert_eq!(json[0]["tags"]["origin"], "Product");
+    assert_eq!(json[0]["value"]["value"], "HAProxy");
+    assert_eq!(json.as_array().unwrap().len(), text.lines().count());
 }
 
 #[test]
@@ -277,14 +314,11 @@ fn servers_state_is_haproxys_file() {
     assert_eq!(self::text("show servers state smtp_backend"), text);
     assert_eq!(self::text("show servers state #2"), text);
 
-    let servers = |snapshot| match answer(
-        parse(&["show", "servers", "state"].map(String::from), None),
-        &snapshot,
-        NOW_MS,
-    ) {
-        Answer::Text(text) => text,
-        other => panic!("{other:?}"),
-    };
+    let servers =
+        |snapshot: Snapshot| match ask_of(&snapshot, SocketLevel::Admin, "show servers state") {
+            Answer::Text(text) => text,
+            other => panic!("{other:?}"),
+        };
     let down = servers(crate::fixtures::none_up());
     let row = |position: usize| down.lines().nth(1 + position).unwrap().to_owned();
     assert!(row(1).starts_with("2 smtp_backend 1 mb1 192.168.1.101 0 1 10 10 3600 15 3 4 14 "));
@@ -417,5 +451,168 @@ fn own_commands_say_how_they_are_used() {
             }
             other => panic!("{command:?} gives {other:?}"),
         }
+    }
+}
+
+#[test]
+fn levels_decide_before_anything_else_is_looked_at() {
+    let ask = |level, command| ask_of(&well(), level, command);
+    let denied = Answer::Text("Permission denied\n".to_owned());
+    for command in [
+        "set server",
+        "set server smtp_backend/mb1 state maint",
+        "enable server nope/nope",
+        "shutdown session foo",
+        "set maxconn global x",
+        "commit ssl cert",
+        "clear counters all",
+    ] {
+        assert_eq!(ask(SocketLevel::User, command), denied, "{command}");
+        assert_eq!(ask(SocketLevel::Operator, command), denied, "{command}");
+        assert_ne!(ask(SocketLevel::Admin, command), denied, "{command}");
+    }
+    for command in ["show sess", "show errors", "clear counters", "operator"] {
+        assert_eq!(ask(SocketLevel::User, command), denied, "{command}");
+        assert_ne!(ask(SocketLevel::Operator, command), denied, "{command}");
+    }
+    let native = |level, command| match ask(level, command) {
+        Answer::Text(text) => text.contains("\"code\":8,\"message\":\"Permission denied\""),
+        _ => false,
+    };
+    assert!(native(
+        SocketLevel::Operator,
+        "mb-lb set smtp_backend/mb1 maint"
+    ));
+    assert!(native(SocketLevel::User, "mb-lb flows"));
+    assert!(!native(SocketLevel::User, "mb-lb snapshot"));
+    assert_eq!(
+        text("show cli sockets"),
+        "# socket lvl processes\nunix@/run/mb-lb/admin.sock admin all\n"
+    );
+}
+
+#[test]
+fn what_mb_lb_cannot_do_is_said_in_one_line() {
+    for command in [
+        "set server smtp_backend/mb1 addr 192.0.2.1",
+        "set server smtp_backend/mb1 health down",
+        "set server smtp_backend/mb1 check-port 25",
+        "disable health smtp_backend/mb1",
+        "shutdown sessions server smtp_backend/mb1",
+        "disable frontend smtp_backend",
+        "add server smtp_backend/mb9 192.0.2.9:25 weight 5",
+        "set maxconn frontend smtp_backend 5",
+        "set rate-limit sessions global 5",
+    ] {
+        let text = text(command);
+        assert!(
+            text.starts_with("Not done: ") && text.ends_with(".\n"),
+            "{command}: {text}"
+        );
+        assert_eq!(text.lines().count(), 1, "{command}");
+    }
+}
+
+/// Words that commands are made of, and some that they are not.
+fn word() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    const KNOWN: &[&str] = &[
+        "set",
+        "get",
+        "show",
+        "clear",
+        "enable",
+        "disable",
+        "add",
+        "del",
+        "new",
+        "commit",
+        "abort",
+        "shutdown",
+        "server",
+        "servers",
+        "weight",
+        "state",
+        "conn",
+        "stat",
+        "info",
+        "sess",
+        "ssl",
+        "cert",
+        "crt-list",
+        "maxconn",
+        "frontend",
+        "global",
+        "rate-limit",
+        "session",
+        "sessions",
+        "counters",
+        "all",
+        "typed",
+        "json",
+        "desc",
+        "up",
+        "no-maint",
+        "domain",
+        "proxy",
+        "-1",
+        "0",
+        "2",
+        "addr",
+        "port",
+        "health",
+        "agent",
+        "agent-addr",
+        "check-addr",
+        "check-port",
+        "fqdn",
+        "smtp_backend",
+        "smtp_backend/mb1",
+        "#2/#1",
+        "192.0.2.1",
+        "2001:db8::1",
+        "mb-lb",
+        "flows",
+        "limit",
+        "help",
+        "-n",
+        "*",
+        "timeout",
+        "cli",
+        "99999999999999999999",
+        "50%",
+        "-5",
+    ];
+    prop_oneof![
+        4 => prop::sample::select(KNOWN).prop_map(str::to_owned),
+        1 => any::<String>(),
+    ]
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_words_do_harm(
+        words in proptest::collection::vec(word(), 0..9),
+        payload in proptest::option::of(proptest::prelude::any::<String>()),
+        level in 0..3,
+    ) {
+        let level = [SocketLevel::User, SocketLevel::Operator, SocketLevel::Admin][level as usize];
+        let snapshot = crate::fixtures::degraded();
+        let context = Context {
+            snapshot: &snapshot,
+            now_ms: NOW_MS,
+            level,
+            socket: ("/run/mb-lb/admin.sock", level),
+            process: Default::default(),
+        };
+        if let Answer::Change { .. } = respond(&words, payload, &context) {
+            proptest::prop_assert_eq!(level, SocketLevel::Admin);
+        }
+    }
+
+    #[test]
+    fn no_line_does_harm(text in proptest::prelude::any::<String>()) {
+        let line = split(&text);
+        proptest::prop_assert!(!line.commands.is_empty());
     }
 }

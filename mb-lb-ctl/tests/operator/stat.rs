@@ -82,7 +82,7 @@ fn a_service_has_a_row_for_the_front_for_each_server_and_for_the_back() {
     assert_eq!(
         pairs(3),
         "pxname=smtp_backend svname=mb3 qcur=0 qmax=0 scur=210 smax=215 stot=12034 bin=1234567890 status=UP \
-         weight=5 act=1 bck=0 chkfail=1 chkdown=0 lastchg=7260 downtime=0 pid=1 iid=2 sid=3 type=2 rate=4 \
+         weight=5 act=1 bck=0 chkfail=1 chkdown=0 lastchg=7260 downtime=0 pid=1 iid=2 sid=3 lbtot=12034 type=2 rate=4 \
          rate_max=31 check_status=L7OK check_code=220 check_duration=3 lastsess=0 \
          last_chk=220 banner; EHLO accepted check_desc=Layer7 check passed check_rise=2 check_fall=3 \
          check_health=4 addr=192.168.1.103:25 mode=tcp uweight=5 -=-"
@@ -198,10 +198,12 @@ fn rows_can_be_chosen() {
         3
     );
     assert_eq!(show(&empty(), &[]).lines().count(), 1);
-    assert!(
-        Selection::parse(&["json"])
-            .unwrap_err()
-            .contains("not supported")
+    assert_eq!(show(&well(), &["9", "7", "-1"]).lines().count(), 1);
+    assert_eq!(
+        show(&well(), &["domain", "proxy", "2", "1", "-1"])
+            .lines()
+            .count(),
+        2
     );
 }
 

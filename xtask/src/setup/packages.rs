@@ -201,6 +201,39 @@ const GALERA: Package = Package {
     binaries: &["/usr/lib/galera/libgalera_smm.so"],
     services: &[],
 };
+
+/// Tools that were made for HAProxy's socket.
+const HATOP: Package = Package {
+    name: "hatop",
+    binaries: &["hatop"],
+    services: &[],
+};
+const HAPROXY_EXPORTER: Package = Package {
+    name: "prometheus-haproxy-exporter",
+    binaries: &["prometheus-haproxy-exporter"],
+    services: &["prometheus-haproxy-exporter"],
+};
+const MONITORING_PLUGINS: Package = Package {
+    name: "monitoring-plugins-contrib",
+    binaries: &["/usr/lib/nagios/plugins/check_haproxy_stats"],
+    services: &[],
+};
+const ANSIBLE: Package = Package {
+    name: "ansible",
+    binaries: &["ansible"],
+    services: &[],
+};
+const PYTHON_VENV: Package = Package {
+    name: "python3-venv",
+    binaries: &["/usr/share/doc/python3-venv/copyright"],
+    services: &[],
+};
+/// Gives hatop a terminal.
+const BSDUTILS: Package = Package {
+    name: "bsdutils",
+    binaries: &["script"],
+    services: &[],
+};
 const MMDEBSTRAP: Package = Package {
     name: "mmdebstrap",
     binaries: &["mmdebstrap"],
@@ -289,6 +322,12 @@ impl Purpose {
                 PYTHON_H2,
                 PYTHON_WEBSOCKETS,
                 HAPROXY,
+                HATOP,
+                HAPROXY_EXPORTER,
+                MONITORING_PLUGINS,
+                ANSIBLE,
+                PYTHON_VENV,
+                BSDUTILS,
                 REDIS,
                 REDIS_SENTINEL,
                 REDIS_TOOLS,

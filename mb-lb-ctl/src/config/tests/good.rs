@@ -7,7 +7,7 @@ use super::{SERVICE, accept, codes};
 use crate::config::{
     Admin, AdminHttp, AgentCheck, Capability, Check, CheckKind, Config, Director, FlowTimeouts,
     Forward, Login, OnDown, ProxyHeader, Scheduler, Secret, Server, ServerTls, Service, SmtpCheck,
-    Verify, XdpMode, example, parse,
+    SocketLevel, Verify, XdpMode, example, parse,
 };
 
 fn server(name: &str, last: u8) -> Server {
@@ -35,6 +35,7 @@ fn defaults() -> Config {
             socket: "/run/mb-lb/admin.sock".into(),
             socket_mode: 0o660,
             http: None,
+            socket_level: SocketLevel::Admin,
         },
         services: vec![Service {
             follows: Vec::new(),
@@ -83,6 +84,7 @@ socket_mode = "600"
 http = "[::]:8404"
 user = "admin"
 password_file = "stats.password"
+socket_level = "operator"
 
 [service.submission]
 listen = ["192.168.1.100:587", "[2001:db8::100]:587"]
@@ -136,6 +138,7 @@ fn every_key_arrives_in_the_model() {
                 password: Secret::File("stats.password".into()),
             }),
         }),
+        socket_level: SocketLevel::Operator,
     };
     let submission = Service {
         follows: Vec::new(),
