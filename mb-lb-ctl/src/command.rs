@@ -147,9 +147,15 @@ pub struct Context<'c> {
 /// Understands the words of one command and answers it. `payload` is what followed a `<<`.
 pub fn respond(words: &[String], payload: Option<String>, context: &Context<'_>) -> Answer {
     let plain: Vec<&str> = words.iter().map(String::as_str).collect();
-    if context.level < level::needed(&plain) {
+    let needed = level::needed(&plain);
+    if context.level < needed {
+        let why = format!(
+            "Permission denied: it takes the level {}, and that of this connection is {} (`socket_level` in [admin])",
+            needed.name(),
+            context.level.name()
+        );
         return Answer::Text(match plain.first() {
-            Some(&"mb-lb") => native::complaint(native::Code::Refused, level::DENIED.trim_end()),
+            Some(&"mb-lb") => native::complaint(native::Code::Refused, &why),
             _ => level::DENIED.to_owned(),
         });
     }

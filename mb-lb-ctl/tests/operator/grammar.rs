@@ -476,7 +476,9 @@ fn levels_decide_before_anything_else_is_looked_at() {
         assert_ne!(ask(SocketLevel::Operator, command), denied, "{command}");
     }
     let native = |level, command| match ask(level, command) {
-        Answer::Text(text) => text.contains("\"code\":8,\"message\":\"Permission denied\""),
+        Answer::Text(text) => {
+            text.contains("\"code\":8,\"message\":\"Permission denied: it takes the level ")
+        }
         _ => false,
     };
     assert!(native(
