@@ -108,7 +108,7 @@ pub enum Answer {
     Change {
         change: Change,
         /// What to send when it is done; mostly nothing.
-        done: &'static str,
+        done: String,
     },
     /// List flows, or describe one of them.
     Sessions(Option<u64>),
@@ -147,9 +147,15 @@ pub struct Context<'c> {
 /// Understands the words of one command and answers it. `payload` is what followed a `<<`.
 pub fn respond(words: &[String], payload: Option<String>, context: &Context<'_>) -> Answer {
     let plain: Vec<&str> = words.iter().map(String::as_str).collect();
-    if context.level < level::needed(&plain) {
+    let needed = level::needed(&plain);
+    if context.level < needed {
+        let why = format!(
+            "Permission denied: it takes the level {}, and that of this connection is {} (`socket_level` in [admin])",
+            needed.name(),
+            context.level.name()
+        );
         return Answer::Text(match plain.first() {
-            Some(&"mb-lb") => native::complaint(native::Code::Refused, level::DENIED.trim_end()),
+            Some(&"mb-lb") => native::complaint(native::Code::Refused, &why),
             _ => level::DENIED.to_owned(),
         });
     }
@@ -268,18 +274,28 @@ pub fn answer(command: Command, context: &Context<'_>) -> Answer {
                 Err(text) => return Answer::Text(text.to_owned()),
             };
             match setting.and_then(|setting| setting.change(server, view)) {
-                Ok(change) => return Answer::Change { change, done: "" },
+                Ok((change, done)) => return Answer::Change { change, done },
                 Err(text) => text,
             }
         }
-        Command::OfFrontend { name, order } => of_frontend(snapshot, &name, &order),
+        Command::OfFrontend { name, order } => match of_frontend(snapshot, &name, &order) {
+            Ok(change) => {
+                let done = String::new();
+                return Answer::Change { change, done };
+            }
+            Err(text) => text,
+        },
         Command::AddServer { server, words } => match dynamic::add(snapshot, &server, &words) {
-            Ok(_) => not_done("servers are added in the configuration file, followed by a reload"),
+            Ok(change) => {
+                let done = "New server registered.\n".to_owned();
+                return Answer::Change { change, done };
+            }
             Err(text) => text,
         },
         Command::DeleteServer { server } => match dynamic::delete(snapshot, &server) {
-            Ok(_) => {
-                not_done("servers are removed in the configuration file, followed by a reload")
+            Ok(server) => {
+                let (change, done) = (Change::Remove { server }, "Server deleted.\n".to_owned());
+                return Answer::Change { change, done };
             }
             Err(text) => text,
         },
@@ -330,20 +346,24 @@ fn not_done(why: &str) -> String {
     format!("Not done: {why}.\n")
 }
 
-fn of_frontend(snapshot: &Snapshot, name: &str, order: &FrontendOrder) -> String {
+fn of_frontend(snapshot: &Snapshot, name: &str, order: &FrontendOrder) -> Result<Change, String> {
     if name.is_empty() {
-        return "A frontend name is expected.\n".to_owned();
+        return Err("A frontend name is expected.\n".to_owned());
     }
-    if find_service(snapshot, name).is_none() {
-        return "No such frontend.\n".to_owned();
-    }
+    let Some(at) = find_service(snapshot, name) else {
+        return Err("No such frontend.\n".to_owned());
+    };
+    let frontend = |takes| Change::Frontend {
+        service: snapshot.services[at].name.clone(),
+        takes,
+    };
     match order {
-        // They are, always.
-        FrontendOrder::Enable => "All sockets are already enabled.\n".to_owned(),
-        FrontendOrder::Disable | FrontendOrder::Shutdown => not_done(
-            "a service listens as long as the configuration file has it; 'set server ... state maint' takes its servers out",
-        ),
-        FrontendOrder::MaxConnections(value) => limits::frontend(value),
+        FrontendOrder::Enable => Ok(frontend(true)),
+        FrontendOrder::Disable => Ok(frontend(false)),
+        FrontendOrder::Shutdown => Err(not_done(
+            "a service is there as long as the configuration file has it; 'disable frontend' has it take nobody",
+        )),
+        FrontendOrder::MaxConnections(value) => Err(limits::frontend(value)),
     }
 }
 

@@ -39,6 +39,14 @@ use toml::de::DeValue;
 use diagnostic::{Finding, Reporter};
 use fields::{Field, Fields};
 
+/// Whether servers and services can be called so.
+///
+/// # Errors
+/// What is wrong with it: `is empty`.
+pub fn check_name(text: &str) -> Result<(), String> {
+    values::name(text).map_err(|fault| fault.phrase)
+}
+
 /// What became of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {

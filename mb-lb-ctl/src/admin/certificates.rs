@@ -27,9 +27,11 @@ pub enum Outcome {
 }
 
 impl Certificates {
-    /// The first that is seen to be served is taken to be known to everybody.
+    /// The first that is seen to be served is taken to be known to everybody. Does not wait: a command may be at a slow disk.
     pub fn observe(&self, snapshot: &Snapshot) {
-        let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(mut store) = self.0.try_lock() else {
+            return;
+        };
         if store.is_none() && files(snapshot).next().is_some() {
             *store = Some(Store::new(&served(snapshot, &[])));
         }

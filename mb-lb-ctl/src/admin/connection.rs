@@ -200,11 +200,11 @@ impl Connection {
     }
 
     /// A change in HAProxy's dialect: silence is success.
-    async fn change(&mut self, change: Change, done: &str) -> String {
+    async fn change(&mut self, change: Change, done: String) -> String {
         let by = self.peer().await;
         let request = |reply| Request::Change { change, by, reply };
         match self.ask(request).await {
-            Ok(Ok(_)) => done.to_owned(),
+            Ok(Ok(_)) => done,
             Ok(Err(refusal)) => format!("{refusal}\n"),
             Err(text) => format!("{text}\n"),
         }

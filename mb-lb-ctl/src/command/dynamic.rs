@@ -2,24 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::engine::ServerRef;
+use crate::config::check_name;
+use crate::engine::{Added, Change, ServerRef};
 use crate::snapshot::{AdminState, Snapshot};
 
-use super::{find_service, split_name};
-
-/// A server that is to be added.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewServer {
-    pub server: ServerRef,
-    pub address: IpAddr,
-    /// `None`: that of the service.
-    pub port: Option<u16>,
-    /// Keywords with their values, as they were written.
-    pub options: Vec<String>,
-}
+use super::{find_service, not_done, split_name};
 
 /// What follows `add server BACKEND/SERVER`.
-pub fn add(snapshot: &Snapshot, name: &str, words: &[String]) -> Result<NewServer, String> {
+///
+/// # Errors
+/// What to say instead.
+pub fn add(snapshot: &Snapshot, name: &str, words: &[String]) -> Result<Change, String> {
     let (service, server) = split_name(name).ok_or("Require 'backend/server'.")?;
     let service = find_service(snapshot, service).ok_or("No such backend.")?;
     let service = &snapshot.services[service];
@@ -35,15 +28,61 @@ pub fn add(snapshot: &Snapshot, name: &str, words: &[String]) -> Result<NewServe
     if service.servers.iter().any(|known| known.name == server) {
         return Err("Already exists a server with the same name in backend.\n".to_owned());
     }
-    Ok(NewServer {
+    if let Err(fault) = check_name(server) {
+        return Err(format!(
+            "'server {}/{server}' : the name {fault}\n",
+            service.name
+        ));
+    }
+    let mut added = Added {
+        address,
+        port,
+        weight: 1,
+        max_connections: None,
+        backup: false,
+    };
+    keywords(&mut added, options)?;
+    if service.forward == "dsr" {
+        // That which clients connect to: it may be written, and nothing else.
+        added.port = port.filter(|port| service.listen.iter().all(|listen| listen.port() != *port));
+        if added.port.is_some() {
+            return Err(not_done(
+                "with dsr the port of a server is the one that clients connect to",
+            ));
+        }
+    }
+    Ok(Change::Add {
         server: ServerRef {
             service: service.name.clone(),
             server: server.to_owned(),
         },
-        address,
-        port,
-        options: options.to_vec(),
+        added,
     })
+}
+
+/// What HAProxy's `server` line can say and a server at run time can have.
+fn keywords(added: &mut Added, words: &[String]) -> Result<(), String> {
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let mut number = |most: u32| {
+            let value = words.next().and_then(|value| value.parse::<u32>().ok());
+            value
+                .filter(|value| *value <= most)
+                .ok_or_else(|| format!("'server' : '{word}' expects an integer from 0 to {most}\n"))
+        };
+        match word {
+            "weight" => added.weight = u16::try_from(number(256)?).unwrap_or(256),
+            "maxconn" => added.max_connections = Some(number(1_000_000)?).filter(|most| *most != 0),
+            "backup" => added.backup = true,
+            // The service says whether servers are checked, and how.
+            "check" | "enabled" | "disabled" => {}
+            other => {
+                let why = format!("'{other}' of a server belongs into the configuration file");
+                return Err(not_done(&why));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The server that `del server` names, where it may be deleted.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::command::weight;
-use crate::engine::{Change, ServerRef, Weight};
+use crate::engine::{self, Change, Forced, ServerRef, Weight, Which};
 use crate::snapshot::{AdminState, ServerView};
 
 use super::{not_done, parse_admin_state};
@@ -19,8 +19,8 @@ pub enum Setting {
         port: Option<String>,
     },
     Health(Forced),
-    /// What its agent is to have said: up or down.
-    Agent(bool),
+    /// What its agent is to have said: up or down; `None`: neither word was given.
+    Agent(Option<bool>),
     AgentAddress(String),
     AgentPort(String),
     AgentSend(String),
@@ -39,19 +39,11 @@ pub enum Setting {
     CutOff,
 }
 
-/// `set server ... health`: what its checks are to have said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forced {
-    Up,
-    /// Takes only clients that are bound to it by their cookie.
-    Stopping,
-    Down,
-}
-
 const STATE_EXPECTS: &str = "'set server <srv> state' expects 'ready', 'drain' and 'maint'.\n";
 const HEALTH_EXPECTS: &str = "'set server <srv> health' expects 'up', 'stopping', or 'down'.\n";
 const USAGE: &str = "usage: set server <backend>/<server> addr | agent | agent-addr | agent-port | agent-send | check-addr \
      | check-port | fqdn | health | ssl | state | weight\n";
+const AGENT_EXPECTS: &str = "'set server <srv> agent' expects 'up' or 'down'.\n";
 const NO_AGENT: &str = "agent checks are not enabled on this server";
 const NO_CHECK: &str = "health checks are not enabled on this server";
 
@@ -84,7 +76,11 @@ impl Setting {
                 _ => Err(HEALTH_EXPECTS.to_owned()),
             },
             // Whether there is an agent is looked at before the word is.
-            "agent" => Ok(Self::Agent(value == "up")),
+            "agent" => Ok(Self::Agent(match value {
+                "up" => Some(true),
+                "down" => Some(false),
+                _ => None,
+            })),
             "agent-addr" => given("agent-addr requires an address and optionally a port.")
                 .map(|value| Self::AgentAddress(value.to_owned())),
             "agent-port" => {
@@ -111,35 +107,60 @@ impl Setting {
         }
     }
 
-    /// The change to ask the engine for; the error is the answer where there is nothing to ask.
-    pub fn change(self, server: ServerRef, view: &ServerView) -> Result<Change, String> {
+    /// The change to ask the engine for, and what to say when it is done; the error is the answer where there is nothing to ask.
+    pub fn change(self, server: ServerRef, view: &ServerView) -> Result<(Change, String), String> {
+        let silent = |change| Ok((change, String::new()));
+        let set = |server, setting| silent(Change::Set { server, setting });
         match self {
-            Self::State(state) => Ok(Change::Admin {
+            Self::State(state) => silent(Change::Admin {
                 server,
                 state,
                 reason: String::new(),
             }),
-            Self::Weight(weight) => Ok(Change::Weight { server, weight }),
-            Self::Address { address, port } => Err(address_change(view, address, port.as_deref())
-                .unwrap_or_else(|| {
-                    not_done(
-                        "the address of a server is changed in the configuration file, followed by a reload",
-                    )
-                })),
-            Self::Health(_) => Err(not_done("health is what the checks say; use 'state'")),
-            // No server of this version has an agent, and this is what HAProxy says of one without.
-            Self::Agent(_) | Self::AgentSend(_) => Err(format!("{NO_AGENT}.\n")),
-            Self::AgentAddress(_) | Self::AgentPort(_) => Err(NO_AGENT.to_owned()),
-            Self::AgentChecks(false) => Err(String::new()),
-            Self::AgentChecks(true) => {
+            Self::Weight(weight) => silent(Change::Weight { server, weight }),
+            Self::Address { address, port } => {
+                let (port, done) = moved(view, address, port.as_deref())?;
+                let address = Some(address).filter(|address| view.address != Some(*address));
+                let change = Change::Move {
+                    server,
+                    address,
+                    port,
+                };
+                Ok((change, done))
+            }
+            Self::Health(forced) => set(server, engine::Setting::Health(forced)),
+            Self::Agent(_) | Self::AgentSend(_) if view.agent.is_none() => {
+                Err(format!("{NO_AGENT}.\n"))
+            }
+            Self::AgentAddress(_) | Self::AgentPort(_) if view.agent.is_none() => {
+                Err(NO_AGENT.to_owned())
+            }
+            Self::Agent(Some(up)) => set(server, engine::Setting::AgentSays(up)),
+            Self::Agent(None) => Err(AGENT_EXPECTS.to_owned()),
+            Self::AgentSend(_) => Err(not_done(
+                "what an agent is told is `send` in the configuration file, followed by a reload",
+            )),
+            Self::AgentAddress(text) => match text.parse() {
+                Ok(address) => set(server, engine::Setting::AgentAddress(Some(address))),
+                Err(_) => Err(format!("invalid addr '{text}'")),
+            },
+            Self::AgentPort(text) => {
+                let port = port(&text)?;
+                set(server, engine::Setting::AgentPort(Some(port)))
+            }
+            Self::AgentChecks(false) if view.agent.is_none() => Err(String::new()),
+            Self::AgentChecks(true) if view.agent.is_none() => {
                 Err("Agent was not configured on this server, cannot enable.\n".to_owned())
             }
+            Self::AgentChecks(on) => set(server, engine::Setting::Checks(Which::Agent, on)),
             Self::CheckAddress { .. } | Self::CheckPort(_) if view.check.is_none() => {
                 Err(NO_CHECK.to_owned())
             }
-            Self::CheckAddress { .. } | Self::CheckPort(_) => Err(not_done(
-                "where checks go is changed in the configuration file, followed by a reload",
-            )),
+            Self::CheckAddress { address, port } => match port {
+                Some(port) => set(server, engine::Setting::CheckAt(address, port)),
+                None => set(server, engine::Setting::CheckAddress(Some(address))),
+            },
+            Self::CheckPort(port) => set(server, engine::Setting::CheckPort(Some(port))),
             Self::HostName(_) => Err(
                 "set server <b>/<s> fqdn failed because no resolution is configured.\n".to_owned(),
             ),
@@ -151,42 +172,57 @@ impl Setting {
             Self::Checks(true) if view.check.is_none() => Err(
                 "Health check was not configured on this server, cannot enable.\n".to_owned(),
             ),
-            // They are, always.
-            Self::Checks(true) => Err(String::new()),
-            Self::Checks(false) => Err(not_done(
-                "checks of one server cannot be stopped; 'state maint' stops them with the server",
-            )),
+            Self::Checks(on) => set(server, engine::Setting::Checks(Which::Health, on)),
             Self::MaxConnections(_) => Err(not_done(
                 "`max_connections` of a server is changed in the configuration file, followed by a reload",
             )),
-            Self::CutOff => Err(not_done(
-                "connections end with 'state maint', where `on_down` is \"reset\"",
-            )),
+            Self::CutOff => silent(Change::EndSessions { server }),
         }
     }
 }
 
-/// What HAProxy says of an address where it has not to be changed; `None` where it has.
-fn address_change(view: &ServerView, address: IpAddr, port: Option<&str>) -> Option<String> {
-    const BY: &str = "by 'stats socket command'";
-    let same = view.address == Some(address);
-    let unchanged = if same {
+/// The port that has to be changed, if any, and what HAProxy says of the whole; the error is the answer where nothing has to be.
+fn moved(
+    view: &ServerView,
+    address: IpAddr,
+    port: Option<&str>,
+) -> Result<(Option<u16>, String), String> {
+    const BY: &str = "by 'stats socket command'\n";
+    let is_there = view.address == Some(address);
+    let from = view
+        .address
+        .map_or_else(String::new, |from| from.to_string());
+    let ip = match is_there {
+        true => "no need to change the addr".to_owned(),
+        false => format!("IP changed from '{from}' to '{address}'"),
+    };
+    let Some(text) = port else {
+        let said = format!("{ip} {BY}");
+        return if is_there {
+            Err(said)
+        } else {
+            Ok((None, said))
+        };
+    };
+    let unchanged = if is_there {
         "no need to change the addr, "
     } else {
         ""
     };
-    match port {
-        None if same => Some(format!("no need to change the addr {BY}\n")),
-        None => None,
-        Some(text) => match text.parse::<u16>() {
-            Err(_) => Some(format!(
-                "{unchanged}problem converting port '{text}' to an int {BY}\n"
-            )),
-            Ok(port) if same && port == view.port => Some(format!(
-                "no need to change the addr, no need to change the port {BY}\n"
-            )),
-            Ok(_) => None,
-        },
+    let Ok(port) = text.parse::<u16>() else {
+        return Err(format!(
+            "{unchanged}problem converting port '{text}' to an int {BY}"
+        ));
+    };
+    if port != view.port {
+        let said = format!("{ip}, port changed from '{}' to '{port}' {BY}", view.port);
+        return Ok((Some(port), said));
+    }
+    let said = format!("{ip}, no need to change the port {BY}");
+    if is_there {
+        Err(said)
+    } else {
+        Ok((None, said))
     }
 }
 

@@ -106,6 +106,8 @@ pub enum Setting {
     /// `None`: as the configuration says.
     CheckAddress(Option<IpAddr>),
     CheckPort(Option<u16>),
+    /// Both at once.
+    CheckAt(IpAddr, u16),
     AgentAddress(Option<IpAddr>),
     AgentPort(Option<u16>),
 }
@@ -190,6 +192,13 @@ impl Engine {
                 }
                 hand.check_port = *port;
                 format!("its check goes to port {}", shown(*port))
+            }
+            Setting::CheckAt(address, port) => {
+                if !has_check {
+                    return Err(Refusal::ChecksNotEnabled);
+                }
+                (hand.check_address, hand.check_port) = (Some(*address), Some(*port));
+                format!("its check goes to {address} port {port}")
             }
             Setting::AgentAddress(address) => {
                 if !has_agent {
