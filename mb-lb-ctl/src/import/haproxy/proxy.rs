@@ -6,8 +6,9 @@ use super::bind::Bind;
 use super::checks::check;
 use super::sections::{Config, Kind, Statement};
 use super::server::{Server, servers};
-use super::service::{common, notes, slow_start};
+use super::service::{agent, common, notes, slow_start};
 use super::units::{Front, Unit, redirect};
+use crate::config::schema;
 use crate::import::Import;
 use crate::import::block::Block;
 use crate::import::report::{At, Verdict};
@@ -51,6 +52,7 @@ pub(super) fn proxy(
     scheduler(unit, &mut block);
     cookie(unit, &mut block);
     check(&unit.back, &servers, None, &mut block);
+    agent(&servers, &schema::PROXY, &mut block);
     timeouts(unit, &mut block);
     settings(unit, &mut block);
     slow_start(&servers, &mut block);

@@ -45,6 +45,11 @@ pub(super) struct Settings {
     pub slow_start: Option<u64>,
     /// `on-marked-down shutdown-sessions`
     pub resets: bool,
+    /// `agent-check`
+    pub agent: bool,
+    pub agent_port: Option<u16>,
+    pub agent_interval: Option<u64>,
+    pub agent_send: Option<String>,
     /// What of it is not in the result.
     pub notes: Vec<String>,
 }
@@ -162,12 +167,15 @@ impl Settings {
                     self.send_proxy = None;
                 }
                 // What is so anyway.
-                "no-agent-check" | "no-tfo" | "no-sslv3" | "no-tlsv10" | "no-tlsv11"
-                | "non-stick" | "stick" | "ssl-reuse" | "tls-tickets" | "no-verifyhost" => {}
-                "agent-check" | "check-send-proxy" | "check-via-socks4" | "tfo" | "allow-0rtt"
-                | "force-sslv3" | "force-tlsv10" | "force-tlsv11" | "force-tlsv12"
-                | "force-tlsv13" | "no-tlsv12" | "no-tlsv13" | "no-tls-tickets"
-                | "no-ssl-reuse" => self.missing(word),
+                "agent-check" => self.agent = true,
+                "no-agent-check" => self.agent = false,
+                "no-tfo" | "no-sslv3" | "no-tlsv10" | "no-tlsv11" | "non-stick" | "stick"
+                | "ssl-reuse" | "tls-tickets" | "no-verifyhost" => {}
+                "check-send-proxy" | "check-via-socks4" | "tfo" | "allow-0rtt" | "force-sslv3"
+                | "force-tlsv10" | "force-tlsv11" | "force-tlsv12" | "force-tlsv13"
+                | "no-tlsv12" | "no-tlsv13" | "no-tls-tickets" | "no-ssl-reuse" => {
+                    self.missing(word)
+                }
                 _ => {
                     let value = words.next();
                     self.pair(config, word, value);
@@ -187,9 +195,6 @@ impl Settings {
 
     fn missing(&mut self, what: &str) {
         let note = match what {
-            "agent-check" => {
-                "agents are not imported: write a check of the agent's by hand where this build has it"
-            }
             "check-send-proxy" => {
                 "checks send no PROXY header: have them ask a port that wants none (`check.port`)"
             }
@@ -216,6 +221,16 @@ impl Settings {
             "weight" => self.take(number, |set| &mut set.weight),
             // 0 is no limit.
             "maxconn" => self.take(number, |set| &mut set.max_connections),
+            "agent-inter" => self.take(time, |set| &mut set.agent_interval),
+            "agent-send" => {
+                self.agent_send = Some(value.to_owned());
+                true
+            }
+            "agent-port" => {
+                self.agent_port = number.and_then(|port| u16::try_from(port).ok());
+                self.agent_port.is_some()
+            }
+            "agent-addr" => false,
             "port" => {
                 self.check_port = number.and_then(|port| u16::try_from(port).ok());
                 self.check_port.is_some()
@@ -268,7 +283,7 @@ impl Settings {
             "id" | "init-addr" | "resolvers" | "resolve-prefer" | "resolve-net"
             | "resolve-opts" | "pool-low-conn" | "pool-max-conn" | "pool-purge-delay"
             | "max-reuse" | "log-proto" | "check-alpn" | "check-proto" | "ssl-min-ver" | "npn"
-            | "ws" | "agent-port" | "agent-addr" | "agent-inter" | "agent-send" => true,
+            | "ws" => true,
             "minconn" | "maxqueue" | "error-limit" | "observe" | "on-error" | "on-marked-up"
             | "track" | "redir" | "addr" | "ciphers" | "ciphersuites" | "crt" | "crl-file"
             | "ssl-max-ver" | "namespace" | "socks4" | "tcp-ut" | "source" | "proxy-v2-options" => {
@@ -282,6 +297,7 @@ impl Settings {
         };
         if !understood {
             let note = match word {
+                "agent-addr" => "agents are asked at the server's own address",
                 "addr" => "checks go to the server's own address",
                 "observe" | "on-error" | "error-limit" => {
                     "checks decide; a refused connection counts double"

@@ -7,7 +7,7 @@ use super::checks::check;
 use super::sections::Config;
 use super::server::{Server, servers};
 use super::units::Unit;
-use crate::config::Forward;
+use crate::config::{Forward, schema};
 use crate::import::block::Block;
 use crate::import::report::{At, Verdict};
 use crate::import::server_setup::ServerSetup;
@@ -65,6 +65,7 @@ pub(super) fn service(
     let port = listen.first().map(SocketAddr::port);
     let port = port.filter(|_| forward.is_in_kernel());
     check(&unit.back, &servers, port, &mut block);
+    agent(&servers, &schema::SERVICE, &mut block);
     on_down(&servers, &mut block);
     slow_start(&servers, &mut block);
     timeouts(unit, &mut block);
@@ -189,6 +190,59 @@ fn scheduler(unit: &Unit<'_>, block: &mut Block) {
     for hash in unit.back.all("hash-type") {
         let note = "`source` is consistent always: few clients move when servers come and go";
         block.claim(hash.at, Verdict::Approximated, note);
+    }
+}
+
+/// `agent-check`, where sections of this kind have it in this build.
+pub(super) fn agent(servers: &[Server], section: &schema::Section, block: &mut Block) {
+    let asked = |server: &&Server| server.set.agent;
+    let known = section.keys.contains(&"agent");
+    let first = servers
+        .iter()
+        .filter(asked)
+        .find(|server| known && server.set.agent_port.is_some());
+    let own = |server: &Server| {
+        let set = &server.set;
+        (
+            set.agent,
+            set.agent_port,
+            set.agent_interval,
+            set.agent_send.clone(),
+        )
+    };
+    if let Some(first) = first {
+        let set = &first.set;
+        let mut entries = Vec::new();
+        entries.extend(
+            set.agent_port
+                .map(|port| ("port".to_owned(), port.to_string())),
+        );
+        let interval = set
+            .agent_interval
+            .map(|time| duration(time.clamp(10, HOUR)));
+        entries.extend(interval.map(|interval| ("interval".to_owned(), interval)));
+        entries.extend(
+            set.agent_send
+                .as_ref()
+                .map(|text| ("send".to_owned(), quote(text))),
+        );
+        block.key("agent", table(&entries), &first.at[..1]);
+    }
+    for server in servers
+        .iter()
+        .filter(|server| first.is_none_or(|first| own(server) != own(first)))
+    {
+        let note = match (first, server.set.agent) {
+            (Some(first), _) => format!(
+                "agents of all servers are asked alike, here as `{}`",
+                first.name
+            ),
+            (None, true) => {
+                "`agent-check`: there are no agents in such a section of this build".to_owned()
+            }
+            (None, false) => continue,
+        };
+        block.claim_all(&server.at[..1], Verdict::Approximated, &note);
     }
 }
 

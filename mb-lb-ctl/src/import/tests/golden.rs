@@ -285,3 +285,22 @@ fn passwords_are_not_in_the_report() {
         assert!(!said.contains(secret), "{said}");
     }
 }
+
+#[test]
+fn agents_are_asked_where_this_build_can() {
+    let text = "frontend f\n    bind 192.0.2.100:25\n    default_backend b\nbackend b\n\
+                \x20   server a 192.0.2.1:25 check agent-check agent-port 8888 agent-inter 5s agent-send \"x\\n\"\n\
+                \x20   server b 192.0.2.2:25 check\n";
+    let imported = imported(&[("haproxy.cfg", text)], &Options::default());
+    let config = imported.config.as_deref().expect("a configuration");
+    let (verdict, note) = row(&imported, 0, 5);
+    if schema::SERVICE.keys.contains(&"agent") {
+        assert_eq!(verdict, Verdict::Mapped, "{note}");
+        let line = "agent = { port = 8888, interval = \"5s\", send = \"x\\u000A\" }";
+        assert!(config.contains(line), "{config}");
+        assert_eq!(row(&imported, 0, 6).0, Verdict::Approximated);
+    } else {
+        assert_eq!(verdict, Verdict::Approximated);
+        assert!(note.contains("no agents"), "{note}");
+    }
+}
