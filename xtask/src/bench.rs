@@ -14,7 +14,7 @@ pub struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Only a part
-    #[arg(long, value_parser = ["packets", "wire", "smtp", "sweep", "https", "failover", "tiers"])]
+    #[arg(long, value_parser = ["packets", "wire", "smtp", "sweep", "https", "failover", "tiers", "checks"])]
     only: Option<String>,
     /// Also measure a pinned XDP program (of another project) with the same packets to 10.77.0.100:25
     #[arg(long, value_name = "PIN")]

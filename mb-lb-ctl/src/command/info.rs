@@ -112,7 +112,7 @@ fn facts(snapshot: &Snapshot, process: Process, now_ms: u64) -> Vec<Fact> {
             .filter_map(|service| service.clients.as_ref())
     };
     let checks = servers()
-        .filter(|server| server.check.is_some() && server.admin != AdminState::Maint)
+        .filter(|server| server.check.is_some() && server.wish() != AdminState::Maint)
         .count();
     let rate: u64 = servers().map(|server| server.rate).sum();
     let listeners: usize = snapshot

@@ -67,16 +67,21 @@ fn line(text: &mut String, service: &ServiceView, server: &ServerView) {
     let address = server
         .address
         .map_or_else(|| "-".to_owned(), |address| address.to_string());
-    // No agent, no forced ids, no host name, no SRV record, no TLS: these columns never say more than that.
+    // No forced ids, no host name, no SRV record, no TLS: these columns never say more than that.
+    let hand = server.by_hand.clone().unwrap_or_default();
+    let agent = server.agent.as_ref();
+    let check_address = hand
+        .check_address
+        .map_or_else(|| "-".to_owned(), |address| address.to_string());
     let _ = writeln!(
         text,
-        "{} {} {} {} {address} {} {} {} {} {} {} {} {} {} 0 0 0 - {} - 0 {} - - 0",
+        "{} {} {} {} {address} {} {} {} {} {} {} {} {} {} {} 0 0 - {} - 0 {} {check_address} - {}",
         proxy_id(service),
         service.name,
         server.position,
         server.name,
         operational_state(server),
-        match server.admin {
+        match server.wish() {
             AdminState::Ready => 0,
             AdminState::Maint => 1,
             AdminState::Drain => 8,
@@ -87,21 +92,32 @@ fn line(text: &mut String, service: &ServiceView, server: &ServerView) {
         check_status(code),
         check_result(code),
         check.map_or(0, |check| check.level),
-        match (check, server.admin) {
+        match (check, server.wish()) {
             (None, _) => 0,
+            // Configured, and not enabled.
+            (Some(_), _) if hand.check_off => 2,
             // Configured and enabled; paused too in maintenance.
             (Some(_), AdminState::Maint) => 14,
             (Some(_), _) => 6,
         },
+        match agent {
+            None => 0,
+            // Configured, and an agent; enabled.
+            Some(agent) if agent.off => 18,
+            Some(_) => 22,
+        },
         server.port,
         check.map_or(0, |check| check.port),
+        agent.map_or(0, |agent| agent.port),
     );
 }
 
 /// 0 stopped, 1 starting (slow start), 2 running, 3 stopping.
 fn operational_state(server: &ServerView) -> u8 {
-    match (server.admin, server.health) {
+    let stops = server.by_hand.as_ref().is_some_and(|hand| hand.stopping);
+    match (server.wish(), server.health) {
         (AdminState::Maint, _) | (_, HealthState::Down | HealthState::Unknown) => 0,
+        _ if stops => 3,
         _ if server.ramp_percent < 100 => 1,
         _ => 2,
     }

@@ -109,7 +109,7 @@ impl Selection {
         self.wants(SERVER)
             && self.server.is_none_or(named)
             && (up || !self.up)
-            && !(self.no_maint && server.admin == AdminState::Maint)
+            && !(self.no_maint && server.wish() == AdminState::Maint)
     }
 }
 
@@ -184,9 +184,14 @@ pub fn render(snapshot: &Snapshot, selection: &Selection) -> String {
 
 /// HAProxy's word for the state of a server.
 pub fn status(server: &ServerView) -> String {
-    match (server.admin, server.health) {
+    let agent = server.agent.as_ref();
+    let stops = server.by_hand.as_ref().is_some_and(|hand| hand.stopping);
+    match (server.wish(), server.health) {
         (AdminState::Maint, _) => return "MAINT".to_owned(),
         (_, HealthState::Up) => {}
+        (_, HealthState::Down) if agent.is_some_and(|agent| !agent.up) => {
+            return "DOWN (agent)".to_owned();
+        }
         // HAProxy has no unknown: a server that takes no flow is down, perhaps on its way up.
         (_, HealthState::Down | HealthState::Unknown) => {
             return match &server.check {
@@ -197,8 +202,12 @@ pub fn status(server: &ServerView) -> String {
             };
         }
     }
-    let word = match server.admin {
+    let word = match server.wish() {
+        AdminState::Drain if server.admin == AdminState::Ready => {
+            return "DRAIN (agent)".to_owned();
+        }
         AdminState::Drain => "DRAIN",
+        _ if stops => "NOLB",
         _ if server.check.is_none() => return "no check".to_owned(),
         _ => "UP",
     };
@@ -297,7 +306,12 @@ fn frontend(snapshot: &Snapshot, service: &ServiceView) -> Row {
         row.u64(Field(79, "MCP"), opened);
     }
     row.u64(Field(8, "MCP"), sum(service, |server| server.bytes));
-    row.text(Field(17, "SGP"), "OPEN");
+    let state = if service.paused_by.is_some() {
+        "PAUSED"
+    } else {
+        "OPEN"
+    };
+    row.text(Field(17, "SGP"), state);
     row.u32(Field(33, "MRP"), rate);
     row.u32(Field(77, "MRP"), rate);
     if let Some(clients) = &service.clients {
@@ -355,9 +369,21 @@ fn server_row(service: &ServiceView, server: &ServerView) -> Row {
             fill_statuses(&mut row, relayed.statuses);
         }
     }
+    if let Some(agent) = &server.agent {
+        row.text(Field(62, "MOP"), &agent.code);
+        if agent.code != "INI" {
+            row.u64(Field(64, "MDP"), agent.duration_ms);
+        }
+        row.text(Field(57, "MOP"), &agent.detail.replace(',', ";"));
+        row.text(Field(66, "MOP"), describe_code(&agent.code));
+        // What an agent says holds at once.
+        row.u32(Field(70, "CGS"), 1u64);
+        row.u32(Field(71, "CGS"), 1u64);
+        row.u32(Field(72, "CGS"), u64::from(agent.up));
+    }
     // Maintenance stops the checks, and with them what they last said.
     if let Some(check) = &server.check {
-        if server.admin != AdminState::Maint {
+        if server.wish() != AdminState::Maint {
             row.text(Field(36, "MOP"), &check.code);
             if let Some(reply) = check.reply {
                 row.u32(Field(37, "MOP"), reply);

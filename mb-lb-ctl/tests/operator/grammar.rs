@@ -95,7 +95,10 @@ fn changes_are_understood() {
     for (command, change) in cases {
         assert_eq!(
             ask(command),
-            Answer::Change { change, done: String::new() },
+            Answer::Change {
+                change,
+                done: String::new()
+            },
             "{command}"
         );
     }

@@ -211,7 +211,11 @@ impl Bench {
                 admin: AdminState::Ready,
                 health: HealthState::Up,
                 weight: 1,
-                most: None,
+                most: config
+                    .servers
+                    .iter()
+                    .find(|known| known.name == server.name)
+                    .and_then(|known| known.max_connections),
                 ended: 0,
                 percent: 100,
             })

@@ -1,6 +1,7 @@
 //! The benchmark behind `cargo xtask bench`. docs/benchmarks.md says how each figure is taken.
 
 mod bpf;
+mod checks;
 mod directors;
 mod facts;
 mod failover;
@@ -60,6 +61,8 @@ enum Part {
     Failover,
     /// What it costs to follow databases and session stores, and how long a switch takes, against HAProxy
     Tiers,
+    /// What it costs to check 5,000 servers, against HAProxy
+    Checks,
 }
 
 /// How much work a figure is worth.
@@ -168,6 +171,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     if wanted(Part::Tiers) {
         eprintln!("bench: tiers");
         tiers::measure(&mut report, effort)?;
+    }
+    if wanted(Part::Checks) {
+        eprintln!("bench: checks");
+        checks::measure(&mut report, effort)?;
     }
     print!("{report}");
     let json = serde_json::to_string_pretty(&report).context("cannot write as JSON")?;

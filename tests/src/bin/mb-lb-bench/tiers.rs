@@ -112,7 +112,7 @@ fn haproxy_mysql(lab: &Lab, port: u16) -> String {
 }
 
 /// HAProxy on the director.
-fn haproxy(lab: &Lab, listeners: &str) -> Result<Process> {
+pub fn haproxy(lab: &Lab, listeners: &str) -> Result<Process> {
     let director = lab.machine("lb1");
     let path = director.directory().join("haproxy-tiers.cfg");
     let text = format!(
@@ -176,7 +176,7 @@ fn many(
 }
 
 /// Share of a core in percent, and megabytes of memory.
-fn cost(pid: u32, time: Duration) -> Result<(f64, f64)> {
+pub fn cost(pid: u32, time: Duration) -> Result<(f64, f64)> {
     let (from, before) = (Instant::now(), process_seconds(pid)?);
     thread::sleep(time);
     let used = process_seconds(pid)? - before;
