@@ -294,7 +294,7 @@ pub fn answer(command: Command, context: &Context<'_>) -> Answer {
         },
         Command::DeleteServer { server } => match dynamic::delete(snapshot, &server) {
             Ok(server) => {
-                let (change, done) = (Change::Remove { server }, "Server deleted.\n".to_owned());
+                let (change, done) = (Change::Remove { server }, "Server deleted.".to_owned());
                 return Answer::Change { change, done };
             }
             Err(text) => text,

@@ -2,12 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use mb_lb_ctl::admin::MAX_CONNECTIONS;
 use mb_lb_tests::{Director, Lab, Topology, try_wait_until};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::ask;
 use crate::rig::SOON;
@@ -33,6 +35,14 @@ fn lab(name: &str) -> Result<Lab> {
             servers: 1,
         },
     )
+}
+
+/// Whether the other end is closed; nothing is read.
+fn is_left(stream: &UnixStream) -> Result<bool> {
+    let mut poll = [PollFd::new(stream.as_fd(), PollFlags::POLLHUP)];
+    nix::poll::poll(&mut poll, PollTimeout::ZERO)?;
+    let seen = poll[0].revents().unwrap_or(PollFlags::empty());
+    Ok(seen.contains(PollFlags::POLLHUP))
 }
 
 fn connect(socket: &Path) -> Result<UnixStream> {
@@ -136,7 +146,12 @@ fn who_does_not_read_is_left_and_holds_nobody_up() -> Result<()> {
         ensure!(answer == "admin\n\n", "{answer}");
         Ok(())
     })?;
-    // The first of them was the first to be left; what its socket held is all that it gets.
+    // What its socket held is all that it gets.
+    let first = &deaf[0];
+    try_wait_until("the first of them to be left", SOON, || {
+        ensure!(is_left(first)?, "not yet");
+        Ok(())
+    })?;
     let answer = rest(deaf.swap_remove(0))?;
     ensure!(answer.len() < 4 * whole.len(), "{} bytes", answer.len());
     ensure!(director.status()?.services[0].servers.len() == 1000);
