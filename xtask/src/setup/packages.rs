@@ -208,11 +208,6 @@ const HATOP: Package = Package {
     binaries: &["hatop"],
     services: &[],
 };
-const HAPROXY_EXPORTER: Package = Package {
-    name: "prometheus-haproxy-exporter",
-    binaries: &["prometheus-haproxy-exporter"],
-    services: &["prometheus-haproxy-exporter"],
-};
 const MONITORING_PLUGINS: Package = Package {
     name: "monitoring-plugins-contrib",
     binaries: &["/usr/lib/nagios/plugins/check_haproxy_stats"],
@@ -323,7 +318,6 @@ impl Purpose {
                 PYTHON_WEBSOCKETS,
                 HAPROXY,
                 HATOP,
-                HAPROXY_EXPORTER,
                 MONITORING_PLUGINS,
                 ANSIBLE,
                 PYTHON_VENV,
