@@ -41,8 +41,8 @@ pub use sync::{
 };
 
 pub use via::{
-    MAX_VIA_FLOWS, MAX_VIAS, VIA_MARK, VIA_MASK, Via, ViaAddress, ViaKey, ViaServer, ipv4_of_via,
-    via_ipv4,
+    MAX_VIA_FLOWS, MAX_VIAS, VIA_LASTS, VIA_MARK, VIA_MASK, Via, ViaAddress, ViaKey, ViaServer,
+    ipv4_of_via, via_ipv4,
 };
 
 /// Part of the pin path: two builds share maps only when they agree on every layout in this crate.

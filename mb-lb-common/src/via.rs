@@ -60,7 +60,12 @@ pub struct ViaKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ViaServer {
     pub address: ViaAddress,
+    /// When the check last sent something, in nanoseconds since the boot.
+    pub seen: u64,
 }
+
+/// An answer that comes later than this, in nanoseconds, is none of a check: no check lasts longer than a minute.
+pub const VIA_LASTS: u64 = 65_000_000_000;
 
 #[cfg(test)]
 mod tests {

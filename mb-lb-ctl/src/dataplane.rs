@@ -224,7 +224,7 @@ impl Dataplane {
     pub fn set_vias(
         &mut self,
         vips: &[std::net::IpAddr],
-        interfaces: &[String],
+        interfaces: &[(String, u32)],
     ) -> Result<(), String> {
         self.vias.set(&mut self.loaded.ebpf, vips, interfaces)
     }

@@ -269,6 +269,8 @@ pub enum Refusal {
     NotInMaintenance,
     #[error("This is the last server of the service: a service has at least one.")]
     LastServer,
+    #[error("No server can have this address: {0}.")]
+    BadAddress(String),
     #[error("There is no room for another server.")]
     NoRoom,
     #[error("The port of a server with dsr is the one that clients connect to.")]
@@ -356,7 +358,8 @@ pub enum Action {
     /// Have checks go through exactly these VIPs, on these interfaces.
     Vias {
         vips: Vec<IpAddr>,
-        interfaces: Vec<String>,
+        /// Names and indices.
+        interfaces: Vec<(String, u32)>,
     },
     /// Follow exactly these neighbours.
     Neighbours(Vec<IpAddr>),

@@ -224,7 +224,10 @@ impl Probe {
                 };
                 let opened = line::Line::open_by(via::connect(self.address, via), half, limit);
                 match opened.await {
-                    Ok(line) => line,
+                    Ok(mut line) => {
+                        line.end_abruptly();
+                        line
+                    }
                     Err(found) => return Err(via::explain(found, self.address, via, limit).await),
                 }
             }

@@ -9,12 +9,14 @@
 //! They touch no packet of anybody else: the one looks at the mark, the other at connections that the first has noted.
 
 use aya_ebpf::{
-    bindings::{BPF_F_PSEUDO_HDR, TC_ACT_UNSPEC},
-    helpers::generated::bpf_csum_diff,
+    bindings::{BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::generated::{bpf_csum_diff, bpf_ktime_get_ns},
     macros::classifier,
     programs::TcContext,
 };
-use mb_lb_common::{VIA_MARK, VIA_MASK, ViaAddress, ViaKey, ViaServer, ipv4_of_via, via_ipv4};
+use mb_lb_common::{
+    VIA_LASTS, VIA_MARK, VIA_MASK, ViaAddress, ViaKey, ViaServer, ipv4_of_via, via_ipv4,
+};
 
 use crate::maps::{VIA_FLOWS, VIAS};
 
@@ -23,7 +25,9 @@ const ETHERTYPE: usize = 12;
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const TCP: u8 = 6;
-const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+/// Offset and "more fragments", as they stand in the header.
+const FRAGMENT: [u8; 2] = [0x3f, 0xff];
 
 /// Towards the server.
 #[classifier]
@@ -31,8 +35,11 @@ pub fn mb_lb_via_out(ctx: TcContext) -> i32 {
     // SAFETY: a field of the context.
     let mark = unsafe { (*ctx.skb.skb).mark };
     if mark & VIA_MASK == VIA_MARK {
-        // What cannot be read is nothing that a check sent.
-        let _done = out(&ctx, mark & !VIA_MASK);
+        // A check that went to the server's own address would prove nothing.
+        return match out(&ctx, mark & !VIA_MASK) {
+            Ok(()) => TC_ACT_UNSPEC,
+            Err(()) => TC_ACT_SHOT,
+        };
     }
     TC_ACT_UNSPEC
 }
@@ -58,7 +65,9 @@ fn place(ctx: &TcContext) -> Result<Place, ()> {
     if kind == IPV4 {
         let first: u8 = load(ctx, ETHERNET)?;
         let protocol: u8 = load(ctx, ETHERNET + 9)?;
-        if protocol != TCP {
+        let fragment: [u8; 2] = load(ctx, ETHERNET + 6)?;
+        let is_part = fragment[0] & FRAGMENT[0] != 0 || fragment[1] & FRAGMENT[1] != 0;
+        if protocol != TCP || is_part {
             return Err(());
         }
         return Ok(Place {
@@ -87,14 +96,21 @@ fn out(ctx: &TcContext, index: u32) -> Result<(), ()> {
     let server = address(ctx, &place, place.destination)?;
     let ports: u32 = load(ctx, place.tcp)?;
     let flags: u8 = load(ctx, place.tcp + 13)?;
-    if flags & SYN != 0 {
-        let key = ViaKey {
-            vip,
-            ports: u64::from(ports.rotate_left(16)),
+    let key = ViaKey {
+        vip,
+        ports: u64::from(ports.rotate_left(16)),
+    };
+    if flags & RST != 0 {
+        // The end of it: the port may be another one's from now on.
+        let _gone = VIA_FLOWS.remove(&key);
+    } else {
+        // SAFETY: a helper without arguments.
+        let seen = unsafe { bpf_ktime_get_ns() };
+        let value = ViaServer {
+            address: server,
+            seen,
         };
-        VIA_FLOWS
-            .insert(&key, &ViaServer { address: server }, 0)
-            .map_err(|_| ())?;
+        VIA_FLOWS.insert(&key, &value, 0).map_err(|_| ())?;
     }
     replace(ctx, &place, place.destination, &server, &vip)
 }
@@ -110,7 +126,12 @@ fn back(ctx: &TcContext) -> Result<(), ()> {
     };
     let server = VIA_FLOWS.get_ptr(&key).ok_or(())?;
     // SAFETY: inside the map value; an entry that is replaced meanwhile is that of another check.
-    let server = unsafe { (*server).address };
+    let server = unsafe { *server };
+    // SAFETY: a helper without arguments.
+    if unsafe { bpf_ktime_get_ns() }.wrapping_sub(server.seen) > VIA_LASTS {
+        return Err(());
+    }
+    let server = server.address;
     replace(ctx, &place, place.source, &vip, &server)
 }
 

@@ -233,6 +233,7 @@ pub fn refusal(refusal: &Refusal, server: Option<&ServerRef>, snapshot: &Snapsho
         | Refusal::NotInMaintenance
         | Refusal::LastServer
         | Refusal::NoRoom
+        | Refusal::BadAddress(_)
         | Refusal::NoPort
         | Refusal::OfTier
         | Refusal::NoCheck

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use aya::maps::{Map, MapData, RingBuf};
 use mb_lb_common::{
     EVENT_CLOSED, EVENT_EXPIRED, EVENT_GONE, EVENT_OPENED, EVENT_RESET, Flow, FlowEvent, FlowKey4,
-    FlowKey6, FlowWord, SERVER_ACCEPT, SERVER_PRESENT, SYNC_ADD, SYNC_BUSY, SYNC_CLOSE, SYNC_FULL,
-    SYNC_OPEN, SYNC_REMOVE, SYNC_RESET, SYNC_STALE, SYNCED, Server, Service, ServiceKey, Settings,
-    SyncArgs, TableState, generation_bits, maps,
+    FlowKey6, FlowWord, SERVER_ACCEPT, SERVER_PRESENT, SERVER_RESET, SYNC_ADD, SYNC_BUSY,
+    SYNC_CLOSE, SYNC_FULL, SYNC_OPEN, SYNC_REMOVE, SYNC_RESET, SYNC_STALE, SYNCED, Server, Service,
+    ServiceKey, Settings, SyncArgs, TableState, generation_bits, maps,
 };
 
 use super::flows::{ends4, ends6};
@@ -411,9 +411,13 @@ impl Directory {
             .collect();
         self.addresses.clear();
         self.indices.clear();
-        // Those that take new flows last: of two with one address, a removed one is not what is meant.
+        // Those that take new flows last: of two with one address, a removed one is not what is meant, and least of all one
+        // whose flows are ended.
         let mut servers = self.servers.entries(usize::MAX)?;
-        servers.sort_by_key(|(_, server)| Server::flags_of(server.link) & SERVER_ACCEPT != 0);
+        servers.sort_by_key(|(_, server)| {
+            let flags = Server::flags_of(server.link);
+            (flags & SERVER_ACCEPT != 0, flags & SERVER_RESET == 0)
+        });
         for (index, server) in servers {
             if Server::flags_of(server.link) & SERVER_PRESENT == 0 {
                 continue;

@@ -23,8 +23,9 @@ const BACK: &str = "mb_lb_via_in";
 /// What is attached, and for whom.
 #[derive(Debug, Default)]
 pub struct Vias {
-    attached: BTreeSet<String>,
-    is_loaded: bool,
+    /// Program, interface and its index: one that was made anew has another.
+    attached: BTreeSet<(&'static str, String, u32)>,
+    loaded: BTreeSet<&'static str>,
 }
 
 impl Vias {
@@ -36,7 +37,7 @@ impl Vias {
         &mut self,
         ebpf: &mut Ebpf,
         vips: &[IpAddr],
-        interfaces: &[String],
+        interfaces: &[(String, u32)],
     ) -> Result<(), String> {
         if vips.len() > MAX_VIAS as usize {
             return Err(format!("checks go through {MAX_VIAS} VIPs at most"));
@@ -49,20 +50,26 @@ impl Vias {
             let index = u32::try_from(index).map_err(|error| error.to_string())?;
             map.set(index, via, 0).map_err(|error| chain(&error))?;
         }
-        for interface in interfaces {
-            if self.attached.contains(interface) || vips.is_empty() {
-                continue;
-            }
+        self.attached
+            .retain(|(_, name, index)| interfaces.contains(&(name.clone(), *index)));
+        if vips.is_empty() {
+            return Ok(());
+        }
+        for (interface, index) in interfaces {
             for (name, hook) in [(OUT, TcAttachType::Egress), (BACK, TcAttachType::Ingress)] {
+                let place = (name, interface.clone(), *index);
+                if self.attached.contains(&place) {
+                    continue;
+                }
                 let program = program(ebpf, name)?;
-                if !self.is_loaded {
+                if !self.loaded.contains(name) {
                     program.load().map_err(|error| refused(name, &error))?;
+                    self.loaded.insert(name);
                 }
                 attach(program, interface, name, hook)
                     .map_err(|why| format!("{interface}: {why}"))?;
+                self.attached.insert(place);
             }
-            self.is_loaded = true;
-            self.attached.insert(interface.clone());
         }
         Ok(())
     }

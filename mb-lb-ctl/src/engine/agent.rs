@@ -64,9 +64,18 @@ impl Agent {
         told
     }
 
+    /// It is not asked any more: what it said is no wish of anybody.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     /// An operator says in its place whether the server is up; what it says next holds again.
     pub fn set_up(&mut self, up: bool, by: &str) {
-        self.down = (!up).then(|| format!("its agent was set down by {by}"));
+        if up {
+            self.forget();
+        } else {
+            self.down = Some(format!("its agent was set down by {by}"));
+        }
     }
 
     pub fn view(&self, port: u16, is_off: bool) -> AgentView {
@@ -95,6 +104,17 @@ fn weight_text(weight: Weight) -> String {
 }
 
 impl ServerState {
+    /// Nothing is set of, or said by, what the service does not have any more.
+    pub(super) fn drop_what_has_no_object(&mut self, service: &crate::config::Service) {
+        let check = service.check.as_ref();
+        let is_agent = check.is_some_and(|check| matches!(check.kind, CheckKind::Agent { .. }));
+        if service.agent.is_none() && !is_agent {
+            self.agent.forget();
+        }
+        self.by_hand
+            .drop_what_has_no_object(check.is_some(), service.agent.is_some());
+    }
+
     /// What operator and agent together want: the stricter of the two.
     pub fn wish(&self) -> AdminState {
         self.admin.max(self.agent.admin)

@@ -102,15 +102,21 @@ fn apply(config: &mut Config, target: &ServerRef, what: &Amended) {
             .iter()
             .position(|server| server.name == target.server);
         match (what, at) {
-            (Amended::Added(added), None) => service.servers.push(Server {
-                name: target.server.clone(),
-                address: added.address,
-                weight: added.weight,
-                max_connections: added.max_connections,
-                backup: added.backup,
-                port: added.port,
-                send_proxy: None,
-            }),
+            (Amended::Added(added), at) => {
+                let server = Server {
+                    name: target.server.clone(),
+                    address: added.address,
+                    weight: added.weight,
+                    max_connections: added.max_connections,
+                    backup: added.backup,
+                    port: added.port,
+                    send_proxy: None,
+                };
+                match at {
+                    Some(at) => service.servers[at] = server,
+                    None => service.servers.push(server),
+                }
+            }
             (Amended::Removed, Some(at)) => {
                 service.servers.remove(at);
             }
@@ -131,12 +137,12 @@ fn apply(config: &mut Config, target: &ServerRef, what: &Amended) {
         .iter()
         .position(|server| server.name == target.server);
     match (what, at) {
-        (Amended::Added(added), None) => {
-            // As the others are spoken to.
-            let Some(like) = proxy.servers.first().cloned() else {
+        (Amended::Added(added), at) => {
+            // As the file has it, or as the others are spoken to.
+            let Some(like) = proxy.servers.get(at.unwrap_or(0)).cloned() else {
                 return;
             };
-            proxy.servers.push(ProxyServer {
+            let server = ProxyServer {
                 name: target.server.clone(),
                 address: (added.address, added.port.unwrap_or(like.address.port())).into(),
                 cookie: like.cookie.as_ref().map(|_| target.server.clone()),
@@ -144,7 +150,11 @@ fn apply(config: &mut Config, target: &ServerRef, what: &Amended) {
                 max_connections: added.max_connections,
                 backup: added.backup,
                 ..like
-            });
+            };
+            match at {
+                Some(at) => proxy.servers[at] = server,
+                None => proxy.servers.push(server),
+            }
         }
         (Amended::Removed, Some(at)) => {
             proxy.servers.remove(at);
@@ -218,16 +228,8 @@ impl Engine {
         {
             return Err(Refusal::NoRoom);
         }
-        let is_back = find(&self.file, target).is_some();
-        let what = match is_back {
-            // It was taken out before.
-            true => Amended::Moved {
-                address: added.address,
-                port: added.port,
-            },
-            false => Amended::Added(added.clone()),
-        };
-        self.amend(target, what, by, now, actions);
+        self.may_have(target, added.address, added.port)?;
+        self.amend(target, Amended::Added(added.clone()), by, now, actions);
         let text = format!("added at {} by {by}, in maintenance", added.address);
         if let Some((service, server)) = self.find_mut(target) {
             set_admin(
@@ -239,6 +241,7 @@ impl Engine {
                 now,
             );
         }
+        self.tell_peer_of(target, now, actions);
         self.tell_amended(target, text, now, actions)
     }
 
@@ -296,6 +299,8 @@ impl Engine {
         }
         let from = service.address_of(&server.config);
         let address = address.unwrap_or(from.ip());
+        self.may_have(target, address, port)?;
+        let (service, server) = self.find_mut(target).ok_or(Refusal::NoSuchServer)?;
         let kept = (
             server.admin,
             server.by.clone(),
@@ -324,6 +329,37 @@ impl Engine {
         let port = port.map_or_else(String::new, |port| format!(" port {port}"));
         let text = format!("moved from {} to {address}{port} by {by}", from.ip());
         self.tell_amended(target, text, now, actions)
+    }
+
+    /// What the configuration would refuse.
+    fn may_have(
+        &self,
+        target: &ServerRef,
+        address: IpAddr,
+        port: Option<u16>,
+    ) -> Result<(), Refusal> {
+        let bad = |why: String| Err(Refusal::BadAddress(why));
+        if address.is_unspecified() || address.is_multicast() {
+            return bad(format!("{address} is not the address of one machine"));
+        }
+        if self.config.vips().any(|vip| vip == address) {
+            return bad(format!("{address} is a VIP"));
+        }
+        let mut services = self.services.iter();
+        let service = services.find(|service| service.config.name == target.service);
+        let service = service.ok_or(Refusal::NoSuchService)?;
+        let mut others = service
+            .servers
+            .iter()
+            .filter(|server| server.config.name != target.server);
+        let other = others.find(|server| {
+            let at = service.config.address_of(&server.config);
+            at.ip() == address && port.is_none_or(|port| port == at.port())
+        });
+        match other {
+            Some(other) => bad(format!("{address} is that of {}", other.config.name)),
+            None => Ok(()),
+        }
     }
 
     fn amendable(&self, target: &ServerRef) -> Result<(), Refusal> {

@@ -47,6 +47,20 @@ impl ByHand {
         *self == nobody
     }
 
+    /// Forgets what is set of a check, or an agent, that is not there.
+    pub fn drop_what_has_no_object(&mut self, has_check: bool, has_agent: bool) {
+        if has_check {
+            self.down = false;
+        } else {
+            self.check_off = false;
+            (self.check_address, self.check_port) = (None, None);
+        }
+        if !has_agent {
+            self.agent_off = false;
+            (self.agent_address, self.agent_port) = (None, None);
+        }
+    }
+
     /// In words, for people.
     pub fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
@@ -140,6 +154,9 @@ impl Engine {
     ) -> Result<String, Refusal> {
         let before = self.standings();
         let (service, server) = self.find_mut(target).ok_or(Refusal::NoSuchServer)?;
+        let own = server.config.address;
+        let check_port = service.check.as_ref().and_then(|check| check.port);
+        let agent_port = service.agent.as_ref().map(|agent| agent.port);
         let hand = &mut server.by_hand;
         let is_judged = server.judged.is_some();
         let has_check = service.check.is_some();
@@ -165,6 +182,9 @@ impl Engine {
                     return Err(Refusal::NoAgent);
                 }
                 hand.agent_off = !on;
+                if !on {
+                    server.agent.forget();
+                }
                 if *on {
                     "its agent is asked again"
                 } else {
@@ -183,35 +203,36 @@ impl Engine {
                 if !has_check {
                     return Err(Refusal::ChecksNotEnabled);
                 }
-                hand.check_address = *address;
+                hand.check_address = address.filter(|address| *address != own);
                 format!("its check goes to {}", shown(*address))
             }
             Setting::CheckPort(port) => {
                 if !has_check {
                     return Err(Refusal::ChecksNotEnabled);
                 }
-                hand.check_port = *port;
+                hand.check_port = port.filter(|port| Some(*port) != check_port);
                 format!("its check goes to port {}", shown(*port))
             }
             Setting::CheckAt(address, port) => {
                 if !has_check {
                     return Err(Refusal::ChecksNotEnabled);
                 }
-                (hand.check_address, hand.check_port) = (Some(*address), Some(*port));
+                hand.check_address = Some(*address).filter(|address| *address != own);
+                hand.check_port = Some(*port).filter(|port| Some(*port) != check_port);
                 format!("its check goes to {address} port {port}")
             }
             Setting::AgentAddress(address) => {
                 if !has_agent {
                     return Err(Refusal::AgentNotEnabled);
                 }
-                hand.agent_address = *address;
+                hand.agent_address = address.filter(|address| *address != own);
                 format!("its agent is asked at {}", shown(*address))
             }
             Setting::AgentPort(port) => {
                 if !has_agent {
                     return Err(Refusal::AgentNotEnabled);
                 }
-                hand.agent_port = *port;
+                hand.agent_port = port.filter(|port| Some(*port) != agent_port);
                 format!("its agent is asked at port {}", shown(*port))
             }
             Setting::Health(forced) => {

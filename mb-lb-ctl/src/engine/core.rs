@@ -434,6 +434,7 @@ impl Engine {
                     }
                 }
                 known.config = server.clone();
+                known.drop_what_has_no_object(service);
                 state.servers.push(known);
                 continue;
             }
@@ -455,6 +456,7 @@ impl Engine {
                     .get(&format!("{}/{}", service.name, server.name))
             }) {
                 new.restore(saved);
+                new.drop_what_has_no_object(service);
             }
             let changed = self.sent.saved.as_ref().and_then(|saved| {
                 let name = format!("{}/{}", service.name, server.name);
@@ -707,6 +709,10 @@ impl Engine {
         {
             self.table_full_at = None;
         }
+        if self.vias.error.is_some() {
+            // A module may have been loaded meanwhile.
+            self.vias.ask_again();
+        }
         if !self.mute.is_empty() {
             // What listens there may have gone.
             self.sent.replies = None;
@@ -807,7 +813,7 @@ impl Engine {
             .filter(|service| service.config.check.is_some());
         checked
             .flat_map(|service| service.servers.iter().map(move |server| (service, server)))
-            .filter(|(_, server)| server.judged.is_none() && server.admin != AdminState::Maint)
+            .filter(|(_, server)| server.judged.is_none() && server.wish() != AdminState::Maint)
             .filter_map(|(service, server)| {
                 let name = full_name(&service.config, &server.config);
                 let last = server.last_health();

@@ -196,7 +196,7 @@ impl ServerState {
             self.was_alive |= !is_in_kernel;
             return;
         }
-        if self.trusted {
+        if self.trusted || (is_in_kernel && self.was_alive) {
             // It came up after that was written.
             return;
         }
@@ -306,6 +306,10 @@ impl ServerState {
             return self.with_agent(self.unchecked());
         }
         let seen = match self.health.state() {
+            // No check will come to say more.
+            HealthState::Unknown if self.by_hand.check_off => {
+                (HealthState::Up, "its check rests".to_owned())
+            }
             HealthState::Unknown if self.trusted => (
                 HealthState::Up,
                 "as before; first check under way".to_owned(),

@@ -82,6 +82,7 @@ impl ServerState {
     pub(super) fn suspect(&mut self, is_checked: bool, now: Duration) -> bool {
         let is_up = self.health.state() == HealthState::Up;
         is_checked
+            && !self.by_hand.check_off
             && is_up
             && self.judged.is_none()
             && self.wish() != AdminState::Maint

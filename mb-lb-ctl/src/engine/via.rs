@@ -14,9 +14,16 @@ use crate::config::{Check, Via};
 pub struct Vias {
     /// In the order of their marks. Nothing is ever taken out or moved: a check that is under way keeps its VIP.
     vips: Vec<IpAddr>,
-    sent: Option<(Vec<IpAddr>, Vec<String>)>,
+    sent: Option<(Vec<IpAddr>, Vec<(String, u32)>)>,
     ready: usize,
     pub error: Option<String>,
+}
+
+impl Vias {
+    /// What was refused may be taken now.
+    pub fn ask_again(&mut self) {
+        self.sent = None;
+    }
 }
 
 /// How a check goes.
@@ -71,7 +78,8 @@ impl Engine {
         if self.vias.vips.is_empty() {
             return;
         }
-        let interfaces = self.attached.iter().map(|attached| attached.name.clone());
+        let interfaces = self.attached.iter();
+        let interfaces = interfaces.map(|attached| (attached.name.clone(), attached.ifindex));
         let wanted = (self.vias.vips.clone(), interfaces.collect::<Vec<_>>());
         if self.vias.sent.as_ref() != Some(&wanted) {
             let (vips, interfaces) = wanted.clone();

@@ -53,6 +53,8 @@ pub(super) struct Line {
     /// Of the server, once TLS is set up: its own, in DER.
     certificate: Option<CertificateDer<'static>>,
     farewell: &'static [u8],
+    /// Without a farewell it ends by RST.
+    abrupt: bool,
 }
 
 impl Line {
@@ -81,7 +83,13 @@ impl Line {
             buffer: Vec::new(),
             certificate: None,
             farewell: b"",
+            abrupt: false,
         })
+    }
+
+    /// Ends without a word where none is due: see [`super::via`].
+    pub(super) fn end_abruptly(&mut self) {
+        self.abrupt = true;
     }
 
     /// Goes on inside TLS, or finds why that failed, and then nothing more can be said. `address` is that of the server.
@@ -184,6 +192,9 @@ impl Line {
         let ended = timeout_at(deadline, async {
             self.stream.write_all(self.farewell).await?;
             if self.farewell.is_empty() {
+                if self.abrupt {
+                    return Ok(());
+                }
                 self.stream.shutdown().await?;
             }
             let mut scrap = [0; LONGEST];

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
@@ -20,7 +21,10 @@ pub(super) async fn connect(address: SocketAddr, via: ThroughVip) -> io::Result<
         SocketAddr::V4(_) => (TcpSocket::new_v4()?, ([0, 0, 0, 0], 0).into()),
         SocketAddr::V6(_) => (TcpSocket::new_v6()?, ([0_u16; 8], 0).into()),
     };
-    SockRef::from(&socket).set_mark(via.mark)?;
+    let options = SockRef::from(&socket);
+    options.set_mark(via.mark)?;
+    // Ended by RST: the port is one of few that can be bound, and would wait for a minute otherwise.
+    options.set_linger(Some(Duration::ZERO))?;
     socket.bind(any)?;
     socket.connect(address).await
 }

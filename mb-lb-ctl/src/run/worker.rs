@@ -28,7 +28,7 @@ pub enum Job {
     /// Have checks go through these VIPs, on these interfaces.
     Vias {
         vips: Vec<std::net::IpAddr>,
-        interfaces: Vec<String>,
+        interfaces: Vec<(String, u32)>,
     },
     Tick,
     Flows {

@@ -64,6 +64,14 @@ fn a_server_that_is_added_waits_in_maintenance_and_serves_when_it_is_made_ready(
     bench.check("mb4", Outcome::Success);
     assert_eq!(weights(&bench), [(1, 10), (2, 10), (3, 5), (4, 7)]);
     assert_eq!(add(&mut bench, "mb4", 5), Err(Refusal::Exists));
+    for (last, why) in [
+        (1, "192.0.2.1 is that of mb1"),
+        (100, "192.0.2.100 is a VIP"),
+    ] {
+        let refused = Err(Refusal::BadAddress(why.to_owned()));
+        assert_eq!(add(&mut bench, "mb5", last), refused);
+        assert_eq!(move_to(&mut bench, "mb4", last), refused);
+    }
     let alarms = bench.snapshot().alarms;
     assert_eq!(
         alarms[0].text,

@@ -418,3 +418,44 @@ fn sessions_that_are_ended_leave_with_their_index() {
         ("smtp", "mb1")
     );
 }
+
+#[test]
+fn what_an_agent_said_ends_with_the_agent() {
+    let drain = AgentReply {
+        admin: Some(AdminState::Drain),
+        weight: Some(Weight::Percent(0)),
+        ..AgentReply::default()
+    };
+    let mut bench = Bench::up(&with_agent());
+    hear(&mut bench, "mb1", drain.clone());
+    assert_eq!(bench.pool().len(), 2);
+    set(&mut bench, "mb1", Setting::Checks(Which::Agent, false)).expect("it has one");
+    assert_eq!(bench.pool().len(), 3, "nobody speaks for it any more");
+    set(&mut bench, "mb1", Setting::Checks(Which::Agent, true)).expect("it has one");
+    hear(&mut bench, "mb1", drain.clone());
+    set(&mut bench, "mb1", Setting::AgentSays(true)).expect("it has one");
+    assert_eq!(bench.pool().len(), 3, "an operator speaks for it");
+    hear(&mut bench, "mb1", drain);
+    set(&mut bench, "mb2", Setting::Checks(Which::Agent, false)).expect("it has one");
+    bench.handle(Event::Config(Box::new(three(""))));
+    assert_eq!(bench.pool().len(), 3, "the file has no agent any more");
+    assert!(
+        bench.snapshot().alarms.is_empty(),
+        "{:?}",
+        bench.snapshot().alarms
+    );
+}
+
+#[test]
+fn a_server_whose_check_rests_is_taken_as_up_where_nothing_is_known() {
+    let mut bench = Bench::up(&three(""));
+    set(&mut bench, "mb1", Setting::Checks(Which::Health, false)).expect("it is checked");
+    bench.admin("mb1", AdminState::Maint).expect("it is there");
+    bench.admin("mb1", AdminState::Ready).expect("it is there");
+    assert_eq!(bench.pool().len(), 3);
+    assert_eq!(server(&bench, "mb1").health_reason, "its check rests");
+    // To what the file says, by its own value.
+    set(&mut bench, "mb2", Setting::CheckPort(Some(26))).expect("it is checked");
+    set(&mut bench, "mb2", Setting::CheckPort(Some(25))).expect("it is checked");
+    assert!(server(&bench, "mb2").by_hand.is_none());
+}

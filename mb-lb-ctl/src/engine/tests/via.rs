@@ -37,7 +37,7 @@ fn a_check_waits_until_the_kernel_is_ready_for_it() {
         Action::Vias { vips, interfaces } => Some((vips.clone(), interfaces.clone())),
         _ => None,
     });
-    assert_eq!(asked, Some((vec![vip()], vec!["eth0".to_owned()])));
+    assert_eq!(asked, Some((vec![vip()], vec![("eth0".to_owned(), ETH0)])));
     assert_eq!(marks(&bench), [("web/mb1".to_owned(), None)]);
 
     bench.handle(Event::Vias {
