@@ -193,7 +193,7 @@ fn a_keepalived_that_was_forgotten_is_named_without_a_daemon() -> Result<()> {
         .arg(machine.directory().join("keepalived.pid"));
     command.arg("-r").arg(machine.directory().join("vrrp.pid"));
     let mut keepalived = machine.spawn("keepalived", &mut command)?;
-    let seen = try_wait_until("keepalived to be found", SOON, || {
+    let seen = try_wait_until("keepalived to be found", SOON, || -> Result<_> {
         let (_, found) = findings(&director, &[])?;
         expect_problem(
             &found,
