@@ -164,7 +164,7 @@ fn another_xdp_program_is_named() -> Result<()> {
 }
 
 #[test]
-fn a_keepalived_that_was_forgotten_is_named_without_a_daemon() -> Result<()> {
+fn keepalived_and_haproxy_that_were_forgotten_are_named_without_a_daemon() -> Result<()> {
     let lab = Lab::with(
         "doctor-kept",
         Topology {
@@ -203,6 +203,26 @@ fn a_keepalived_that_was_forgotten_is_named_without_a_daemon() -> Result<()> {
         )?;
         Ok(found)
     })?;
+    let proxy = machine.directory().join("haproxy.cfg");
+    fs::write(
+        &proxy,
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 5s\n timeout server 5s\nfrontend smtp\n bind 0.0.0.0:25\n",
+    )?;
+    let mut command = machine.command("haproxy");
+    command.args(["-db", "-f"]).arg(&proxy);
+    let mut haproxy = machine.spawn("haproxy", &mut command)?;
+    try_wait_until("HAProxy to be found", SOON, || {
+        let (_, found) = findings(&director, &[])?;
+        let says = format!("listens on {vip}:25, which mb-lb serves");
+        expect_problem(
+            &found,
+            "leftovers",
+            &says,
+            "systemctl disable --now haproxy",
+        )
+        .map(drop)
+    })?;
+    haproxy.kill()?;
     expect_problem(
         &seen,
         "daemon",

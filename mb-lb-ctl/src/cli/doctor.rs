@@ -27,7 +27,7 @@ use crate::cli::output::{emit, json as document, style_of_stdout};
 use crate::cli::style::Style;
 use crate::config::Config;
 use crate::engine::ServerRef;
-use crate::net::{self, AddressBook};
+use crate::net::{self, AddressBook, Interface};
 use crate::snapshot::{JSON_VERSION, Snapshot};
 
 use finding::{Finding, Level};
@@ -52,10 +52,11 @@ pub fn run(global: &Global, args: &args::Doctor) -> Result<Exit, Failure> {
     if let Some(config) = &config {
         let files = facts::files(config, &mounts);
         findings.extend(files.iter().map(|fact| of_fact(fact, Level::Warning)));
+        let facts = facts::network(config);
         findings.extend(
-            facts::network(config)
+            facts
                 .iter()
-                .map(|fact| of_fact(fact, Level::Problem)),
+                .filter_map(|fact| of_path(fact, snapshot.is_some())),
         );
         findings.extend(network(config, snapshot.as_ref(), global));
         findings.extend(servers::set_up(config, snapshot.as_ref()));
@@ -202,6 +203,16 @@ fn of_fact(fact: &Fact, level: Level) -> Finding {
     }
 }
 
+/// Of the way of packets. What a running daemon says of its servers is said elsewhere.
+fn of_path(fact: &Fact, has_daemon: bool) -> Option<Finding> {
+    let found = of_fact(fact, Level::Problem);
+    match fact.text.split_once(" would be down: ") {
+        None => Some(found),
+        Some(_) if has_daemon => None,
+        Some((server, _)) => Some(found.of(server)),
+    }
+}
+
 /// Everything that asks the kernel or the segment.
 fn network(config: &Config, snapshot: Option<&Snapshot>, global: &Global) -> Vec<Finding> {
     let mut findings = snapshot.map(servers::neighbours).unwrap_or_default();
@@ -223,7 +234,8 @@ fn network(config: &Config, snapshot: Option<&Snapshot>, global: &Global) -> Vec
         match held().await {
             Ok(held) => {
                 let segment = Segment::new(snapshot, held);
-                findings.extend(servers::asked(config, &wanted, &segment).await);
+                let segments = segments(config, wanted).await;
+                findings.extend(servers::asked(config, &segments, &segment).await);
             }
             Err(error) => {
                 let why = format!("which VIPs are here: {error}");
@@ -232,6 +244,17 @@ fn network(config: &Config, snapshot: Option<&Snapshot>, global: &Global) -> Vec
         }
     });
     findings
+}
+
+/// Where VIPs are: on the interfaces of the XDP program, and where a virtual router puts them, which may be for proxies only.
+async fn segments(config: &Config, mut interfaces: Vec<Interface>) -> Vec<Interface> {
+    for vrrp in &config.vrrps {
+        if interfaces.iter().all(|known| known.name != vrrp.interface) {
+            // One that is not there is a fact of the configuration.
+            interfaces.extend(net::interface(&vrrp.interface).await.ok());
+        }
+    }
+    interfaces
 }
 
 async fn held() -> Result<std::collections::BTreeSet<std::net::IpAddr>, net::Error> {

@@ -103,6 +103,11 @@ pub async fn asked(config: &Config, interfaces: &[Interface], segment: &Segment)
             IpAddr::V6(_) => None,
         })
         .collect();
+    if interfaces.is_empty() && !vips.is_empty() {
+        let why = "who answers ARP for the VIPs: there is no interface to ask on";
+        let next = "director.interfaces, or an address in the VIPs' network; then mb-lb-ctl doctor";
+        return vec![Finding::not_known(ARP, why, next)];
+    }
     let list: Vec<Ipv4Addr> = vips.iter().copied().collect();
     let mut claims = BTreeSet::new();
     let mut findings = Vec::new();

@@ -19,3 +19,17 @@ fn a_server_is_meant_by_its_whole_name_or_its_own() {
         assert_eq!(known(&wanted, config.as_ref(), None).is_ok(), meant);
     }
 }
+
+#[test]
+fn what_a_daemon_says_as_well_is_said_once() {
+    let fact = |text: &str| Fact {
+        text: text.to_owned(),
+        next: "move it".to_owned(),
+    };
+    let path = fact("smtp/mb1 would be down: no route to 192.0.2.1");
+    let of = of_path(&path, false).map(|found| found.server);
+    assert_eq!(of, Some(Some("smtp/mb1".to_owned())));
+    assert_eq!(of_path(&path, true), None);
+    let other = of_path(&fact("there is no interface eth9"), true);
+    assert_eq!(other.map(|found| found.level), Some(Level::Problem));
+}
