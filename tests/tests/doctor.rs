@@ -164,7 +164,7 @@ fn another_xdp_program_is_named() -> Result<()> {
 }
 
 #[test]
-fn keepalived_and_haproxy_that_were_forgotten_are_named_without_a_daemon() -> Result<()> {
+fn without_a_daemon_a_server_and_what_was_forgotten_are_named() -> Result<()> {
     let lab = Lab::with(
         "doctor-kept",
         Topology {
@@ -178,6 +178,18 @@ fn keepalived_and_haproxy_that_were_forgotten_are_named_without_a_daemon() -> Re
         "[vrrp.VI_1]\ninterface = \"eth0\"\nvirtual_router_id = 51\naddresses = \"{vip}/32\"\n{}",
         config(&lab)
     ))?;
+    // Nobody but the server itself says whose MAC address that is.
+    let mb2 = lab.machine("mb2");
+    mb2.sysctl("ipv4.conf.all.arp_ignore", "0")?;
+    let (_, found) = findings(&director, &["--server", "smtp/mb2"])?;
+    expect_problem(
+        &found,
+        "vips",
+        "smtp/mb2 answers ARP for 10.77.0.100",
+        "arp_ignore=1",
+    )?;
+    mb2.sysctl("ipv4.conf.all.arp_ignore", "1")?;
+
     let machine = director.machine();
     let path = machine.directory().join("keepalived.conf");
     fs::write(

@@ -235,7 +235,7 @@ fn network(config: &Config, snapshot: Option<&Snapshot>, global: &Global) -> Vec
             Ok(held) => {
                 let segment = Segment::new(snapshot, held);
                 let segments = segments(config, wanted).await;
-                findings.extend(servers::asked(config, &segments, &segment).await);
+                findings.extend(servers::asked(config, &segments, segment).await);
             }
             Err(error) => {
                 let why = format!("which VIPs are here: {error}");

@@ -14,6 +14,9 @@ const NEIGHBOURS: &str = "neighbours";
 const ARP: &str = "vips";
 const SETUP: &str = "servers";
 
+/// Servers that are asked for at once; each question is heard by the whole segment.
+const ASKED: usize = 256;
+
 /// What is known of the segment without asking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
@@ -59,6 +62,15 @@ impl Segment {
     }
 }
 
+impl Segment {
+    fn add(&mut self, servers: &[(String, [u8; 6])]) {
+        for (name, found) in servers {
+            let names = self.servers.entry(mac(*found)).or_default();
+            names.insert(name.clone());
+        }
+    }
+}
+
 /// Whether each server's MAC address is known.
 pub fn neighbours(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -95,7 +107,11 @@ pub fn neighbours(snapshot: &Snapshot) -> Vec<Finding> {
 }
 
 /// Asks for each VIP of `config` that is IPv4 on each interface.
-pub async fn asked(config: &Config, interfaces: &[Interface], segment: &Segment) -> Vec<Finding> {
+pub async fn asked(
+    config: &Config,
+    interfaces: &[Interface],
+    mut segment: Segment,
+) -> Vec<Finding> {
     let vips: BTreeSet<Ipv4Addr> = config
         .vips()
         .filter_map(|vip| match vip {
@@ -127,11 +143,46 @@ pub async fn asked(config: &Config, interfaces: &[Interface], segment: &Segment)
         // The interfaces of this machine hear each other where two are on one segment.
         let own: BTreeSet<[u8; 6]> = interfaces.iter().map(|interface| interface.mac).collect();
         claims.retain(|claim| !own.contains(&claim.mac));
+        if claims
+            .iter()
+            .any(|claim| !segment.servers.contains_key(&mac(claim.mac)))
+        {
+            segment.add(&asked_for_servers(config, interfaces).await);
+        }
         for vip in vips {
-            findings.extend(answers(vip.into(), &claims, segment));
+            findings.extend(answers(vip.into(), &claims, &segment));
         }
     }
     findings
+}
+
+/// Where no daemon knows them: full names and MAC addresses of servers of `dsr` that answer for their own address.
+async fn asked_for_servers(config: &Config, interfaces: &[Interface]) -> Vec<(String, [u8; 6])> {
+    let services = config.services.iter();
+    let servers: Vec<(String, Ipv4Addr)> = services
+        .filter(|service| service.forward == Forward::Dsr)
+        .flat_map(|service| service.servers.iter().map(move |server| (service, server)))
+        .filter_map(|(service, server)| match server.address {
+            IpAddr::V4(address) => Some((format!("{}/{}", service.name, server.name), address)),
+            IpAddr::V6(_) => None,
+        })
+        .take(ASKED)
+        .collect();
+    let addresses: Vec<Ipv4Addr> = servers.iter().map(|(_, address)| *address).collect();
+    let mut found = Vec::new();
+    for interface in interfaces {
+        // Without an answer it stays a stranger.
+        let claims = net::asking::who_has(interface, &addresses)
+            .await
+            .unwrap_or_default();
+        for claim in claims {
+            let named = servers
+                .iter()
+                .filter(|(_, address)| claim.address == *address);
+            found.extend(named.map(|(name, _)| (name.clone(), claim.mac)));
+        }
+    }
+    found
 }
 
 /// What is to be said of those who answered for `vip`.
@@ -227,9 +278,10 @@ pub fn set_up(config: &Config, snapshot: Option<&Snapshot>) -> Vec<Finding> {
                 view.and_then(|view| view.servers.iter().find(|view| view.name == server.name));
             let seen = match (via, server) {
                 (Some(Via::Vip), Some(server)) => {
-                    Some((server.health, server.health_reason.as_str()))
+                    Ok((server.health, server.health_reason.as_str()))
                 }
-                _ => None,
+                (Some(Via::Vip), None) => Err(Unseen::NoDaemon),
+                _ => Err(Unseen::NotAsked),
             };
             findings.push(one(&name, &vips.join(", "), seen).of(&name));
         }
@@ -237,37 +289,49 @@ pub fn set_up(config: &Config, snapshot: Option<&Snapshot>) -> Vec<Finding> {
     findings
 }
 
+/// Why nobody has looked at a server through the VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unseen {
+    NotAsked,
+    NoDaemon,
+}
+
 /// `seen`: what a check through the VIP says.
-fn one(name: &str, vips: &str, seen: Option<(HealthState, &str)>) -> Finding {
+fn one(name: &str, vips: &str, seen: Result<(HealthState, &str), Unseen>) -> Finding {
     match seen {
-        Some((HealthState::Up, _)) => Finding::ok(
+        Ok((HealthState::Up, _)) => Finding::ok(
             SETUP,
             &format!("{name} answers for {vips}: a check through the VIP says so"),
         ),
-        Some((_, why)) if why.contains(": the VIP is not on its lo") => Finding::problem(
+        Ok((_, why)) if why.contains(": the VIP is not on its lo") => Finding::problem(
             SETUP,
             &format!("{name}: {why}"),
             "what the director sends it for the VIP is dropped there",
             &format!("mb-lb-ctl server-setup {name}, and run what it prints on the server"),
         ),
-        Some((_, why)) if why.ends_with(": its service is not bound to the VIP") => {
-            Finding::problem(
-                SETUP,
-                &format!("{name}: {why}"),
-                "clients that are sent there are refused",
-                &advice::server(why, None, 0),
-            )
-        }
-        Some(_) => Finding::not_known(
+        Ok((_, why)) if why.ends_with(": its service is not bound to the VIP") => Finding::problem(
+            SETUP,
+            &format!("{name}: {why}"),
+            "clients that are sent there are refused",
+            &advice::server(why, None, 0),
+        ),
+        Ok(_) => Finding::not_known(
             SETUP,
             &format!("whether {name} answers for {vips}: it is not up for another reason"),
             &format!("mb-lb-ctl describe {name}"),
         ),
-        None => Finding::not_known(
+        Err(Unseen::NotAsked) => Finding::not_known(
             SETUP,
             &format!("whether {name} has {vips} on its lo: its check does not go through the VIP"),
             "check = { via = \"vip\", ... } of the service; or on the server: ip -br address show lo; sysctl \
              net.ipv4.conf.all.arp_ignore",
+        ),
+        Err(Unseen::NoDaemon) => Finding::not_known(
+            SETUP,
+            &format!(
+                "whether {name} has {vips} on its lo: the daemon checks that, and does not answer"
+            ),
+            "systemctl start mb-lb; or on the server: ip -br address show lo; sysctl net.ipv4.conf.all.arp_ignore",
         ),
     }
 }

@@ -154,26 +154,51 @@ fn what_checks_through_the_vip_say() {
     let unbound =
         "refuses 192.0.2.100 port 25 and accepts 192.0.2.1: its service is not bound to the VIP";
     for (seen, level, says) in [
-        (Some((HealthState::Up, "")), Level::Ok, ""),
+        (Ok((HealthState::Up, "")), Level::Ok, ""),
         (
-            Some((HealthState::Down, no_vip)),
+            Ok((HealthState::Down, no_vip)),
             Level::Problem,
             "mb-lb-ctl server-setup smtp/mb1",
         ),
         (
-            Some((HealthState::Down, unbound)),
+            Ok((HealthState::Down, unbound)),
             Level::Problem,
             "listen on all addresses",
         ),
         (
-            Some((HealthState::Down, "refused")),
+            Ok((HealthState::Down, "refused")),
             Level::NotKnown,
             "mb-lb-ctl describe",
         ),
-        (None, Level::NotKnown, "via = \"vip\""),
+        (Err(Unseen::NotAsked), Level::NotKnown, "via = \"vip\""),
+        (
+            Err(Unseen::NoDaemon),
+            Level::NotKnown,
+            "systemctl start mb-lb",
+        ),
     ] {
         let found = one("smtp/mb1", "192.0.2.100", seen);
         assert_eq!(found.level, level, "{found:?}");
         assert!(found.next.contains(says), "{found:?}");
     }
+}
+
+#[test]
+fn servers_that_answered_for_themselves_are_known_without_a_daemon() {
+    let mut segment = Segment::new(None, BTreeSet::from([vip()]));
+    segment.add(&[
+        ("smtp/mb1".to_owned(), SERVER),
+        ("imap/mb1".to_owned(), SERVER),
+    ]);
+    let claim = Claim {
+        address: vip(),
+        mac: SERVER,
+        ifindex: 2,
+    };
+    let found = answers(vip(), &BTreeSet::from([claim]), &segment);
+    let named: Vec<_> = found
+        .iter()
+        .filter_map(|found| found.server.as_deref())
+        .collect();
+    assert_eq!(named, ["imap/mb1", "smtp/mb1"]);
 }
