@@ -10,6 +10,7 @@ mod client;
 pub(crate) mod config_source;
 pub mod describe;
 mod detach;
+pub mod doctor;
 pub mod events;
 mod exit;
 mod failover;
@@ -22,6 +23,7 @@ mod peer_key;
 mod privilege;
 mod reload;
 mod run;
+pub mod server_setup;
 pub(crate) mod state;
 pub mod status;
 pub mod style;
@@ -76,6 +78,8 @@ pub fn main() -> ExitCode {
         Command::Sync(args) => sync::run(&cli.global, args),
         Command::Events(args) => events::run(&cli.global, args),
         Command::PeerKey(args) => peer_key::run(args),
+        Command::Doctor(args) => doctor::run(&cli.global, args),
+        Command::ServerSetup(args) => server_setup::run(&cli.global, args),
         Command::Detach(args) => detach::run(&cli.global, args),
     };
     exit::code(ended, output::style_of_stderr(cli.global.color))

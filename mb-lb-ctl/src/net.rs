@@ -12,11 +12,14 @@
 //!   Announcer --frames--> neighbours' tables
 //!   Guardian::set --watch--> one task per interface ---Claim---> whoever holds VIPs (dropped and counted when full)
 //! ```
+//!
+//! `asking` and `xdp` have no task: they look once, for the command line.
 
 use std::net::IpAddr;
 
 pub mod addresses;
 pub mod announce;
+pub mod asking;
 pub mod guardian;
 pub mod interfaces;
 mod kernel;
@@ -24,6 +27,7 @@ mod listen;
 pub mod neighbours;
 mod packet;
 pub mod replies;
+pub mod xdp;
 
 pub use addresses::{AddressBook, AddressChange, AddressChanges, Held, Vip, release_left};
 pub use announce::Announcer;

@@ -267,6 +267,23 @@ impl Lab {
         switch.enter(|| pass::attach(&[director.to_owned()], &pins))
     }
 
+    /// Puts an XDP program that is not mb-lb's on `eth0` of a director, until [`Lab::vacate`].
+    ///
+    /// # Errors
+    /// There is one already.
+    pub fn occupy(&self, director: &str) -> Result<()> {
+        let pins = self.dir().join("bpf").join(SWITCH);
+        let port = ["eth0".to_owned()];
+        self.machine(director).enter(|| pass::attach(&port, &pins))
+    }
+
+    /// # Errors
+    /// No director was occupied.
+    pub fn vacate(&self) -> Result<()> {
+        let pin = self.dir().join("bpf").join(SWITCH).join("eth0");
+        fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))
+    }
+
     /// The switch lets no frame of one machine reach another one, until [`Lab::mend`]. All others hear it as before.
     ///
     /// # Errors

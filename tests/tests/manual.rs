@@ -169,7 +169,7 @@ fn every_example_configuration_is_good() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 12);
+    assert_eq!(examples, 13);
 }
 
 #[test]

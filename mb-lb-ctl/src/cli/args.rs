@@ -14,7 +14,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0 ok   1 failed   2 usage   3 configuration has errors   4 configuration has warnings (check --strict, import --strict)
   5 daemon not reachable   6 not found   7 timed out   8 refused by a guard   9 changes pending (diff, peer diff)
-  10 degraded (status)
+  10 degraded (status), or a problem (doctor)
 
 Examples:
   mb-lb-ctl status
@@ -154,6 +154,16 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl peer-key -o /etc/mb-lb/peer.key\n  scp -p /etc/mb-lb/peer.key lb2:/etc/mb-lb/peer.key    # the other director needs the same\n  mb-lb-ctl peer-key    # to stdout, for a tool that keeps secrets"
     )]
     PeerKey(PeerKey),
+    /// Look for what is wrong with this director, its network and its servers, and say what to do; exit code 10 when there is a problem
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl doctor\n  mb-lb-ctl doctor --server mb2\n  mb-lb-ctl doctor -o json | jq '.findings[] | select(.level == \"problem\")'"
+    )]
+    Doctor(Doctor),
+    /// Print what a server needs for dsr, as lines of shell to run there
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl server-setup smtp_backend/mb1\n  mb-lb-ctl server-setup smtp_backend/mb1 | ssh root@mb1 sh\n  mb-lb-ctl server-setup smtp_backend/mb1 --undo"
+    )]
+    ServerSetup(ServerSetup),
     /// Take the data plane out of the kernel: program, maps and flows
     #[command(
         after_help = "Examples:\n  systemctl stop mb-lb && mb-lb-ctl detach\n  mb-lb-ctl detach --force    # although the daemon runs; its flows are lost"
@@ -410,6 +420,24 @@ pub struct PeerKey {
     /// Write it to this file, which must not exist, readable for its owner only [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Only what has to do with this server: SERVICE/SERVER, or SERVER in all its services
+    #[arg(long, value_name = "SERVER", value_parser = server)]
+    pub server: Option<ServerRef>,
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub struct ServerSetup {
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    pub server: ServerRef,
+    /// Print what takes it back, but for what the server's other services need
+    #[arg(long)]
+    pub undo: bool,
 }
 
 #[derive(Debug, Args)]

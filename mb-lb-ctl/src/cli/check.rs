@@ -1,6 +1,6 @@
 //! `check`: what is wrong with a file, and as root what this machine lacks for it.
 
-mod facts;
+pub(in crate::cli) mod facts;
 
 use serde_json::{Value, json};
 

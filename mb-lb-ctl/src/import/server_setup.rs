@@ -21,7 +21,7 @@ const SYSCTL: &str = "/etc/sysctl.d/60-mb-lb.conf";
 const UNIT: &str = "/etc/systemd/system/mb-lb-vip.service";
 
 impl ServerSetup {
-    pub(super) fn new(name: &str, address: IpAddr, vips: impl Iterator<Item = IpAddr>) -> Self {
+    pub(crate) fn new(name: &str, address: IpAddr, vips: impl Iterator<Item = IpAddr>) -> Self {
         let mut setup = Self {
             names: vec![name.to_owned()],
             address,
@@ -31,7 +31,7 @@ impl ServerSetup {
         setup
     }
 
-    fn add(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
+    pub(crate) fn add(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
         for vip in vips {
             if !self.vips.contains(&vip) {
                 self.vips.push(vip);

@@ -877,3 +877,80 @@ fn checks_end_with_the_code_of_what_they_found() {
         "{out}{err}"
     );
 }
+
+const PREPARED: &str =
+    "[service.smtp]\nlisten = \"192.0.2.100:25\"\nservers = { mb1 = \"192.0.2.1\" }\n";
+
+#[test]
+fn server_setup_needs_a_file_and_no_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mb-lb.toml");
+    std::fs::write(&path, PREPARED).unwrap();
+    let path = path.display().to_string();
+    let run = |arguments: &[&str]| {
+        let all = [&["--config", path.as_str()], arguments].concat();
+        finish(command(&all).output().unwrap())
+    };
+    let (code, out, err) = run(&["server-setup", "smtp/mb1"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(
+        out.contains("\nip address replace 192.0.2.100/32 dev lo\n"),
+        "{out}"
+    );
+    let (code, out, _) = run(&["server-setup", "smtp/mb1", "--undo"]);
+    assert_eq!(code, 0);
+    assert!(
+        out.contains("\nip address del 192.0.2.100/32 dev lo\n"),
+        "{out}"
+    );
+    for (name, expected, says) in [
+        ("smtp/mb9", 6, "there is no server smtp/mb9"),
+        ("mb1", 2, "did you mean smtp/mb1?"),
+    ] {
+        let (code, out, err) = run(&["server-setup", name]);
+        assert_eq!((code, out.as_str()), (expected, ""));
+        assert!(err.contains(says), "{err}");
+    }
+}
+
+#[test]
+fn the_doctor_is_polite_where_nobody_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mb-lb.toml");
+    std::fs::write(&path, PREPARED).unwrap();
+    let [config, socket, state] = ["mb-lb.toml", "admin.sock", "state"]
+        .map(|name| dir.path().join(name).display().to_string());
+    let global = [
+        "--config",
+        &config,
+        "--socket",
+        &socket,
+        "--state-dir",
+        &state,
+    ];
+    let run =
+        |arguments: &[&str]| finish(command(&[&global, arguments].concat()).output().unwrap());
+    let (code, out, err) = run(&["doctor"]);
+    assert_eq!((code, err.as_str()), (10, ""));
+    let silent = format!("  problem    the daemon does not answer at {socket}: No such file");
+    assert!(out.contains(&silent), "{out}");
+    assert!(out.contains("\nkernel\n"), "{out}");
+    let (code, out, _) = run(&["doctor", "--server", "mb1", "-o", "json"]);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &json["version"], &json["not_known"]),
+        (0, &1.into(), &1.into())
+    );
+    assert_eq!(json["findings"][0]["server"], "smtp/mb1");
+    let (code, _, err) = run(&["doctor", "--server", "mb9"]);
+    assert_eq!(code, 6);
+    assert!(err.contains("there is no server mb9"), "{err}");
+    // A file with errors is a finding like any other.
+    std::fs::write(&path, "[service.smtp]\n").unwrap();
+    let (code, out, _) = run(&["doctor"]);
+    assert_eq!(code, 10);
+    assert!(
+        out.contains("mb-lb.toml has ") && out.contains("error"),
+        "{out}"
+    );
+}

@@ -1,6 +1,7 @@
 //! Everything that is printed, as it is printed.
 
 use mb_lb_ctl::cli::describe::{self, Subject};
+use mb_lb_ctl::cli::doctor::{self, finding::Finding};
 use mb_lb_ctl::cli::events;
 use mb_lb_ctl::cli::list::{self, ListForm, ListWhat};
 use mb_lb_ctl::cli::status;
@@ -292,4 +293,21 @@ fn events_are_lines() {
     2026-11-23 12:07:39Z  up       smtp_backend/mb3  220 banner, EHLO accepted
     2026-11-23 12:07:40Z  down     smtp_backend/mb3  connection refused
     ");
+}
+
+#[test]
+fn findings_of_the_doctor() {
+    let findings = [
+        Finding::problem("status", "smtp/mb2 is down: refused", "", "look at it").of("smtp/mb2"),
+        Finding::ok("kernel", "kernel 6.12: 5.15 or newer is needed"),
+        Finding::warning(
+            "kernel",
+            "maps of layout v1 are pinned",
+            "they take memory",
+            "mb-lb-ctl detach",
+        ),
+        Finding::not_known("clock", "the clock: denied", "timedatectl"),
+    ];
+    insta::assert_snapshot!("doctor", doctor::render(&findings, PLAIN));
+    insta::assert_snapshot!("doctor_nothing", doctor::render(&[], PLAIN));
 }

@@ -40,15 +40,22 @@ pub fn missing(config: &Config, bpf_root: &Path) -> Vec<Fact> {
         .chain(bpffs(&mounts, bpf_root))
         .chain(interfaces)
         .chain(network(config))
-        .chain(pair::missing(config, Path::new("/sys/class/net")))
+        .chain(files(config, &mounts))
+        .collect()
+}
+
+/// Of these, what is to be read or run, or is a mount.
+pub fn files(config: &Config, mounts: &str) -> Vec<Fact> {
+    let pair = pair::missing(config, Path::new("/sys/class/net"));
+    pair.into_iter()
         .chain(programs::missing(config, 0))
         .chain(certificates::missing(config))
-        .chain(tiers::missing(config, &mounts))
+        .chain(tiers::missing(config, mounts))
         .collect()
 }
 
 /// What the daemon would find in the way of packets, in its own words.
-fn network(config: &Config) -> Vec<Fact> {
+pub fn network(config: &Config) -> Vec<Fact> {
     let found = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -112,7 +119,7 @@ fn fact(text: String, next: &str) -> Option<Fact> {
     })
 }
 
-fn kernel(release: &str) -> Option<Fact> {
+pub fn kernel(release: &str) -> Option<Fact> {
     let mut numbers = release.split(['.', '-', '+']).map(str::parse::<u32>);
     let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     if version >= KERNEL {
@@ -128,7 +135,7 @@ fn kernel(release: &str) -> Option<Fact> {
 }
 
 /// Pins live in the BPF file system only.
-fn bpffs(mounts: &str, bpf_root: &Path) -> Option<Fact> {
+pub fn bpffs(mounts: &str, bpf_root: &Path) -> Option<Fact> {
     let mounted = mounts.lines().any(|line| {
         let mut fields = line.split(' ').skip(1);
         let point = fields.next().unwrap_or_default();
@@ -146,7 +153,7 @@ fn bpffs(mounts: &str, bpf_root: &Path) -> Option<Fact> {
     )
 }
 
-fn interface(name: &str, class: &Path) -> Option<Fact> {
+pub fn interface(name: &str, class: &Path) -> Option<Fact> {
     let state = std::fs::read_to_string(class.join(name).join("operstate"));
     match state.as_deref().map(str::trim) {
         // Tunnels and dummies do not know whether they are up.
