@@ -31,7 +31,9 @@ impl History {
         let mut cells: Vec<u64> = Vec::new();
         for (index, rate) in self.samples.iter().enumerate() {
             match cells.last_mut() {
-                Some(cell) if (first + index) % per_cell != 0 => *cell = (*cell).max(*rate),
+                Some(cell) if !(first + index).is_multiple_of(per_cell) => {
+                    *cell = (*cell).max(*rate)
+                }
                 _ => cells.push(*rate),
             }
         }
