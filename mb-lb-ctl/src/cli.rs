@@ -7,6 +7,7 @@ mod args;
 mod change;
 mod check;
 mod client;
+mod completions;
 pub(crate) mod config_source;
 pub mod describe;
 mod detach;
@@ -17,6 +18,7 @@ mod failover;
 pub mod format;
 mod import;
 pub mod list;
+pub mod man;
 mod output;
 mod peer;
 mod peer_key;
@@ -28,6 +30,7 @@ pub(crate) mod state;
 pub mod status;
 pub mod style;
 mod sync;
+pub mod top;
 mod wait;
 
 use std::process::ExitCode;
@@ -41,6 +44,7 @@ pub use exit::{Exit, Failure};
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    completions::answer();
     let cli = Cli::parse();
     let ended = match &cli.command {
         Command::Run(args) => run::run(&cli.global, args),
@@ -77,10 +81,13 @@ pub fn main() -> ExitCode {
         Command::Peer(args) => peer::run(&cli.global, args),
         Command::Sync(args) => sync::run(&cli.global, args),
         Command::Events(args) => events::run(&cli.global, args),
+        Command::Top(args) => top::run(&cli.global, args),
         Command::PeerKey(args) => peer_key::run(args),
         Command::Doctor(args) => doctor::run(&cli.global, args),
         Command::ServerSetup(args) => server_setup::run(&cli.global, args),
         Command::Detach(args) => detach::run(&cli.global, args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     };
     exit::code(ended, output::style_of_stderr(cli.global.color))
 }

@@ -102,7 +102,7 @@ fn out(ctx: &TcContext, index: u32) -> Result<(), ()> {
     };
     if flags & RST != 0 {
         // The end of it: the port may be another one's from now on.
-        let _gone = VIA_FLOWS.remove(&key);
+        let _gone = VIA_FLOWS.remove(key);
     } else {
         // SAFETY: a helper without arguments.
         let seen = unsafe { bpf_ktime_get_ns() };
@@ -110,7 +110,7 @@ fn out(ctx: &TcContext, index: u32) -> Result<(), ()> {
             address: server,
             seen,
         };
-        VIA_FLOWS.insert(&key, &value, 0).map_err(|_| ())?;
+        VIA_FLOWS.insert(key, value, 0).map_err(|_| ())?;
     }
     replace(ctx, &place, place.destination, &server, &vip)
 }
@@ -124,7 +124,7 @@ fn back(ctx: &TcContext) -> Result<(), ()> {
         vip,
         ports: u64::from(ports),
     };
-    let server = VIA_FLOWS.get_ptr(&key).ok_or(())?;
+    let server = VIA_FLOWS.get_ptr(key).ok_or(())?;
     // SAFETY: inside the map value; an entry that is replaced meanwhile is that of another check.
     let server = unsafe { *server };
     // SAFETY: a helper without arguments.

@@ -227,7 +227,7 @@ fn through_the_vip_it_is_seen_that_the_vip_is_missing_and_which_of_the_two_it_is
         "smtp/mb1",
         &format!("does not answer for {vip} port 25, and accepts {own}: the VIP is not on its lo"),
     )?;
-    assert!(!cluster.server("smtp/mb1")?.usable);
+    cluster.wait_server("smtp/mb1", SOON, |server| !server.usable)?;
     assert!(
         cluster.server("own/mb1")?.usable,
         "its own address shows nothing of it"

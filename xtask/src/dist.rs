@@ -37,6 +37,7 @@ pub fn package(root: &Path) -> Result<PathBuf> {
         fs::remove_dir_all(&directory)
             .with_context(|| format!("cannot remove {}", directory.display()))?;
     }
+    generate(root)?;
     step("dist: the Debian package", || {
         let output = Command::new(&cargo_deb)
             .current_dir(root)
@@ -63,4 +64,42 @@ pub fn package(root: &Path) -> Result<PathBuf> {
         let printed = String::from_utf8_lossy(&output.stdout);
         Ok(PathBuf::from(printed.trim()))
     })
+}
+
+/// Manual pages and completions, which the program writes itself, in `target/generated`.
+fn generate(root: &Path) -> Result<()> {
+    let directory = root.join("target/generated");
+    if directory.exists() {
+        fs::remove_dir_all(&directory)
+            .with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
+    let completions = directory.join("completions");
+    fs::create_dir_all(&completions)
+        .with_context(|| format!("cannot make {}", completions.display()))?;
+    ask(root, &["man", "--dir", "target/generated/man"])?;
+    for shell in ["bash", "zsh", "fish"] {
+        let path = completions.join(shell);
+        fs::write(&path, ask(root, &["completions", shell])?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What the program that is to be packed answers.
+fn ask(root: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
+    let program = root.join("target/release/mb-lb-ctl");
+    let output = Command::new(&program)
+        .current_dir(root)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    if !output.status.success() {
+        bail!(
+            "mb-lb-ctl {} failed ({}): {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(output.stdout)
 }

@@ -1,4 +1,4 @@
-//! What may be written on the command line. Help texts, parser and (later) man pages come from here.
+//! What may be written on the command line. Help texts, parser, completions and manual pages come from here.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::completions as names;
 use crate::cli::format::parse_duration;
 use crate::command::native::{parse_server, parse_weight};
 use crate::engine::{self, ServerRef};
@@ -149,6 +150,11 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl events -n 20\n  mb-lb-ctl events -f\n  mb-lb-ctl events -f -o json | jq -r .text"
     )]
     Events(Events),
+    /// Services and servers as they change, on the whole terminal, with keys to drain and weight them
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl top\n  mb-lb-ctl top --read-only    # for the screen on the wall\n  mb-lb-ctl top --interval 5s"
+    )]
+    Top(Top),
     /// Make a key for the link between two directors
     #[command(
         after_help = "Examples:\n  mb-lb-ctl peer-key -o /etc/mb-lb/peer.key\n  scp -p /etc/mb-lb/peer.key lb2:/etc/mb-lb/peer.key    # the other director needs the same\n  mb-lb-ctl peer-key    # to stdout, for a tool that keeps secrets"
@@ -169,6 +175,16 @@ pub enum Command {
         after_help = "Examples:\n  systemctl stop mb-lb && mb-lb-ctl detach\n  mb-lb-ctl detach --force    # although the daemon runs; its flows are lost"
     )]
     Detach(Detach),
+    /// What a shell needs to complete commands and the names of services and servers
+    #[command(
+        after_help = "Examples:\n  source <(mb-lb-ctl completions bash)    # for this shell; the Debian package has it for all\n  mb-lb-ctl completions zsh > /usr/local/share/zsh/site-functions/_mb-lb-ctl\n  mb-lb-ctl completions fish > ~/.config/fish/completions/mb-lb-ctl.fish"
+    )]
+    Completions(Completions),
+    /// The manual page, or all of them
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl man | man -l -\n  mb-lb-ctl man --dir /usr/local/share/man/man8"
+    )]
+    Man(Man),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -283,6 +299,7 @@ pub enum Form {
 pub struct List {
     pub what: What,
     /// Only of this service, config_sync or tier
+    #[arg(add = names::listed())]
     pub service: Option<String>,
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: Form,
@@ -297,7 +314,7 @@ pub struct List {
 
 #[derive(Debug, Args)]
 pub struct Describe {
-    #[arg(value_name = "SERVICE/SERVER or TIER", value_parser = server)]
+    #[arg(value_name = "SERVICE/SERVER or TIER", value_parser = server, add = names::described())]
     pub server: ServerRef,
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     pub output: TextOrJson,
@@ -305,7 +322,7 @@ pub struct Describe {
 
 #[derive(Debug, Args)]
 pub struct Drain {
-    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server, add = names::servers())]
     pub server: ServerRef,
     /// Every server of this name, whatever its service or proxy: SERVER is enough then
     #[arg(long)]
@@ -325,7 +342,7 @@ pub struct Drain {
 
 #[derive(Debug, Args)]
 pub struct Maint {
-    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server, add = names::servers())]
     pub server: ServerRef,
     /// Every server of this name, whatever its service or proxy: SERVER is enough then
     #[arg(long)]
@@ -345,7 +362,7 @@ pub struct Maint {
 
 #[derive(Debug, Args)]
 pub struct Ready {
-    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server, add = names::servers())]
     pub server: ServerRef,
     /// Every server of this name, whatever its service or proxy: SERVER is enough then
     #[arg(long)]
@@ -365,7 +382,7 @@ pub struct Ready {
 
 #[derive(Debug, Args)]
 pub struct Weight {
-    #[arg(value_name = "SERVICE/SERVER", value_parser = server)]
+    #[arg(value_name = "SERVICE/SERVER", value_parser = server, add = names::servers())]
     pub server: ServerRef,
     /// 0 to 256, or percent of the weight in the file: 50%; 0 takes no new flow
     #[arg(value_name = "N", value_parser = weight)]
@@ -375,6 +392,7 @@ pub struct Weight {
 #[derive(Debug, Args)]
 pub struct Failover {
     /// VRRP instance [default: all that are active here]
+    #[arg(add = names::instances())]
     pub instance: Option<String>,
 }
 
@@ -397,6 +415,7 @@ pub enum PeerCommand {
 #[derive(Debug, Args)]
 pub struct Sync {
     /// Of a [config_sync.NAME]
+    #[arg(add = names::syncs())]
     pub name: String,
     /// Wait until all targets have had a run, at most so long: 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -413,6 +432,36 @@ pub struct Events {
     pub lines: usize,
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     pub output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Change nothing, whatever is pressed
+    #[arg(long)]
+    pub read_only: bool,
+    /// Ask the daemon so often: 500ms, 1s, 5s
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "1s")]
+    pub interval: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Elvish,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write the pages of all commands to this directory [default: the main page, to stdout]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -450,6 +499,16 @@ pub struct Detach {
     pub verbose: bool,
 }
 
+/// More often than this shows nothing new: rates are of whole seconds.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        interval if interval < LEAST_INTERVAL => Err("at least 100ms".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
 fn weight(text: &str) -> Result<engine::Weight, &'static str> {
     parse_weight(text)
 }
@@ -475,13 +534,15 @@ mod tests {
     fn the_definition_holds_together_and_every_command_has_examples() {
         let command = Cli::command();
         command.clone().debug_assert();
-        for sub in command.get_subcommands() {
+        let mut left: Vec<_> = command.get_subcommands().collect();
+        while let Some(sub) = left.pop() {
             let help = sub.get_after_help().map(ToString::to_string);
             assert!(
                 help.is_some_and(|help| help.starts_with("Examples:\n  ")),
                 "{}",
                 sub.get_name()
             );
+            left.extend(sub.get_subcommands());
         }
     }
 }

@@ -168,7 +168,7 @@ fn admin_text(done: &str, service: &ServiceView, server: &ServerView, state: Adm
 }
 
 /// What the state means for flows.
-fn flows_text(service: &ServiceView, server: &ServerView, state: AdminState) -> String {
+pub(super) fn flows_text(service: &ServiceView, server: &ServerView, state: AdminState) -> String {
     let open = u64::try_from(server.active).unwrap_or(0);
     if service.layer == 7 {
         let name = format!("{}/{}", service.name, server.name);
@@ -224,10 +224,19 @@ fn undo(name: &str, before: &ServerView, now: AdminState) -> String {
 
 /// A warning when no server would be left.
 fn last_one(service: &ServiceView, server: &ServerView, state: AdminState) -> Option<String> {
+    none_left(service, |name| name == server.name, state)
+}
+
+/// As [`last_one`], for all servers of the service that `taken` names.
+pub(super) fn none_left(
+    service: &ServiceView,
+    taken: impl Fn(&str) -> bool,
+    state: AdminState,
+) -> Option<String> {
     let others = service
         .servers
         .iter()
-        .filter(|other| other.name != server.name)
+        .filter(|other| !taken(&other.name))
         .any(|other| {
             let is_next = other.stands_by && service.scheduler == "single-writer";
             other.usable || is_next || (other.backup && is_ready_backup(other))

@@ -24,6 +24,7 @@ pub struct Client {
     bpf_root: PathBuf,
     /// Something is to be changed: where nobody answers, the reader has to know that nothing was.
     changes: bool,
+    timeout: Duration,
 }
 
 impl Client {
@@ -34,6 +35,7 @@ impl Client {
             configured: global.socket.is_none(),
             bpf_root: global.bpf_root.clone(),
             changes: false,
+            timeout: TIMEOUT,
         }
     }
 
@@ -43,6 +45,22 @@ impl Client {
             changes: true,
             ..Self::new(global)
         }
+    }
+
+    /// Waits for an answer no longer than this.
+    #[must_use]
+    pub fn patience(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// What the socket lets this connection do: `user`, `operator` or `admin`.
+    pub fn level(&self) -> Result<String, Failure> {
+        let mut line = String::new();
+        self.send("show cli level")?
+            .read_line(&mut line)
+            .map_err(|error| self.lost(&error))?;
+        Ok(line.trim().to_owned())
     }
 
     pub fn snapshot(&self) -> Result<Snapshot, Failure> {
@@ -158,8 +176,8 @@ impl Client {
         let mut stream =
             UnixStream::connect(&self.path).map_err(|error| self.unreachable(&error))?;
         let sent = stream
-            .set_read_timeout(Some(TIMEOUT))
-            .and_then(|()| stream.set_write_timeout(Some(TIMEOUT)))
+            .set_read_timeout(Some(self.timeout))
+            .and_then(|()| stream.set_write_timeout(Some(self.timeout)))
             .and_then(|()| stream.write_all(format!("{request}\n").as_bytes()));
         match sent {
             // A daemon that refuses closes before it has read all; what it said comes with the answer.
@@ -247,7 +265,7 @@ impl Client {
                 Exit::TimedOut,
                 format!(
                     "the daemon at {path} did not answer within {} seconds; it may still do what was asked",
-                    TIMEOUT.as_secs()
+                    self.timeout.as_secs()
                 ),
             ),
             _ => Failure::failed(format!(

@@ -5,8 +5,9 @@ use crate::cli::style::Style;
 use crate::command::native::state_word;
 use crate::snapshot::{AdminState, HealthState, RemovedView, ServerView, Snapshot};
 
+/// How much the word matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tone {
+pub enum Tone {
     Good,
     Bad,
     Odd,
@@ -16,6 +17,10 @@ enum Tone {
 /// `up`, `DOWN`, `drain`, `maint`, `unknown`, `full`, `standby`, `stopping` or `ramp 40%`.
 pub fn word(server: &ServerView) -> String {
     classify(server).0
+}
+
+pub fn tone(server: &ServerView) -> Tone {
+    classify(server).1
 }
 
 /// The word, padded to `width` and coloured.
