@@ -9,12 +9,15 @@ use super::server::ServerState;
 use super::{Action, Now, ThroughVip};
 use crate::config::{Check, Via};
 
+/// VIPs, and names and indices of interfaces.
+type Asked = (Vec<IpAddr>, Vec<(String, u32)>);
+
 /// What the kernel was asked for, and what it said.
 #[derive(Clone, Debug, Default)]
 pub struct Vias {
     /// In the order of their marks. Nothing is ever taken out or moved: a check that is under way keeps its VIP.
     vips: Vec<IpAddr>,
-    sent: Option<(Vec<IpAddr>, Vec<(String, u32)>)>,
+    sent: Option<Asked>,
     ready: usize,
     pub error: Option<String>,
 }
