@@ -17,6 +17,7 @@ mod peering;
 mod preview;
 mod relayed;
 mod routers;
+mod saving;
 mod server;
 mod suspect;
 mod syncs;
