@@ -163,6 +163,16 @@ fn keys_drain_a_server_and_make_it_ready_and_the_terminal_is_as_before() -> Resu
         ensure!(weight == 22, "{weight}");
         Ok(())
     })?;
+    // The daemon's answer comes after what it did, and would cover what the next key says.
+    try_wait_until("the answer", SOON, || {
+        let contents = top.contents();
+        let open = ["Weight of", "asked the daemon"];
+        ensure!(
+            !open.iter().any(|words| contents.contains(words)),
+            "{contents}"
+        );
+        Ok(())
+    })?;
 
     // What is asked for and not confirmed is not done.
     top.press(b"m")?;
