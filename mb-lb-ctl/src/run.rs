@@ -35,6 +35,7 @@ mod inherited;
 mod log;
 mod notify;
 mod owed;
+mod pace;
 mod peer_config;
 mod peering;
 mod proxying;
@@ -74,6 +75,7 @@ use ending::{Ending, Step};
 use hooks::Hooks;
 use notify::Manager;
 use owed::Owed;
+use pace::Pace;
 use peer_config::Asked;
 use peering::{KeyState, PeerLink};
 use proxying::Proxying;
@@ -88,8 +90,8 @@ const EVENTS: usize = 1024;
 const REQUESTS: usize = 64;
 /// Lines of `events` that are kept.
 const KEPT_EVENTS: usize = 1000;
-/// Turns taken before a snapshot is published, when events come thick.
-const TURNS_PER_SNAPSHOT: usize = 64;
+/// Events taken before others have a turn, when they come thick.
+const EVENTS_AT_ONCE: usize = 256;
 /// Distance of sweeps and readings.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -263,6 +265,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         neighbours,
         replies: Replies::default(),
         published,
+        pace: Pace::default(),
         followers,
         kept: VecDeque::new(),
         waiting: Vec::new(),
@@ -389,6 +392,7 @@ struct Director {
     neighbours: Neighbours,
     replies: Replies,
     published: watch::Sender<Arc<Snapshot>>,
+    pace: Pace,
     followers: broadcast::Sender<EventView>,
     kept: VecDeque<EventView>,
     /// Changes whose answer waits for this turn's actions.
@@ -425,9 +429,12 @@ impl Director {
         let mut watchdog = self.manager.feed_every().map(tokio::time::interval);
         self.owe_ready();
         loop {
-            self.publish();
-            let deadline = self.engine.next_deadline(self.now());
-            let deadline = deadline.map(|at| tokio::time::Instant::from_std(self.start + at));
+            if self.pace.is_due(self.start.elapsed()) {
+                self.publish();
+            }
+            let at = |at: Option<Duration>| at.map(|at| (self.start + at).into());
+            let deadline = at(self.engine.next_deadline(self.now()));
+            let show = at(self.pace.due());
             tokio::select! {
                 _ = terminate.recv() => if self.stop() { break },
                 _ = interrupt.recv() => if self.stop() { break },
@@ -453,11 +460,7 @@ impl Director {
                     }
                 }
                 Some(event) = events.recv() => {
-                    self.turn(event);
-                    for _ in 1..TURNS_PER_SNAPSHOT {
-                        let Ok(event) = events.try_recv() else { break };
-                        self.turn(event);
-                    }
+                    self.turns(event, &mut events);
                     self.answer_owed();
                 }
                 Some(request) = requests.recv() => self.answer(request),
@@ -481,6 +484,7 @@ impl Director {
                     self.turn(Event::Unserved(problems));
                 }
                 () = sleep_until(deadline) => self.turn(Event::Deadline),
+                () = sleep_until(show) => {}
                 () = next_tick(&mut watchdog) => self.manager.alive(),
             }
             if let Some(why) = self.worker.failed() {
@@ -509,9 +513,11 @@ impl Director {
     }
 
     fn publish(&mut self) {
+        let began = self.start.elapsed();
         let snapshot = Arc::new(self.engine.snapshot(self.now()));
         self.manager.status(&snapshot);
         self.published.send_replace(snapshot);
+        self.pace.made(began, self.start.elapsed());
     }
 
     /// Has an answer given when the kernel has all that was sent to it by now.
@@ -531,6 +537,33 @@ impl Director {
         if self.owed.is_due() {
             self.publish();
             self.owed.give();
+        }
+    }
+
+    /// Turns for what is there by now. Results of checks in a row are one turn: thousands of servers that come up at once
+    /// do not each have everything looked at again.
+    fn turns(&mut self, first: Event, events: &mut mpsc::Receiver<Event>) {
+        let mut results = Vec::new();
+        let mut next = Some(first);
+        for _ in 0..EVENTS_AT_ONCE {
+            let Some(event) = next.or_else(|| events.try_recv().ok()) else {
+                break;
+            };
+            next = None;
+            if matches!(event, Event::Checked { .. }) {
+                results.push(event);
+                continue;
+            }
+            self.results(&mut results);
+            self.turn(event);
+        }
+        self.results(&mut results);
+    }
+
+    fn results(&mut self, results: &mut Vec<Event>) {
+        if !results.is_empty() {
+            let actions = self.engine.handle_all(results.drain(..), self.now());
+            self.act(actions, None);
         }
     }
 
@@ -554,6 +587,11 @@ impl Director {
             _ => None,
         };
         let actions = self.engine.handle(event, self.now());
+        self.act(actions, attached);
+    }
+
+    /// What the engine wants done. `attached`: number of the attachment that it has been told of.
+    fn act(&mut self, actions: Vec<Action>, attached: Option<u64>) {
         let mut replies = Vec::new();
         let mut answers = Vec::new();
         for action in actions {

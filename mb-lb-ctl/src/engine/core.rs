@@ -238,9 +238,27 @@ impl Engine {
 
     /// One turn.
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        self.handle_all([event], now)
+    }
+
+    /// One turn for several events, whose order is kept: what follows from all of them is sent out once. For results of
+    /// checks, which come by the thousand; an answer to an operator has to have a turn of its own.
+    pub fn handle_all(&mut self, events: impl IntoIterator<Item = Event>, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
+        let mut unsettled = false;
+        for event in events {
+            unsettled |= self.take(event, now, &mut actions);
+        }
+        if unsettled {
+            self.settle(now, &mut actions);
+        }
+        actions
+    }
+
+    /// Whether anything may follow from it.
+    fn take(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) -> bool {
         match event {
-            Event::Config(config) => self.on_config(*config, now, &mut actions),
+            Event::Config(config) => self.on_config(*config, now, actions),
             Event::ReloadFailed(why) => {
                 self.record(
                     now,
@@ -250,7 +268,7 @@ impl Engine {
                         "configuration not applied, the old one is in force: {}",
                         super::alarms::summary(&why)
                     ),
-                    &mut actions,
+                    actions,
                 );
                 self.reload_error = Some(why);
             }
@@ -260,26 +278,24 @@ impl Engine {
                 address,
                 result,
             } => {
-                if !self.on_checked(&server, which, address, result, now, &mut actions) {
-                    return actions;
-                }
+                return self.on_checked(&server, which, address, result, now, actions);
             }
             Event::Neighbour { address, neighbour } => {
-                self.on_neighbour(address, &neighbour, now, &mut actions)
+                self.on_neighbour(address, &neighbour, now, actions)
             }
             Event::Change {
                 id,
                 change: Change::Failover { instance },
                 by,
-            } => self.on_failover(id, instance.as_deref(), &by, now, &mut actions),
+            } => self.on_failover(id, instance.as_deref(), &by, now, actions),
             Event::Change { id, change, by } => {
-                let result = self.on_change(&change, &by, now, &mut actions);
+                let result = self.on_change(&change, &by, now, actions);
                 actions.push(Action::Reply { id, result });
             }
             Event::Certificates(certificates) => self.certificates = certificates,
-            Event::Unserved(unserved) => self.on_unserved(unserved, now, &mut actions),
-            Event::Relayed(readings) => self.on_relayed(&readings, now, &mut actions),
-            Event::Counted(report) => self.on_counted(*report, now, &mut actions),
+            Event::Unserved(unserved) => self.on_unserved(unserved, now, actions),
+            Event::Relayed(readings) => self.on_relayed(&readings, now, actions),
+            Event::Counted(report) => self.on_counted(*report, now, actions),
             Event::Applied(error) => {
                 let servers = self.in_flight.pop_front();
                 if let Some(servers) = servers.filter(|_| error.is_none()) {
@@ -287,22 +303,20 @@ impl Engine {
                     self.applied_once = true;
                 }
                 if let Some(why) = error.as_ref().filter(|_| self.apply_error.is_none()) {
-                    self.record(now, "", "apply-failed", why.clone(), &mut actions);
+                    self.record(now, "", "apply-failed", why.clone(), actions);
                 }
                 self.apply_error = error;
             }
             Event::Interfaces {
                 attached, error, ..
-            } => self.on_interfaces(attached, error, now, &mut actions),
+            } => self.on_interfaces(attached, error, now, actions),
             Event::RepliesFailed(failed) => self.mute = failed.into_iter().collect(),
             Event::Addresses(addresses) => self.addresses = Some(addresses),
-            Event::Router { name, report } => self.on_report(&name, report, now, &mut actions),
+            Event::Router { name, report } => self.on_report(&name, report, now, actions),
             Event::RouterView { name, view, at } => {
-                self.on_router_view(&name, *view, at, now, &mut actions);
+                self.on_router_view(&name, *view, at, now, actions);
             }
-            Event::RouterFailed { name, why } => {
-                self.on_router_failed(&name, why, now, &mut actions)
-            }
+            Event::RouterFailed { name, why } => self.on_router_failed(&name, why, now, actions),
             Event::Links(links) => self.links = links,
             Event::Script {
                 instance,
@@ -311,18 +325,17 @@ impl Engine {
             } => {
                 self.scripts.insert((instance, script), failed);
             }
-            Event::Peer(event) => self.on_peer(event, now, &mut actions),
+            Event::Peer(event) => self.on_peer(event, now, actions),
             Event::PeerKey => {
-                self.on_peer_key(now, &mut actions);
-                return actions;
+                self.on_peer_key(now, actions);
+                return false;
             }
-            Event::ConfigSync(report) => self.on_sync(report, now, &mut actions),
-            Event::Tier { name, round } => self.on_tier(&name, &round, now, &mut actions),
-            Event::Vias { vips, error } => self.on_vias(&vips, error, now, &mut actions),
+            Event::ConfigSync(report) => self.on_sync(report, now, actions),
+            Event::Tier { name, round } => self.on_tier(&name, &round, now, actions),
+            Event::Vias { vips, error } => self.on_vias(&vips, error, now, actions),
             Event::Deadline => {}
         }
-        self.settle(now, &mut actions);
-        actions
+        true
     }
 
     /// When a weight that is ramping up changes next, two active directors are looked at again, or a `config_sync` runs.

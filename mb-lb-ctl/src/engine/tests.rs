@@ -1,4 +1,5 @@
 mod amend;
+mod batch;
 mod by_hand;
 mod certificates;
 mod failover;
@@ -151,10 +152,15 @@ impl Bench {
     }
 
     fn check_of(&mut self, server: &str, address: IpAddr, outcome: Outcome) -> Vec<Action> {
+        let event = self.checked(server, address, outcome);
+        self.handle(event)
+    }
+
+    fn checked(&self, server: &str, address: IpAddr, outcome: Outcome) -> Event {
         let mut checks = self.checks.iter();
         let task = checks.find(|task| task.which == Which::Health);
         let port = task.map_or(25, |task| task.address.port());
-        self.handle(Event::Checked {
+        Event::Checked {
             server: target(server),
             which: Which::Health,
             address: SocketAddr::new(address, port),
@@ -177,7 +183,7 @@ impl Bench {
                 .to_owned(),
                 duration: Duration::from_millis(1),
             },
-        })
+        }
     }
 
     fn admin(&mut self, server: &str, state: AdminState) -> Result<String, Refusal> {

@@ -1,5 +1,6 @@
 //! Which server a request goes to. Pure: counts and random numbers come in as arguments.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +46,8 @@ pub struct Balance {
 impl Balance {
     /// `targets` are in the order of `servers`; one that is missing counts as down.
     pub fn new(scheduler: ProxyScheduler, servers: &[ProxyServer], targets: &[Target]) -> Self {
-        let of = |server: &ProxyServer| targets.iter().find(|target| target.name == server.name);
+        let known: HashMap<&str, &Target> = targets.iter().map(|t| (t.name.as_str(), t)).collect();
+        let of = |server: &ProxyServer| known.get(server.name.as_str()).copied();
         let take = |backup: bool| -> Vec<Usable> {
             let all = servers.iter().enumerate();
             all.filter(|(_, server)| server.backup == backup)
