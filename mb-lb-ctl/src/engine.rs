@@ -227,6 +227,8 @@ pub enum Change {
         server: ServerRef,
         state: AdminState,
         reason: String,
+        /// Refused where it would leave fewer servers than `min_up`.
+        guarded: bool,
     },
     /// 0 to 256.
     Weight { server: ServerRef, weight: Weight },
@@ -272,6 +274,16 @@ pub enum Refusal {
     LastServer,
     #[error("No server can have this address: {0}.")]
     BadAddress(String),
+    /// Said to operators only; tools of HAProxy know of no such thing.
+    #[error(
+        "{service} would have {left} of {servers} servers for new clients, and min_up is {min_up}"
+    )]
+    TooFewLeft {
+        service: String,
+        left: usize,
+        servers: usize,
+        min_up: u32,
+    },
     #[error("There is no room for another server.")]
     NoRoom,
     #[error("The port of a server with dsr is the one that clients connect to.")]

@@ -237,6 +237,9 @@ pub struct ServiceView {
     /// Number of times no server was usable.
     pub downs: u64,
     pub servers: Vec<ServerView>,
+    /// As in the configuration; 0: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_up: u32,
     /// Takes no new client, because this operator wants that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_by: Option<String>,
@@ -277,6 +280,11 @@ pub struct CertificateView {
     pub not_after: i64,
     /// SHA-256, in hex digits.
     pub fingerprint: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 const fn layer_4() -> u8 {

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::net::TcpStream;
 
 use anyhow::{Context as _, Result, ensure};
-use mb_lb_tests::cluster::{SOON, place, places};
+use mb_lb_tests::cluster::{SOON, expect_code, place, places};
 use mb_lb_tests::{Cluster, Session, Setup, try_wait_until};
 
 const SERVERS: [&str; 3] = ["smtp/mb1", "smtp/mb2", "smtp/mb3"];
@@ -34,6 +34,33 @@ fn quit_all(cluster: &Cluster, sessions: Vec<Session>) -> Result<()> {
         session.quit()?;
     }
     cluster.wait_active(&[0, 0, 0])
+}
+
+#[test]
+fn what_would_leave_fewer_than_min_up_is_refused_unless_forced() -> Result<()> {
+    let cluster = with_service("minup", "min_up = 2")?;
+    let director = &cluster.director;
+    director.expect(&["drain", SERVERS[0]])?;
+    for word in ["drain", "maint"] {
+        let answer = director.ctl(&[word, SERVERS[1], "--reason", "new disk"])?;
+        let force = format!("mb-lb-ctl {word} {} --force", SERVERS[1]);
+        let says = ["1 of 3 servers", "min_up is 2", &force];
+        expect_code(&answer, 8, &says);
+    }
+    let sessions = cluster.open(4)?;
+    assert_eq!(places(&sessions)?, [0, 2, 2]);
+
+    director.expect(&["drain", SERVERS[1], "--reason", "new disk", "--force"])?;
+    let more = cluster.open(2)?;
+    assert_eq!(places(&more)?, [0, 0, 2]);
+    let status = director.ctl(&["status"])?;
+    let says = ["has 1 of 3 servers for new clients, and min_up is 2"];
+    expect_code(&status, 10, &says);
+    // Whoever comes back ends it.
+    director.expect(&["ready", SERVERS[0]])?;
+    let status = director.ctl(&["status"])?;
+    assert!(!status.stdout.contains("min_up"), "{status:?}");
+    quit_all(&cluster, sessions.into_iter().chain(more).collect())
 }
 
 #[test]

@@ -112,7 +112,7 @@ pub enum Command {
     Describe(Describe),
     /// No new flows for a server; those that are go on
     #[command(
-        after_help = "Examples:\n  mb-lb-ctl drain smtp_backend/mb2 --reason \"kernel upgrade\"\n  mb-lb-ctl drain smtp_backend/mb2 --wait 5m && ssh mb2 reboot"
+        after_help = "Examples:\n  mb-lb-ctl drain smtp_backend/mb2 --reason \"kernel upgrade\"\n  mb-lb-ctl drain smtp_backend/mb2 --wait 5m && ssh mb2 reboot\n  mb-lb-ctl drain smtp_backend/mb2 --force    # below min_up"
     )]
     Drain(Drain),
     /// Take a server out: no new flows, no checks; its flows are treated as on_down says
@@ -338,6 +338,9 @@ pub struct Drain {
         hide_default_value = true
     )]
     pub reason: String,
+    /// Although fewer servers than the service's min_up would be left for new clients
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -358,6 +361,9 @@ pub struct Maint {
         hide_default_value = true
     )]
     pub reason: String,
+    /// Although fewer servers than the service's min_up would be left for new clients
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

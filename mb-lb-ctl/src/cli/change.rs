@@ -18,16 +18,16 @@ pub fn admin(
     global: &Global,
     (target, all): (&ServerRef, bool),
     state: AdminState,
-    reason: &str,
+    (reason, force): (&str, bool),
     limit: Option<Duration>,
 ) -> Result<Exit, Failure> {
     let client = Client::changing(global);
     if !all {
-        return admin_one(&client, target, state, reason, limit);
+        return admin_one(&client, target, state, (reason, force), limit);
     }
     let targets = of_name(&client.snapshot()?, target)?;
     for target in &targets {
-        admin_one(&client, target, state, reason, None)?;
+        admin_one(&client, target, state, (reason, force), None)?;
     }
     let Some(limit) = limit else {
         return Ok(Exit::Ok);
@@ -82,18 +82,27 @@ fn admin_one(
     client: &Client,
     target: &ServerRef,
     state: AdminState,
-    reason: &str,
+    (reason, force): (&str, bool),
     limit: Option<Duration>,
 ) -> Result<Exit, Failure> {
     let snapshot = client.snapshot_with(target)?;
     let (service, server) = find(&snapshot, target)?;
     let name = name(target);
-    let mut request = format!("mb-lb set {} {}", quote(&name), state_word(state));
+    let word = state_word(state);
+    let how = if force { "force " } else { "" };
+    let mut request = format!("mb-lb set {how}{} {word}", quote(&name));
     if !reason.is_empty() {
         request.push(' ');
         request.push_str(&quote(reason));
     }
-    let done = client.tell(&request)?;
+    let done = client
+        .tell(&request)
+        .map_err(|failure| match failure.exit {
+            Exit::Refused => failure.next(format!(
+                "mb-lb-ctl {word} {name} --force does it all the same"
+            )),
+            _ => failure,
+        })?;
     let same_reason = reason.is_empty() || reason == server.admin_reason;
     if server.admin == state && (same_reason || state == AdminState::Ready) {
         emit(&already(&name, service, server))?;

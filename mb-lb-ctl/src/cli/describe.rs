@@ -160,6 +160,9 @@ fn settings(service: &ServiceView, server: &ServerView) -> Vec<(&'static str, St
         ),
         ("on_down", service.on_down.clone()),
     ];
+    if service.min_up > 0 {
+        rows.push(("min_up", service.min_up.to_string()));
+    }
     if server.backup {
         rows.push(("backup", "yes".to_owned()));
     }

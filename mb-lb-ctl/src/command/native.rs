@@ -138,13 +138,15 @@ impl Native {
         match words {
             ["snapshot"] => Ok(Self::Snapshot),
             ["reload"] => Ok(Self::Reload),
-            ["set", server, state, reason @ ..] => Ok(Self::Change(Change::Admin {
-                server: parse_server(server)?,
-                state: parse_admin_state(state)
-                    .ok_or("the state is one of: ready, drain, maint")?,
-                reason: reason.join(" "),
-            })),
-            ["set", ..] => Err("usage: mb-lb set SERVICE/SERVER ready|drain|maint [REASON]"),
+            ["set", "force", server, state, reason @ ..] => {
+                set(server, state, reason, false).map(Self::Change)
+            }
+            ["set", server, state, reason @ ..] => {
+                set(server, state, reason, true).map(Self::Change)
+            }
+            ["set", ..] => {
+                Err("usage: mb-lb set [force] SERVICE/SERVER ready|drain|maint [REASON]")
+            }
             ["weight", server, weight] => Ok(Self::Change(Change::Weight {
                 server: parse_server(server)?,
                 weight: parse_weight(weight)?,
@@ -195,6 +197,15 @@ impl Native {
     }
 }
 
+fn set(server: &str, state: &str, reason: &[&str], guarded: bool) -> Result<Change, &'static str> {
+    Ok(Change::Admin {
+        server: parse_server(server)?,
+        state: parse_admin_state(state).ok_or("the state is one of: ready, drain, maint")?,
+        reason: reason.join(" "),
+        guarded,
+    })
+}
+
 /// `SERVICE/SERVER`.
 pub fn parse_server(name: &str) -> Result<ServerRef, &'static str> {
     match name.split_once('/') {
@@ -233,6 +244,7 @@ pub fn refusal(refusal: &Refusal, server: Option<&ServerRef>, snapshot: &Snapsho
         | Refusal::NotInMaintenance
         | Refusal::LastServer
         | Refusal::NoRoom
+        | Refusal::TooFewLeft { .. }
         | Refusal::BadAddress(_)
         | Refusal::NoPort
         | Refusal::OfTier

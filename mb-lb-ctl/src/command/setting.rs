@@ -116,6 +116,7 @@ impl Setting {
                 server,
                 state,
                 reason: String::new(),
+                guarded: false,
             }),
             Self::Weight(weight) => silent(Change::Weight { server, weight }),
             Self::Address { address, port } => {

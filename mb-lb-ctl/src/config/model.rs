@@ -188,11 +188,21 @@ pub struct Service {
     pub no_server: Option<String>,
     /// Zero: none.
     pub slow_start: Duration,
+    /// Of its servers, so many ought to take new clients; with fewer there is an alarm, and commands that would leave
+    /// fewer are refused unless they are forced. Zero: none. Left out as `follows` is.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub min_up: u32,
     /// Left out where there are none, so that the hash of a file without any stays what it was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub follows: Vec<Follows>,
     /// In the order of the file; at least one, at most 1,024.
     pub servers: Vec<Server>,
+}
+
+/// For keys that came later.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+pub(super) const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Service {

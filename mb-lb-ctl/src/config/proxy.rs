@@ -198,6 +198,8 @@ fn proxy(
     let scheduler = fields
         .get("scheduler")
         .and_then(|f| f.word(&SCHEDULER, reporter));
+    let many = servers.complete.then_some(servers.servers.len());
+    let min_up = super::service::min_up(&fields, many, reporter);
     let slow_start = fields
         .get("slow_start")
         .and_then(|f| f.duration(SLOW_START, reporter));
@@ -232,6 +234,7 @@ fn proxy(
             retries: retries.unwrap_or(3),
             redispatch: redispatch.unwrap_or(true),
             slow_start: slow_start.unwrap_or_default(),
+            min_up,
             access_log,
             servers: servers.servers,
         },

@@ -202,6 +202,7 @@ pub static SERVICE: Section = Section {
         "on_down",
         "no_server",
         "slow_start",
+        "min_up",
         "follows",
         "servers",
     ],
@@ -209,6 +210,7 @@ pub static SERVICE: Section = Section {
     foreign: &[
         ("bind", "listen"),
         ("vip", "listen"),
+        ("quorum", "min_up"),
         ("balance", "scheduler"),
         ("algorithm", "scheduler"),
         ("lb_algo", "scheduler"),

@@ -176,6 +176,7 @@ fn service(
     let slow_start = fields
         .get("slow_start")
         .and_then(|f| f.duration(SLOW_START, reporter));
+    let min_up = min_up(&fields, complete.then_some(servers.len()), reporter);
     let (follows, follows_spans) = match fields.get("follows") {
         Some(field) => follows::follows(&field, reporter),
         None => (Vec::new(), Vec::new()),
@@ -193,6 +194,7 @@ fn service(
             on_down: on_down.unwrap_or(OnDown::Reset),
             no_server,
             slow_start: slow_start.unwrap_or_default(),
+            min_up,
             servers,
         },
         path: field.path.clone(),
@@ -202,6 +204,25 @@ fn service(
         servers_key: servers_field.map_or(field.key_span.clone(), |field| field.key_span),
         complete,
     })
+}
+
+/// Zero where there is none, or it was refused. `servers`: how many there are, where that is known.
+pub(super) fn min_up(
+    fields: &Fields<'_>,
+    servers: Option<usize>,
+    reporter: &mut Reporter<'_>,
+) -> u32 {
+    let Some(field) = fields.get("min_up") else {
+        return 0;
+    };
+    let Some(min_up) = field.integer(1..=1024, reporter) else {
+        return 0;
+    };
+    if let Some(servers) = servers.filter(|servers| min_up as usize > *servers) {
+        let phrase = format!("is {min_up}, and there are {servers} servers");
+        reporter.push(field.finding(Code::TooFewServers, &phrase));
+    }
+    min_up
 }
 
 /// A check through the VIP needs one of the family of the server's address.

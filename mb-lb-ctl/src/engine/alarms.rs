@@ -266,6 +266,7 @@ impl Engine {
                 &next,
             ));
         }
+        self.few_alarm(service, alarms);
         for (server, standing) in service.servers.iter().zip(&standings) {
             let target = format!("{name}/{}", server.config.name);
             if let Standing::Down(why) | Standing::CutOff(why) = standing
@@ -297,6 +298,23 @@ impl Engine {
 }
 
 impl Engine {
+    /// Fewer servers than the operator wants. None at all has an alarm of its own.
+    fn few_alarm(&self, service: &ServiceState, alarms: &mut Vec<Alarm>) {
+        let (name, min_up) = (&service.config.name, service.config.min_up);
+        let takers = self.takers(service).count();
+        if takers == 0 || takers >= min_up as usize {
+            return;
+        }
+        let servers = service.servers.len();
+        alarms.push(alarm(
+            Severity::Warning,
+            format!(
+                "{name} has {takers} of {servers} servers for new clients, and min_up is {min_up}"
+            ),
+            &format!("mb-lb-ctl list servers {name} shows which are missing, and why"),
+        ));
+    }
+
     /// What somebody set and has not undone: the file says otherwise, and the next one to look does not know it.
     fn hand_alarms(&self, service: &ServiceState, server: &ServerState, alarms: &mut Vec<Alarm>) {
         let name = format!("{}/{}", service.config.name, server.config.name);

@@ -1,8 +1,8 @@
 //! What an operator asks for at run time.
 
-use super::core::Engine;
-use super::server::ServerState;
-use super::{Action, Change, Now, Refusal, Weight};
+use super::core::{Engine, ServiceState};
+use super::server::{ServerState, Standing};
+use super::{Action, Change, Now, Refusal, ServerRef, Weight};
 use crate::config;
 use crate::snapshot::AdminState;
 
@@ -46,6 +46,15 @@ impl Engine {
             Change::Remove { .. } => return self.remove_server(target, by, now, actions),
             Change::EndSessions { .. } => return self.end_sessions(target, by, now, actions),
             _ => {}
+        }
+        if let Change::Admin {
+            state,
+            guarded: true,
+            ..
+        } = change
+            && *state != AdminState::Ready
+        {
+            self.guard(target)?;
         }
         let subject = format!("{}/{}", target.service, target.server);
         let (service, server) = self.find_mut(target).ok_or(Refusal::NoSuchServer)?;
@@ -95,6 +104,38 @@ impl Engine {
         self.settle_tiers(now, actions);
         self.tell_usable(now, actions);
         Ok(format!("{subject}: {text}"))
+    }
+}
+
+impl Engine {
+    /// Servers that take new clients, or would if one were wanted.
+    pub(super) fn takers<'a>(
+        &'a self,
+        service: &'a ServiceState,
+    ) -> impl Iterator<Item = &'a ServerState> {
+        service.servers.iter().filter(|server| {
+            self.standing(service, server) == Standing::Usable && server.weight_now() > 0
+        })
+    }
+
+    /// Whether the service can do without this server. One that takes nobody is not missed.
+    fn guard(&self, target: &ServerRef) -> Result<(), Refusal> {
+        let mut services = self.services.iter();
+        let Some(service) = services.find(|service| service.config.name == target.service) else {
+            return Ok(());
+        };
+        let takers: Vec<_> = self.takers(service).map(|s| &s.config.name).collect();
+        let min_up = service.config.min_up;
+        let left = takers.len().saturating_sub(1);
+        if !takers.contains(&&target.server) || left >= min_up as usize {
+            return Ok(());
+        }
+        Err(Refusal::TooFewLeft {
+            service: target.service.clone(),
+            left,
+            servers: service.servers.len(),
+            min_up,
+        })
     }
 }
 

@@ -129,6 +129,11 @@ fn service_changes(old: &Service, new: &Service, lines: &mut Vec<String>) {
         span(new.slow_start),
     );
     differ(
+        &format!("{name} min_up"),
+        min_up(old.min_up),
+        min_up(new.min_up),
+    );
+    differ(
         &format!("{name} follows"),
         follows(&old.follows),
         follows(&new.follows),
@@ -225,6 +230,13 @@ fn names(service: &Service) -> String {
 }
 
 /// As an operator would write it in the file.
+fn min_up(servers: u32) -> String {
+    match servers {
+        0 => "none".to_owned(),
+        servers => servers.to_string(),
+    }
+}
+
 fn span(time: Duration) -> String {
     let ms = time.as_millis();
     match ms {
@@ -429,7 +441,7 @@ mod tests {
              flow_timeouts = { established = \"1h\", reset = \"1500ms\" }\n\
              [admin]\nsocket = \"/run/x.sock\"\nsocket_mode = \"0600\"\nsocket_level = \"user\"\n\
              [service.smtp]\nlisten = [\"192.0.2.100:25\", \"192.0.2.101:25\"]\nscheduler = \"source\"\non_down = \"keep\"\n\
-             no_server = \"reset\"\nslow_start = \"2m\"\n\
+             no_server = \"reset\"\nslow_start = \"2m\"\nmin_up = 2\n\
              check = { type = \"smtp\", helo = \"lb\", port = 10025, interval = \"3s\", fast_interval = \"1s\", down_interval = \"10s\" }\n\
              [service.smtp.servers]\nmb1 = { address = \"192.0.2.9\", weight = 3, max_connections = 200 }\n\
              mb2 = { address = \"192.0.2.2\", backup = true }\nmb3 = \"192.0.2.3\"\n\

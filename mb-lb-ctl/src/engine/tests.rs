@@ -3,6 +3,7 @@ mod batch;
 mod by_hand;
 mod certificates;
 mod failover;
+mod few;
 mod follows;
 mod groups;
 mod pair;
@@ -191,6 +192,7 @@ impl Bench {
             server: target(server),
             state,
             reason: "test".to_owned(),
+            guarded: true,
         };
         self.change(change)
     }
@@ -1076,6 +1078,7 @@ fn what_is_so_already_is_not_done_again() {
             server: target("mb1"),
             state,
             reason: reason.to_owned(),
+            guarded: true,
         };
         bench.change(change).expect("known")
     };

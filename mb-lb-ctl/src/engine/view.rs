@@ -157,6 +157,7 @@ impl Engine {
                     fingerprint: info.fingerprint.clone(),
                 })
                 .collect(),
+            min_up: service.config.min_up,
             paused_by: service.paused.clone(),
             layer: if self.is_proxy(service) { 7 } else { 4 },
             on_down: match service.config.on_down {

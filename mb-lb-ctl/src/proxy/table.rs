@@ -100,6 +100,7 @@ impl Plan {
                 retries: 3,
                 redispatch: true,
                 slow_start: service.slow_start,
+                min_up: 0,
                 follows: Vec::new(),
                 access_log: None,
                 servers: service.servers.iter().map(server).collect(),

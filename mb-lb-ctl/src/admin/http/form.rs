@@ -110,6 +110,7 @@ pub fn read(body: &[u8], snapshot: &Snapshot) -> Result<Vec<Change>, Outcome> {
             server,
             state,
             reason: reason.clone(),
+            guarded: false,
         })
     });
     changes.collect()
@@ -152,6 +153,7 @@ mod tests {
             },
             state,
             reason: reason.into(),
+            guarded: false,
         }
     }
 

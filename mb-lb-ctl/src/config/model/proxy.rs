@@ -49,6 +49,9 @@ pub struct Proxy {
     /// Zero: none.
     pub slow_start: Duration,
     /// As of a service.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    pub min_up: u32,
+    /// As of a service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub follows: Vec<Follows>,
     pub access_log: Option<AccessLog>,
@@ -79,6 +82,7 @@ impl Proxy {
             on_down: OnDown::Keep,
             no_server: None,
             slow_start: self.slow_start,
+            min_up: self.min_up,
             follows: self.follows.clone(),
             servers: self.servers.iter().map(server).collect(),
         }

@@ -209,6 +209,7 @@ fn as_service(
         on_down: OnDown::Reset,
         no_server: None,
         slow_start: Duration::ZERO,
+        min_up: 0,
         follows: Vec::new(),
         servers: servers.iter().map(server).collect(),
     }

@@ -26,6 +26,7 @@ pub static PROXY: Section = Section {
         "retries",
         "redispatch",
         "slow_start",
+        "min_up",
         "follows",
         "access_log",
         "servers",

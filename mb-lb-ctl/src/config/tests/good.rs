@@ -58,6 +58,7 @@ fn defaults() -> Config {
             on_down: OnDown::Reset,
             no_server: Some("421 4.3.2 Service not available, try again later".to_owned()),
             slow_start: Duration::ZERO,
+            min_up: 0,
             servers: vec![server("mb1", 101), server("mb2", 102)],
         }],
         proxies: Vec::new(),
@@ -186,6 +187,7 @@ fn every_key_arrives_in_the_model() {
         on_down: OnDown::Keep,
         no_server: Some("450 later".to_owned()),
         slow_start: Duration::from_secs(30),
+        min_up: 0,
         servers: vec![
             Server {
                 weight: 0,

@@ -79,6 +79,7 @@ fn defaults() -> Proxy {
         retries: 3,
         redispatch: true,
         slow_start: Duration::ZERO,
+        min_up: 0,
         access_log: None,
         servers: vec![
             server("mb1", "192.168.1.101:8080"),
@@ -242,6 +243,7 @@ fn full() -> Proxy {
         retries: 0,
         redispatch: false,
         slow_start: seconds(30),
+        min_up: 0,
         access_log: Some(AccessLog {
             format: LogFormat::Httplog,
             file: Some("/var/log/mb-lb/access.log".into()),

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{agent, check, follows, span};
+use super::{agent, check, follows, min_up, span};
 use crate::config::{
     AccessLog, Cookie, LogFormat, Proxy, ProxyHeader, ProxyLimits, ProxyScheduler, ProxyServer,
     ProxyTimeouts, ServerTls, TlsVersion, Upstream, Verify,
@@ -63,6 +63,7 @@ fn proxy_changes(old: &Proxy, new: &Proxy, lines: &mut Vec<String>) {
     differ("retries", &|p| p.retries.to_string());
     differ("redispatch", &|p| p.redispatch.to_string());
     differ("slow_start", &|p| span(p.slow_start));
+    differ("min_up", &|p| min_up(p.min_up));
     differ("follows", &|p| follows(&p.follows));
     differ("access_log", &|p| {
         or_none(p.access_log.as_ref().map(access_log))
@@ -263,7 +264,7 @@ mod tests {
              agent = { port = 9707, send = \"state\\n\" }\n\
              timeouts = { connect = \"3s\" }\nlimits = { body = \"10m\", connections_per_source = 100 }\n\
              trusted_proxies = \"10.0.0.0/8\"\nforwarded = true\naccept_proxy = \"10.0.0.0/8\"\nretries = 1\n\
-             redispatch = false\nfollows = { web = [\"redis\", \"db\"] }\nslow_start = \"30s\"\naccess_log = { format = \"httplog\", file = \"/var/log/x\" }\n\
+             redispatch = false\nfollows = { web = [\"redis\", \"db\"] }\nslow_start = \"30s\"\nmin_up = 2\naccess_log = { format = \"httplog\", file = \"/var/log/x\" }\n\
              [proxy.web.servers]\n\
              mb2 = { address = \"192.0.2.3:443\", tls = { verify = \"/ca.pem\", sni = \"a.example\" }, http = \"2\", cookie = \"two\", \
              weight = 3, max_connections = 10, backup = true, send_proxy = \"v2\" }\nmb3 = \"192.0.2.4:80\"\n\

@@ -126,6 +126,7 @@ fn nobody_is_taken_out_for_a_page_that_is_not_read_any_more() {
         },
         state: AdminState::Maint,
         reason: String::new(),
+        guarded: false,
     };
     bench.change(change).expect("known");
     assert_eq!(seen(&bench, "smtp").0, HealthState::Up);

@@ -169,6 +169,7 @@ fn the_later_word_holds() {
             server: target("mb1"),
             state: AdminState::Ready,
             reason: String::new(),
+            guarded: false,
         },
         by: "alice".to_owned(),
     });
@@ -258,6 +259,7 @@ fn what_operators_want_is_told_on_connection_and_on_change() {
             server: target("mb1"),
             state,
             reason: "disk".to_owned(),
+            guarded: false,
         },
         by: "bob".to_owned(),
     };

@@ -95,6 +95,7 @@ fn admin(bench: &mut Bench, server: &str, state: AdminState) -> Vec<Action> {
             },
             state,
             reason: String::new(),
+            guarded: false,
         },
         by: "alice".to_owned(),
     })
@@ -541,6 +542,7 @@ fn a_drained_writer_is_no_outage() {
             },
             state: AdminState::Drain,
             reason: String::new(),
+            guarded: false,
         },
         by: "alice".to_owned(),
     });

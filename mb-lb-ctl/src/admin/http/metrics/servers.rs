@@ -13,6 +13,8 @@ families! {
         "Servers of the service.";
     USABLE_SERVERS = Gauge "mb_lb_service_usable_servers" ["service"]
         "Servers of the service that take new flows.";
+    MIN_UP = Gauge "mb_lb_service_min_up" ["service"]
+        "min_up, where there is one: with fewer usable servers there is an alarm.";
     DOWNS = Counter "mb_lb_service_downs_total" ["service"]
         "How often no server of the service was usable.";
     ADMIN = Gauge "mb_lb_server_admin_state" ["service", "server", "state"]
@@ -118,6 +120,11 @@ pub(super) fn write(snapshot: &Snapshot, text: &mut Exposition) {
         servers.filter(|server| server.usable).count() as u64
     };
     text.family(&USABLE_SERVERS, of_service(usable));
+    let wanted = services().filter(|service| service.min_up > 0);
+    text.family(
+        &MIN_UP,
+        wanted.map(|service| ([&*service.name], u64::from(service.min_up))),
+    );
     text.family(&DOWNS, of_service(|service| service.downs));
 
     let servers = || {

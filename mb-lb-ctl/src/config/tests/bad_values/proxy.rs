@@ -80,6 +80,8 @@ pub(super) const PROXY: &[Case] = &[
     ("retries", "retries = \"3\""),
     ("redispatch", "redispatch = 1"),
     ("slow_start", "slow_start = \"2h\""),
+    ("min_up", "min_up = 3"),
+    ("min_up", "min_up = 1025"),
     ("follows", "follows = [\"smtp\"]"),
     ("follows", "follows = { smtp = \"mb-milter\" }"),
     ("access_log", "access_log = true"),

@@ -1,0 +1,102 @@
+//! `min_up`: an alarm, and a guard before commands that would leave fewer.
+
+use super::*;
+
+fn bench() -> Bench {
+    Bench::up(&three("min_up = 2"))
+}
+
+fn set(
+    bench: &mut Bench,
+    server: &str,
+    state: AdminState,
+    guarded: bool,
+) -> Result<String, Refusal> {
+    bench.change(Change::Admin {
+        server: target(server),
+        state,
+        reason: String::new(),
+        guarded,
+    })
+}
+
+fn alarms(bench: &Bench) -> Vec<String> {
+    let alarms = bench.snapshot().alarms;
+    alarms.into_iter().map(|alarm| alarm.text).collect()
+}
+
+#[test]
+fn what_would_leave_fewer_is_refused_and_changes_nothing() {
+    let mut bench = bench();
+    let done = set(&mut bench, "mb1", AdminState::Drain, true).expect("two are left");
+    assert!(done.starts_with("smtp/mb1: ready -> drain"), "{done}");
+    let refused = set(&mut bench, "mb2", AdminState::Maint, true).expect_err("one would be left");
+    assert_eq!(
+        refused.to_string(),
+        "smtp would have 1 of 3 servers for new clients, and min_up is 2"
+    );
+    assert_eq!(
+        bench.snapshot().services[0].servers[1].admin,
+        AdminState::Ready
+    );
+    assert_eq!(bench.pool(), [(2, 2560), (3, 1280)]);
+    // One that takes nobody is not missed, and nobody is kept from coming back.
+    set(&mut bench, "mb1", AdminState::Maint, true).expect("it takes nobody already");
+    set(&mut bench, "mb1", AdminState::Ready, true).expect("always");
+}
+
+#[test]
+fn it_can_be_forced_and_then_it_is_an_alarm() {
+    let mut bench = bench();
+    assert_eq!(alarms(&bench), Vec::<String>::new());
+    set(&mut bench, "mb1", AdminState::Drain, false).expect("two are left");
+    assert_eq!(alarms(&bench), Vec::<String>::new());
+    set(&mut bench, "mb2", AdminState::Drain, false).expect("nobody asks");
+    assert_eq!(
+        alarms(&bench),
+        ["smtp has 1 of 3 servers for new clients, and min_up is 2"]
+    );
+    // None at all is worse, and said once.
+    set(&mut bench, "mb3", AdminState::Drain, false).expect("nobody asks");
+    let left = alarms(&bench);
+    assert!(
+        left[0].starts_with("smtp has no server for new connections"),
+        "{left:?}"
+    );
+    assert_eq!(left.len(), 1);
+}
+
+#[test]
+fn servers_that_checks_took_out_count_as_well() {
+    let mut bench = bench();
+    for _ in 0..3 {
+        bench.check("mb3", Outcome::Failure);
+    }
+    let refused = set(&mut bench, "mb1", AdminState::Drain, true).expect_err("one would be left");
+    assert!(
+        matches!(refused, Refusal::TooFewLeft { left: 1, .. }),
+        "{refused}"
+    );
+    // What is down already may be taken out.
+    set(&mut bench, "mb3", AdminState::Maint, true).expect("it takes nobody");
+    // A weight of 0 takes nobody either.
+    let weight = |bench: &mut Bench, weight| {
+        bench.change(Change::Weight {
+            server: target("mb2"),
+            weight: Weight::Absolute(weight),
+        })
+    };
+    weight(&mut bench, 0).expect("it is not guarded");
+    assert_eq!(
+        alarms(&bench),
+        ["smtp has 1 of 3 servers for new clients, and min_up is 2"]
+    );
+}
+
+#[test]
+fn without_min_up_the_last_one_may_go() {
+    let mut bench = Bench::up(&three(""));
+    for server in ["mb1", "mb2", "mb3"] {
+        set(&mut bench, server, AdminState::Drain, true).expect("nothing is guarded");
+    }
+}
