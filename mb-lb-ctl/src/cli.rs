@@ -31,6 +31,7 @@ pub mod status;
 pub mod style;
 mod sync;
 pub mod top;
+mod trace;
 mod wait;
 
 use std::process::ExitCode;
@@ -80,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Failover(args) => failover::run(&cli.global, args),
         Command::Peer(args) => peer::run(&cli.global, args),
         Command::Sync(args) => sync::run(&cli.global, args),
+        Command::Trace(args) => trace::run(&cli.global, args),
         Command::Events(args) => events::run(&cli.global, args),
         Command::Top(args) => top::run(&cli.global, args),
         Command::PeerKey(args) => peer_key::run(args),

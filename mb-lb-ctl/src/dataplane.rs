@@ -12,6 +12,7 @@ mod sweep;
 mod sync;
 mod sys;
 mod syscall;
+mod trace;
 mod via;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use mb_lb_common::{
 pub use flows::{FlowEntry, HalfEntry};
 pub use leases::Leases;
 pub use sync::{Applied, FlowSync, Removed, Seen, Walk};
+pub use trace::{Candidate, Segment, Traced, trace};
 pub use via::detach as detach_vias;
 
 pub use load::{LoadError, Mode, detach, interfaces, is_attached, lock_root, object, pin_dir};

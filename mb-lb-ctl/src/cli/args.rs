@@ -165,6 +165,11 @@ pub enum Command {
         after_help = "Examples:\n  mb-lb-ctl doctor\n  mb-lb-ctl doctor --server mb2\n  mb-lb-ctl doctor -o json | jq '.findings[] | select(.level == \"problem\")'"
     )]
     Doctor(Doctor),
+    /// What the XDP program would do with a packet, and why; nothing is sent and nothing is changed
+    #[command(
+        after_help = "Examples:\n  mb-lb-ctl trace 203.0.113.9:40000 192.168.1.100:25    # where would this client go?\n  mb-lb-ctl trace 203.0.113.9:51234 192.168.1.100:25 --flags ack    # and the packets of a session?\n  mb-lb-ctl trace '[2001:db8::9]:40000' '[2001:db8::100]:25' -o json"
+    )]
+    Trace(Trace),
     /// Print what a server needs for dsr, as lines of shell to run there
     #[command(
         after_help = "Examples:\n  mb-lb-ctl server-setup smtp_backend/mb1\n  mb-lb-ctl server-setup smtp_backend/mb1 | ssh root@mb1 sh\n  mb-lb-ctl server-setup smtp_backend/mb1 --undo"
@@ -318,6 +323,33 @@ pub struct Describe {
     pub server: ServerRef,
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     pub output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// Where the packet comes from
+    #[arg(value_name = "CLIENT:PORT")]
+    pub client: std::net::SocketAddr,
+    /// Where it goes
+    #[arg(value_name = "VIP:PORT")]
+    pub vip: std::net::SocketAddr,
+    /// TCP flags of the packet
+    #[arg(long, value_name = "FLAGS", default_value = "syn")]
+    pub flags: Flags,
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: TextOrJson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Flags {
+    /// A new connection
+    Syn,
+    /// A packet of a connection
+    Ack,
+    /// The client closes
+    Fin,
+    /// The client resets
+    Rst,
 }
 
 #[derive(Debug, Args)]

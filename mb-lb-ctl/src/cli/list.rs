@@ -2,7 +2,7 @@
 
 pub(super) mod rows;
 mod syncs;
-mod table;
+pub(super) mod table;
 mod tiers;
 
 use std::io::IsTerminal as _;

@@ -98,6 +98,7 @@ pub fn well() -> Snapshot {
             ..DataplaneView::default()
         },
         services: vec![ServiceView {
+            min_up: 2,
             paused_by: None,
             layer: 4,
             clients: None,

@@ -42,10 +42,15 @@ fn mb(number: u32) -> ServerRef {
 }
 
 fn admin(number: u32, state: AdminState, reason: &str) -> Change {
+    asked(number, state, reason, false)
+}
+
+fn asked(number: u32, state: AdminState, reason: &str, guarded: bool) -> Change {
     Change::Admin {
         server: mb(number),
         state,
         reason: reason.into(),
+        guarded,
     }
 }
 
@@ -353,15 +358,19 @@ fn own_commands_are_understood() {
         ("mb-lb reload", Native::Reload),
         (
             "mb-lb set smtp_backend/mb1 ready",
-            Native::Change(admin(1, Ready, "")),
+            Native::Change(asked(1, Ready, "", true)),
         ),
         (
             "mb-lb set smtp_backend/mb1 drain kernel upgrade",
-            Native::Change(admin(1, Drain, "kernel upgrade")),
+            Native::Change(asked(1, Drain, "kernel upgrade", true)),
+        ),
+        (
+            "mb-lb set force smtp_backend/mb1 drain kernel upgrade",
+            Native::Change(asked(1, Drain, "kernel upgrade", false)),
         ),
         (
             r"mb-lb set smtp_backend/mb1 maint a\;\ \ b",
-            Native::Change(admin(1, Maint, "a;  b")),
+            Native::Change(asked(1, Maint, "a;  b", true)),
         ),
         (
             "mb-lb weight smtp_backend/mb1 0",
