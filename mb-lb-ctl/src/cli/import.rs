@@ -111,17 +111,23 @@ fn tell(args: &Import, imported: &Imported) -> Result<Exit, Failure> {
 
 /// What needs a look, in few words.
 fn narrate(report: &Report) {
-    let odd = report.lines(&[Verdict::Unsupported, Verdict::Dead]);
-    if !odd.is_empty() {
-        say(odd.trim_end());
-    }
-    say(&report.sum());
+    say(narration(report).trim_end());
+}
+
+fn narration(report: &Report) -> String {
+    let mut text = report.lines(&[Verdict::Unsupported, Verdict::Dead]);
+    text.push_str(&report.approximations());
+    text.push_str(&report.sum());
+    text.push('\n');
     for notice in &report.notices {
-        say(&format!("note: {notice}"));
+        text.push_str(&format!("note: {notice}\n"));
     }
     if !report.setups.is_empty() {
-        say("servers need a set-up for dsr, which --report shows; --forward proxy needs none");
+        text.push_str(
+            "servers need a set-up for dsr, which --report shows; --forward proxy needs none\n",
+        );
     }
+    text
 }
 
 fn machine(report: &Report, config: Option<&str>) -> Result<String, Failure> {

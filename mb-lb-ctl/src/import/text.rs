@@ -58,6 +58,41 @@ impl Report {
     }
 }
 
+/// Lines of one file that the same is said of.
+struct Said<'r> {
+    reason: &'r str,
+    lines: Vec<String>,
+}
+
+impl Report {
+    /// What is not wholly as it was: each difference once, with its lines.
+    pub fn approximations(&self) -> String {
+        let mut text = String::new();
+        for file in &self.files {
+            let mut all: Vec<Said<'_>> = Vec::new();
+            let rows = file.rows.iter();
+            for row in rows.filter(|row| row.verdict == Verdict::Approximated) {
+                let line = row.line.to_string();
+                for reason in &row.reasons {
+                    match all.iter_mut().find(|said| said.reason == reason) {
+                        Some(said) => said.lines.push(line.clone()),
+                        None => all.push(Said {
+                            reason,
+                            lines: vec![line.clone()],
+                        }),
+                    }
+                }
+            }
+            for Said { reason, lines } in all {
+                let (name, lines) = (plain(&file.name), lines.join(", "));
+                let verdict = Verdict::Approximated.name();
+                let _ = writeln!(text, "{name}:{lines}: {verdict}: {}", plain(reason));
+            }
+        }
+        text
+    }
+}
+
 fn line(row: &Row, text: &mut String) {
     let (number, what) = (row.line, shortened(&row.text));
     let (verdict, note) = (row.verdict.name(), plain(&row.note));

@@ -128,9 +128,15 @@ fn server(config: &Config, statement: &Statement, defaults: &Settings) -> Result
     }
     let mut set = defaults.clone();
     set.read(config, &statement.words[3..]);
+    let plain = crate::import::value::name(name);
+    if plain != name {
+        set.notes.push(format!(
+            "`{name}` is `{plain}` here, and scripts have to say so: names have letters, digits, `_`, `.` and `-`"
+        ));
+    }
     Ok(Server {
         at: vec![statement.at],
-        name: crate::import::value::name(name),
+        name: plain,
         address,
         port: port.filter(|port| *port > 0),
         set,

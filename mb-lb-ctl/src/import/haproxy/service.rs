@@ -44,6 +44,7 @@ pub(super) fn service(
     let mut at: Vec<At> = unit.binds().flat_map(|bind| &bind.at).copied().collect();
     at.extend(unit.leads());
     block.key("listen", list(&listen), &at);
+    renamed(unit, &title, &mut block);
     for view in unit.views() {
         block.claim_all(
             &view.mode(),
@@ -68,6 +69,7 @@ pub(super) fn service(
     agent(&servers, &schema::SERVICE, &mut block);
     on_down(&servers, &mut block);
     slow_start(&servers, &mut block);
+    backups(unit, &title, &servers, &mut block);
     timeouts(unit, &mut block);
 
     block.table(format!("service.{}.servers", key(&title)), &[]);
@@ -280,6 +282,37 @@ pub(super) fn slow_start(servers: &[Server], block: &mut Block) {
     {
         let note = format!("all servers of it start as slowly as `{}`", first.name);
         block.claim_all(&server.at[..1], Verdict::Approximated, &note);
+    }
+}
+
+/// HAProxy uses the first `backup` alone, unless `option allbackups` says otherwise.
+pub(super) fn backups(unit: &Unit<'_>, title: &str, servers: &[Server], block: &mut Block) {
+    let all: Vec<&Server> = servers.iter().filter(|server| server.set.backup).collect();
+    if all.len() < 2 || unit.back.option("allbackups").is_some() {
+        return;
+    }
+    let note = format!(
+        "`backup`: HAProxy uses the first of them that is up, `{}`; here all that are up share the clients while no other server can take any",
+        all[0].name
+    );
+    for server in &all {
+        block.claim_all(&server.at[..1], Verdict::Approximated, &note);
+    }
+    block.notice(format!(
+        "{title} has {} backups without `option allbackups`. {note}. Where only one may be in use, as with databases, leave one in the file",
+        all.len()
+    ));
+}
+
+/// Where the name is not as it was.
+pub(super) fn renamed(unit: &Unit<'_>, title: &str, block: &mut Block) {
+    let section = unit.back.section;
+    if section.name != title {
+        let note = format!(
+            "`{}` is `{title}` here, and scripts have to say so: names have letters, digits, `_`, `.` and `-`",
+            section.name
+        );
+        block.claim(section.at, Verdict::Approximated, note);
     }
 }
 
