@@ -285,6 +285,33 @@ mod tests {
     }
 
     #[test]
+    fn without_a_report_all_is_said_that_needs_a_look() {
+        let text = "listen mail\n mode tcp\n bind 192.0.2.100:25\n option allbackups\n server a:1 192.0.2.1 check\n server b 192.0.2.2 check slowstart 5s\n server c 192.0.2.3 check\n\
+                    listen web\n mode http\n bind 192.0.2.100:443 ssl crt /a.pem verify required ca-file /b.pem\n server a 192.0.2.1:80\n";
+        let input = Input {
+            name: "h.cfg",
+            text,
+        };
+        let imported = import(&[input], &Options::default()).expect("imported");
+        let why = "`verify required`: clients are not asked for certificates here, so whoever has none would come in: have the servers ask for them, behind a [service.NAME]";
+        let expected = format!(
+            "h.cfg:8: unsupported: listen web\n\
+             h.cfg:9: unsupported: mode http\n\
+             \x20 `web` has no address to listen on: {why}\n\
+             h.cfg:10: unsupported: bind 192.0.2.100:443 ssl crt /a.pem verify required ca-fi...\n\
+             \x20 {why}\n\
+             h.cfg:11: unsupported: server a 192.0.2.1:80\n\
+             \x20 `web` has no address to listen on: {why}\n\
+             h.cfg:5, 7: approximated: all servers of it start as slowly as `b`\n\
+             h.cfg:5: approximated: `a:1` is `a_1` here, and scripts have to say so: names have letters, digits, `_`, `.` and `-`\n\
+             11 lines: 4 mapped, 2 approximated, 1 not needed, 0 dead, 4 unsupported\n\
+             note: h.cfg:10: access control that mb-lb does not have; what it guards is left out: {why}\n\
+             servers need a set-up for dsr, which --report shows; --forward proxy needs none\n"
+        );
+        assert_eq!(narration(&imported.report), expected);
+    }
+
+    #[test]
     fn files_of_one_name_keep_their_paths() {
         let all = ["/a/x.cfg", "/b/x.cfg", "/b/y.cfg"].map(PathBuf::from);
         let names = all.iter().map(|path| name_of(path, &all));

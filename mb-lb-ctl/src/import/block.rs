@@ -67,6 +67,13 @@ impl Block {
         self.claims.push((at, verdict, note.into()));
     }
 
+    /// The same where there is something to say.
+    pub fn claim_some(&mut self, at: At, verdict: Verdict, note: Option<String>) {
+        if let Some(note) = note {
+            self.claim(at, verdict, note);
+        }
+    }
+
     /// The same for several lines.
     pub fn claim_all(&mut self, at: &[At], verdict: Verdict, note: &str) {
         for at in at {

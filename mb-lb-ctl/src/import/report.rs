@@ -152,11 +152,13 @@ impl Ledger {
         }
     }
 
-    /// Of a line that keeps somebody out, which the result does not.
+    /// Of a line that keeps somebody out, which mb-lb cannot: what it guards is left out.
     pub fn open_door(&mut self, at: At, why: &str) {
         self.say(at, Verdict::Unsupported, why);
         let place = self.place(at);
-        self.notice(format!("{place}: access control is lost: {why}"));
+        self.notice(format!(
+            "{place}: access control that mb-lb does not have; what it guards is left out: {why}"
+        ));
     }
 
     /// Counts where nothing else is said.

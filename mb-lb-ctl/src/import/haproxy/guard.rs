@@ -161,7 +161,8 @@ mod tests {
             let why = why.expect(rule);
             assert!(why.starts_with("line 8 (`"), "{why}");
             assert_eq!(notices.len(), 1, "{rule}");
-            let start = "h.cfg:8: access control is lost: `";
+            let start =
+                "h.cfg:8: access control that mb-lb does not have; what it guards is left out: `";
             assert!(notices[0].starts_with(start), "{notices:?}");
         }
     }

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use super::checks::check;
 use super::sections::Config;
 use super::server::{Server, servers};
-use super::service::{agent, backups, common, notes, renamed, slow_start};
+use super::service::{agent, backups, common, notes, slow_start};
 use super::units::{Front, Unit};
 use crate::config::schema;
 use crate::import::Import;
 use crate::import::block::Block;
 use crate::import::report::Verdict;
-use crate::import::value::{duration, key, name, quote, table};
+use crate::import::value::{duration, key, name, quote, renamed, table};
 
 mod places;
 mod timeouts;
@@ -45,7 +45,8 @@ pub(super) fn proxy(
     }
     let places = Places::of(config, unit, import)?;
     let mut block = Block::new(format!("proxy.{}", key(&title)), &unit.titles());
-    renamed(unit, &title, &mut block);
+    let other = renamed(&unit.back.section.name, &title);
+    block.claim_some(unit.back.section.at, Verdict::Approximated, other);
     places.write(unit, &mut block);
     for view in unit.views() {
         block.claim_all(

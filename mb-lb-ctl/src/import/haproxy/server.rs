@@ -6,7 +6,7 @@ use super::bind::below;
 use super::sections::{Config, Kind, Statement};
 use super::view::View;
 use crate::import::report::{At, Ledger, Verdict};
-use crate::import::value::{endpoint, haproxy_time};
+use crate::import::value::{endpoint, haproxy_time, renamed};
 
 /// One that can be written.
 #[derive(Clone, Debug)]
@@ -129,11 +129,7 @@ fn server(config: &Config, statement: &Statement, defaults: &Settings) -> Result
     let mut set = defaults.clone();
     set.read(config, &statement.words[3..]);
     let plain = crate::import::value::name(name);
-    if plain != name {
-        set.notes.push(format!(
-            "`{name}` is `{plain}` here, and scripts have to say so: names have letters, digits, `_`, `.` and `-`"
-        ));
-    }
+    set.notes.extend(renamed(name, &plain));
     Ok(Server {
         at: vec![statement.at],
         name: plain,

@@ -11,7 +11,7 @@ use crate::config::{Forward, schema};
 use crate::import::block::Block;
 use crate::import::report::{At, Verdict};
 use crate::import::server_setup::ServerSetup;
-use crate::import::value::{duration, key, list, name, quote, table};
+use crate::import::value::{duration, key, list, name, quote, renamed, table};
 use crate::import::{Import, Options};
 
 const HOUR: u64 = 3_600_000;
@@ -44,7 +44,8 @@ pub(super) fn service(
     let mut at: Vec<At> = unit.binds().flat_map(|bind| &bind.at).copied().collect();
     at.extend(unit.leads());
     block.key("listen", list(&listen), &at);
-    renamed(unit, &title, &mut block);
+    let other = renamed(&unit.back.section.name, &title);
+    block.claim_some(unit.back.section.at, Verdict::Approximated, other);
     for view in unit.views() {
         block.claim_all(
             &view.mode(),
@@ -302,18 +303,6 @@ pub(super) fn backups(unit: &Unit<'_>, title: &str, servers: &[Server], block: &
         "{title} has {} backups without `option allbackups`. {note}. Where only one may be in use, as with databases, leave one in the file",
         all.len()
     ));
-}
-
-/// Where the name is not as it was.
-pub(super) fn renamed(unit: &Unit<'_>, title: &str, block: &mut Block) {
-    let section = unit.back.section;
-    if section.name != title {
-        let note = format!(
-            "`{}` is `{title}` here, and scripts have to say so: names have letters, digits, `_`, `.` and `-`",
-            section.name
-        );
-        block.claim(section.at, Verdict::Approximated, note);
-    }
 }
 
 fn timeouts(unit: &Unit<'_>, block: &mut Block) {

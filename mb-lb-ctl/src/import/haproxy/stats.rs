@@ -147,7 +147,7 @@ fn may_change(view: &View<'_>, login: &Statement, user: &str, block: &mut Block)
         );
         block.claim(login.at, Verdict::Approximated, note.as_str());
         block.notice(format!(
-            "{note}. Without `user` and `password` nobody may, and everybody sees it who reaches its address"
+            "the page of statistics: {note}. Without `user` and `password` nobody may, and everybody sees it who reaches its address"
         ));
     }
     for rule in rules {

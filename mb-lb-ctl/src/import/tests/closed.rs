@@ -74,7 +74,9 @@ fn who_asks_clients_for_certificates_is_left_out() {
         assert_eq!(said(&imported, &line), (Unsupported, why.clone()));
         assert_eq!(
             imported.report.notices,
-            [format!("file:7: access control is lost: {why}")]
+            [format!(
+                "file:7: access control that mb-lb does not have; what it guards is left out: {why}"
+            )]
         );
         assert_eq!(said(&imported, "backend webs").0, Unsupported);
     }
@@ -114,7 +116,9 @@ fn what_rules_guard_is_left_out() {
         assert_eq!(said(&imported, deny.trim()), (Unsupported, why.to_owned()));
         assert_eq!(
             imported.report.notices,
-            [format!("file:{line}: access control is lost: {why}")]
+            [format!(
+                "file:{line}: access control that mb-lb does not have; what it guards is left out: {why}"
+            )]
         );
         let (verdict, note) = said(&imported, "server a 192.0.2.1:8080");
         assert_eq!(verdict, Unsupported);
@@ -200,7 +204,7 @@ fn a_page_to_look_at_may_not_become_one_to_change_things_in_silence() {
     assert_eq!(
         imported.report.notices,
         [format!(
-            "{why}. Without `user` and `password` nobody may, and everybody sees it who reaches its address"
+            "the page of statistics: {why}. Without `user` and `password` nobody may, and everybody sees it who reaches its address"
         )]
     );
     let imported = single(&page(" stats admin if TRUE\n"));
@@ -227,7 +231,7 @@ fn a_page_to_look_at_may_not_become_one_to_change_things_in_silence() {
         assert_eq!(said(&imported, rule).0, Unsupported, "{rule}");
         let notices = &imported.report.notices;
         assert!(
-            notices[0].starts_with("file:10: access control is lost: "),
+            notices[0].starts_with("file:10: access control that mb-lb does not have; "),
             "{notices:?}"
         );
     }
