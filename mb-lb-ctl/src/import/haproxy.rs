@@ -36,7 +36,7 @@ pub(super) fn process(files: &[Config], name: Option<(String, At)>, import: &mut
 pub(super) fn proxies(config: &Config, import: &mut Import<'_>) {
     let units = units::units(config, import);
     for unit in &units {
-        let written = match guard::guarded(&unit.back, &mut import.ledger) {
+        let written = match guard::guarded(config, &unit.back, &mut import.ledger) {
             Some(why) => Err(why),
             None if unit.http => proxy::proxy(config, unit, import),
             None => service::service(config, unit, import),

@@ -45,6 +45,7 @@ pub(super) fn check(
             .all("tcp-check")
             .into_iter()
             .chain(view.all("http-check"))
+            .chain(view.all("external-check"))
         {
             block.claim(
                 rule.at,
@@ -120,23 +121,7 @@ pub(super) fn check(
     block.key("check", table(&entries), &check.at);
     let http = check.kind == "http";
     for server in &checked {
-        let own = &server.at[..1];
-        let set = &server.set;
-        if let Some(port) = set.check_port.filter(|_| !asks_servers_port) {
-            let note = match of_rules {
-                true => "HAProxy goes by the port of the rules of the check",
-                false => "HAProxy's programs are told the port of the server",
-            };
-            block.claim_all(own, Verdict::Mapped, &format!("`port {port}`: {note}"));
-        }
-        let handshake = set.check_tls || (set.tls && set.check_port.is_none());
-        if handshake && check.kind == "tcp" {
-            let word = if set.check_tls { "check-ssl" } else { "ssl" };
-            let note = format!(
-                "`{word}`: HAProxy's checks make a TLS handshake; here that the port accepts connections is all that is checked"
-            );
-            block.claim_all(own, Verdict::Approximated, &note);
-        }
+        differences(server, check.kind, of_rules, block);
     }
     for (at, verdict, note) in check.said {
         block.claim(at, verdict, note);
@@ -160,6 +145,33 @@ pub(super) fn check(
             first.name
         );
         block.claim_all(&server.at[..1], Verdict::Approximated, &note);
+    }
+}
+
+/// What HAProxy's checks of a server do and ours do not, or the other way round.
+fn differences(server: &Server, kind: &str, of_rules: bool, block: &mut Block) {
+    let own = &server.at[..1];
+    let set = &server.set;
+    let unused = match kind {
+        _ if of_rules => Some("HAProxy goes by the port of the rules of the check"),
+        "exec" => Some("HAProxy's programs are told the port of the server"),
+        _ => None,
+    };
+    if let Some((port, note)) = set.check_port.zip(unused) {
+        block.claim_all(own, Verdict::Mapped, &format!("`port {port}`: {note}"));
+    }
+    let talks = ["smtp", "http"].contains(&kind);
+    if talks && set.send_proxy.is_some() && set.check_port.is_none() && !of_rules {
+        let note = "`send-proxy`: HAProxy's checks send the PROXY header too, and ours send none, so they fail where it is required: have them ask a port that wants none (`check.port`)";
+        block.claim_all(own, Verdict::Approximated, note);
+    }
+    let handshake = set.check_tls || (set.tls && set.check_port.is_none());
+    if handshake && kind == "tcp" {
+        let word = if set.check_tls { "check-ssl" } else { "ssl" };
+        let note = format!(
+            "`{word}`: HAProxy's checks make a TLS handshake; here that the port accepts connections is all that is checked"
+        );
+        block.claim_all(own, Verdict::Approximated, &note);
     }
 }
 

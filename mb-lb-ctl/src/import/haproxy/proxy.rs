@@ -232,18 +232,29 @@ fn settings(unit: &Unit<'_>, block: &mut Block) {
             }
         }
     }
+    let mut limit = None;
     for Front { view, .. } in &unit.fronts {
         let Some(most) = view.last("maxconn") else {
             continue;
         };
         let number = most.word(1).and_then(|word| word.parse::<u64>().ok());
-        if let Some(number) = number.filter(|number| (1..=1_000_000).contains(number)) {
-            block.key(
-                "limits",
-                format!("{{ connections = {number} }}"),
-                &[most.at],
-            );
-            break;
+        let Some(number) = number.filter(|number| (1..=1_000_000).contains(number)) else {
+            continue;
+        };
+        match limit {
+            None => {
+                let value = format!("{{ connections = {number} }}");
+                block.key("limits", value, &[most.at]);
+                limit = Some(most.at);
+            }
+            Some(at) if at != most.at => {
+                let note = format!(
+                    "clients of all frontends are counted together, up to what line {} says",
+                    at.line
+                );
+                block.claim(most.at, Verdict::Approximated, note);
+            }
+            Some(_) => {}
         }
     }
     hsts(unit, block);

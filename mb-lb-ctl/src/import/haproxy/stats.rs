@@ -55,7 +55,7 @@ pub(super) fn page(config: &Config, taken: &mut bool, block: &mut Block, ledger:
 
 /// Why the page would be seen by people that HAProxy's is not.
 fn closed(config: &Config, view: &View<'_>, ledger: &mut Ledger) -> Option<String> {
-    let mut why = guarded(view, ledger);
+    let mut why = guarded(config, view, ledger);
     for line in view.all("stats") {
         let note = match line.word(1) {
             Some("http-request") => {

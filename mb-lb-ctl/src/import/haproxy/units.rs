@@ -117,7 +117,7 @@ pub(super) fn units<'c>(config: &'c Config, import: &mut Import<'_>) -> Vec<Unit
         }
         let mut binds = binds(config, &view, import);
         // Of a `listen` the whole is left out, as a backend with such rules is.
-        if let Some(why) = guarded(&view, &mut import.ledger) {
+        if let Some(why) = guarded(config, &view, &mut import.ledger) {
             for bind in &mut binds {
                 bind.refused.get_or_insert_with(|| why.clone());
             }

@@ -56,6 +56,28 @@ fn a_handshake_that_is_not_made_is_said() {
 }
 
 #[test]
+fn checks_that_send_no_header_are_said() {
+    let text = |more: &str| {
+        format!(
+            "listen mail\n mode tcp\n bind 192.0.2.100:25\n option smtpchk\n server a 192.0.2.1:10025 check send-proxy{more}\n"
+        )
+    };
+    let imported = single(&text(""));
+    let (verdict, note) = said(&imported, "server a 192.0.2.1:10025 check send-proxy");
+    assert_eq!(verdict, Approximated);
+    assert!(
+        note.contains("`send-proxy`: HAProxy's checks send the PROXY header too"),
+        "{note}"
+    );
+    let imported = single(&text(" port 25"));
+    let (_, note) = said(
+        &imported,
+        "server a 192.0.2.1:10025 check send-proxy port 25",
+    );
+    assert!(!note.contains("PROXY header too"), "{note}");
+}
+
+#[test]
 fn programs_of_haproxy_are_run() {
     let text = |path: &str| {
         format!(

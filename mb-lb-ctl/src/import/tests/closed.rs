@@ -123,7 +123,7 @@ fn what_rules_guard_is_left_out() {
         let (verdict, note) = said(&imported, "server a 192.0.2.1:8080");
         assert_eq!(verdict, Unsupported);
         assert!(
-            note.contains(&format!("line {line} (`http-request deny`)")),
+            note.contains(&format!("line {line}: `http-request deny`")),
             "{note}"
         );
     }
