@@ -102,7 +102,6 @@ pub fn import(inputs: &[Input<'_>], options: &Options) -> Result<Imported, Error
         options,
         vips: Vec::new(),
         setups: Vec::new(),
-        notices: Vec::new(),
     };
     let (mut haproxy, mut keepalived, mut mailborder) = (Vec::new(), Vec::new(), Vec::new());
     for input in inputs {
@@ -150,8 +149,6 @@ struct Import<'o> {
     /// Each with the line that gives it.
     vips: Vec<(IpAddr, Option<At>)>,
     setups: Vec<ServerSetup>,
-    /// What is to be known beside the lines.
-    notices: Vec<String>,
 }
 
 impl Import<'_> {
@@ -170,11 +167,12 @@ impl Import<'_> {
                 why: format!("line {}: {}", fault.location.line, fault.message),
             });
         }
+        let (files, notices) = self.ledger.finish();
         Ok(Imported {
             config: (!empty).then_some(config),
             report: Report {
-                files: self.ledger.finish(),
-                notices: self.notices,
+                files,
+                notices,
                 setups: server_setup::merged(self.setups),
             },
         })

@@ -2,8 +2,10 @@
 //! itself says; and files of other people are read to their last line.
 
 use std::fs;
-use std::net::IpAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -275,6 +277,88 @@ fn what_haproxy_ignores_is_dead() -> Result<()> {
         let row = rows.iter().find(|row| row.text == dead).context(dead)?;
         ensure!(row.verdict == Verdict::Dead, "{row:?}");
     }
+    Ok(())
+}
+
+/// Ends with its test.
+struct HaProxy(std::process::Child);
+
+impl Drop for HaProxy {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is gone then.
+        let _killed = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Which port a check asks, and how many backups are in use: HAProxy does it, and the import says the same.
+#[test]
+fn ports_of_checks_and_backups_are_as_haproxy_has_them() -> Result<()> {
+    let listener = || TcpListener::bind("127.0.0.1:0").context("a port");
+    let port = |listener: &TcpListener| anyhow::Ok(listener.local_addr()?.port());
+    let (asked, one, two) = (listener()?, listener()?, listener()?);
+    // Taken, and then free: nobody listens there.
+    let free = [listener()?, listener()?, listener()?];
+    let [front, unasked, dead] = [port(&free[0])?, port(&free[1])?, port(&free[2])?];
+    drop(free);
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("socket");
+    let path = dir.path().join("haproxy.cfg");
+    let text = format!(
+        "global\n    stats socket {} level admin\ndefaults\n    mode tcp\n    timeout connect 1s\n    timeout client 5s\n    timeout server 5s\n\
+         listen db\n    bind 127.0.0.1:{front}\n    option tcp-check\n    tcp-check connect port {}\n\
+         \x20   server main 127.0.0.1:{dead} check port {} inter 200ms\n\
+         \x20   server one 127.0.0.1:{} backup\n    server two 127.0.0.1:{} backup\n",
+        socket.display(),
+        port(&asked)?,
+        unasked,
+        port(&one)?,
+        port(&two)?,
+    );
+    fs::write(&path, &text)?;
+    let mut command = std::process::Command::new("haproxy");
+    let command = command.args(["-db", "-f"]).arg(&path);
+    let _haproxy = HaProxy(command.spawn().context("haproxy (package haproxy)")?);
+    let ask = |command: &str| -> Result<String> {
+        let mut admin = UnixStream::connect(&socket)?;
+        admin.write_all(command.as_bytes())?;
+        let mut answer = String::new();
+        admin.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    // Only the port of the rule is open, so that is what was asked.
+    try_wait_until("a check", SOON, || {
+        let answer = ask("show stat db 4 -1\n")?;
+        ensure!(answer.contains(",L4OK,"), "{answer}");
+        Ok(())
+    })?;
+    // Out of service: all that come in are the backups'.
+    let answer = ask("set server db/main state maint\n")?;
+    ensure!(answer.trim().is_empty(), "{answer}");
+    one.set_nonblocking(true)?;
+    for _ in 0..6 {
+        let _client = TcpStream::connect(("127.0.0.1", front))?;
+        try_wait_until("the first backup", SOON, || one.accept())?;
+    }
+    two.set_nonblocking(true)?;
+    ensure!(two.accept().is_err(), "the second backup is used");
+
+    let text = text.replace(&format!("bind 127.0.0.1:{front}"), "bind 192.0.2.100:3306");
+    let input = Input {
+        name: "haproxy.cfg",
+        text: &text,
+    };
+    let imported = import(&[input], &Options::default())?;
+    let config = imported.config.context("nothing was imported")?;
+    let check = format!("check = {{ type = \"tcp\", port = {}, ", port(&asked)?);
+    ensure!(config.contains(&check), "{config}");
+    let notices = &imported.report.notices;
+    ensure!(
+        notices
+            .iter()
+            .any(|notice| notice.contains("2 backups without `option allbackups`")),
+        "{notices:?}"
+    );
     Ok(())
 }
 

@@ -111,17 +111,23 @@ fn tell(args: &Import, imported: &Imported) -> Result<Exit, Failure> {
 
 /// What needs a look, in few words.
 fn narrate(report: &Report) {
-    let odd = report.lines(&[Verdict::Unsupported, Verdict::Dead]);
-    if !odd.is_empty() {
-        say(odd.trim_end());
-    }
-    say(&report.sum());
+    say(narration(report).trim_end());
+}
+
+fn narration(report: &Report) -> String {
+    let mut text = report.lines(&[Verdict::Unsupported, Verdict::Dead]);
+    text.push_str(&report.approximations());
+    text.push_str(&report.sum());
+    text.push('\n');
     for notice in &report.notices {
-        say(&format!("note: {notice}"));
+        text.push_str(&format!("note: {notice}\n"));
     }
     if !report.setups.is_empty() {
-        say("servers need a set-up for dsr, which --report shows; --forward proxy needs none");
+        text.push_str(
+            "servers need a set-up for dsr, which --report shows; --forward proxy needs none\n",
+        );
     }
+    text
 }
 
 fn machine(report: &Report, config: Option<&str>) -> Result<String, Failure> {
@@ -276,6 +282,33 @@ mod tests {
             assert!(failure.message.contains(says), "{failure:?}");
             assert!(!failure.next.contains("--config"), "{failure:?}");
         }
+    }
+
+    #[test]
+    fn without_a_report_all_is_said_that_needs_a_look() {
+        let text = "listen mail\n mode tcp\n bind 192.0.2.100:25\n option allbackups\n server a:1 192.0.2.1 check\n server b 192.0.2.2 check slowstart 5s\n server c 192.0.2.3 check\n\
+                    listen web\n mode http\n bind 192.0.2.100:443 ssl crt /a.pem verify required ca-file /b.pem\n server a 192.0.2.1:80\n";
+        let input = Input {
+            name: "h.cfg",
+            text,
+        };
+        let imported = import(&[input], &Options::default()).expect("imported");
+        let why = "`verify required`: clients are not asked for certificates here, so whoever has none would come in: have the servers ask for them, behind a [service.NAME]";
+        let expected = format!(
+            "h.cfg:8: unsupported: listen web\n\
+             h.cfg:9: unsupported: mode http\n\
+             \x20 `web` has no address to listen on: {why}\n\
+             h.cfg:10: unsupported: bind 192.0.2.100:443 ssl crt /a.pem verify required ca-fi...\n\
+             \x20 {why}\n\
+             h.cfg:11: unsupported: server a 192.0.2.1:80\n\
+             \x20 `web` has no address to listen on: {why}\n\
+             h.cfg:5, 7: approximated: all servers of it start as slowly as `b`\n\
+             h.cfg:5: approximated: `a:1` is `a_1` here, and scripts have to say so: names have letters, digits, `_`, `.` and `-`\n\
+             11 lines: 4 mapped, 2 approximated, 1 not needed, 0 dead, 4 unsupported\n\
+             note: h.cfg:10: access control that mb-lb does not have; what it guards is left out: {why}\n\
+             servers need a set-up for dsr, which --report shows; --forward proxy needs none\n"
+        );
+        assert_eq!(narration(&imported.report), expected);
     }
 
     #[test]

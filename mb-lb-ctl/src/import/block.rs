@@ -1,6 +1,7 @@
 //! Blocks of our file: written, tried by our own parser, and then accepted or refused as a whole.
 
 use super::report::{At, Ledger, Verdict};
+use super::text::plain;
 use crate::config::{self, Code, Severity};
 
 /// Comments stand below each other up to here.
@@ -13,6 +14,7 @@ pub(super) struct Block {
     path: String,
     entries: Vec<Entry>,
     claims: Vec<(At, Verdict, String)>,
+    notices: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -30,6 +32,7 @@ impl Block {
             path: String::new(),
             entries: Vec::new(),
             claims: Vec::new(),
+            notices: Vec::new(),
         };
         block.table(path, at);
         block
@@ -64,11 +67,23 @@ impl Block {
         self.claims.push((at, verdict, note.into()));
     }
 
+    /// The same where there is something to say.
+    pub fn claim_some(&mut self, at: At, verdict: Verdict, note: Option<String>) {
+        if let Some(note) = note {
+            self.claim(at, verdict, note);
+        }
+    }
+
     /// The same for several lines.
     pub fn claim_all(&mut self, at: &[At], verdict: Verdict, note: &str) {
         for at in at {
             self.claim(*at, verdict, note);
         }
+    }
+
+    /// To be known beside the lines, where the block is accepted.
+    pub fn notice(&mut self, text: impl Into<String>) {
+        self.notices.push(text.into());
     }
 
     fn entry(&mut self, text: String, at: &[At], why: &str) {
@@ -98,7 +113,8 @@ impl Block {
             if !entry.why.is_empty() {
                 let colon = if comment.is_empty() { "" } else { ": " };
                 comment.push_str(colon);
-                comment.push_str(&entry.why);
+                // A line break of theirs would begin a line of ours.
+                comment.push_str(&plain(&entry.why));
             }
             match comment.is_empty() {
                 true => text.push_str(&entry.text),
@@ -153,6 +169,9 @@ impl Output {
         self.text = text;
         for (at, verdict, note) in &block.claims {
             ledger.say(*at, *verdict, note.as_str());
+        }
+        for notice in &block.notices {
+            ledger.notice(notice.as_str());
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 mod bind;
 mod checks;
 mod global;
+mod guard;
 mod known;
 mod proxy;
 mod sections;
@@ -35,9 +36,10 @@ pub(super) fn process(files: &[Config], name: Option<(String, At)>, import: &mut
 pub(super) fn proxies(config: &Config, import: &mut Import<'_>) {
     let units = units::units(config, import);
     for unit in &units {
-        let written = match unit.http {
-            true => proxy::proxy(config, unit, import),
-            false => service::service(config, unit, import),
+        let written = match guard::guarded(config, &unit.back, &mut import.ledger) {
+            Some(why) => Err(why),
+            None if unit.http => proxy::proxy(config, unit, import),
+            None => service::service(config, unit, import),
         };
         let why = match written {
             Ok(()) => continue,

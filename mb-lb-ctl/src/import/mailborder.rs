@@ -258,8 +258,6 @@ fn own_vip(vip: IpAddr, at: At, import: &mut Import<'_>, block: &mut Block) {
             "with dsr the mail servers have {vip} themselves, and do not get to databases and session stores by it: give --tier-vip ADDRESS with another address of [vrrp.NAME], or --forward proxy"
         );
         block.claim(at, Verdict::Approximated, note.as_str());
-        if !import.notices.contains(&note) {
-            import.notices.push(note);
-        }
+        import.ledger.notice(note);
     }
 }

@@ -59,6 +59,9 @@ pub struct Row {
     pub verdict: Verdict,
     /// What became of it, why, and what to do.
     pub note: String,
+    /// What of the note is said for the verdict itself.
+    #[serde(skip)]
+    pub reasons: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -89,6 +92,7 @@ impl Report {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     files: Vec<File>,
+    notices: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -140,6 +144,23 @@ impl Ledger {
         }
     }
 
+    /// Said beside the lines, once.
+    pub fn notice(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.notices.contains(&text) {
+            self.notices.push(text);
+        }
+    }
+
+    /// Of a line that keeps somebody out, which mb-lb cannot: what it guards is left out.
+    pub fn open_door(&mut self, at: At, why: &str) {
+        self.say(at, Verdict::Unsupported, why);
+        let place = self.place(at);
+        self.notice(format!(
+            "{place}: access control that mb-lb does not have; what it guards is left out: {why}"
+        ));
+    }
+
     /// Counts where nothing else is said.
     pub fn otherwise(&mut self, at: At, verdict: Verdict, note: impl Into<String>) {
         if let Some(line) = self.line(at) {
@@ -168,8 +189,10 @@ impl Ledger {
         file.lines.get_mut(at.line.wrapping_sub(1))
     }
 
-    pub fn finish(self) -> Vec<FileReport> {
-        self.files.into_iter().map(File::finish).collect()
+    /// The files, and what is to be known beside their lines.
+    pub fn finish(self) -> (Vec<FileReport>, Vec<String>) {
+        let files = self.files.into_iter().map(File::finish);
+        (files.collect(), self.notices)
     }
 }
 
@@ -197,11 +220,15 @@ impl Line {
         // What is worst is read first.
         self.said
             .sort_by_key(|(verdict, _)| std::cmp::Reverse(*verdict));
-        let mut notes: Vec<String> = Vec::new();
-        for (_, note) in self.said {
-            if !note.is_empty() && !notes.contains(&note) {
-                notes.push(note);
+        let (mut notes, mut reasons): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        for (said, note) in self.said {
+            if note.is_empty() || notes.contains(&note) {
+                continue;
             }
+            if said == verdict {
+                reasons.push(note.clone());
+            }
+            notes.push(note);
         }
         // The longest first: one may be a part of another.
         self.secrets
@@ -221,6 +248,7 @@ impl Line {
             text: self.text,
             verdict,
             note: notes.join("; "),
+            reasons,
         }
     }
 }

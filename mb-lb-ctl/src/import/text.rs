@@ -42,16 +42,55 @@ impl Report {
         format!("{all} {lines}: {}", counts.collect::<Vec<_>>().join(", "))
     }
 
-    /// Lines with one of these verdicts, each with its file.
+    /// Lines with one of these verdicts, each with its file. Lines that the same is said of come before it.
     pub fn lines(&self, verdicts: &[Verdict]) -> String {
         let mut text = String::new();
         for file in &self.files {
             let rows = file.rows.iter();
-            for row in rows.filter(|row| verdicts.contains(&row.verdict)) {
+            let rows = rows.filter(|row| verdicts.contains(&row.verdict));
+            let mut rows = rows.peekable();
+            while let Some(row) = rows.next() {
                 let (name, Row { line, .. }) = (plain(&file.name), row);
-                let (what, note) = (shortened(&row.text), plain(&row.note));
-                let verdict = row.verdict.name();
-                let _ = writeln!(text, "{name}:{line}: {verdict}: {what}\n  {note}");
+                let (what, verdict) = (shortened(&row.text), row.verdict.name());
+                let _ = writeln!(text, "{name}:{line}: {verdict}: {what}");
+                if rows.peek().is_none_or(|next| next.note != row.note) {
+                    let _ = writeln!(text, "  {}", plain(&row.note));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Lines of one file that the same is said of.
+struct Said<'r> {
+    reason: &'r str,
+    lines: Vec<String>,
+}
+
+impl Report {
+    /// What is not wholly as it was: each difference once, with its lines.
+    pub fn approximations(&self) -> String {
+        let mut text = String::new();
+        for file in &self.files {
+            let mut all: Vec<Said<'_>> = Vec::new();
+            let rows = file.rows.iter();
+            for row in rows.filter(|row| row.verdict == Verdict::Approximated) {
+                let line = row.line.to_string();
+                for reason in &row.reasons {
+                    match all.iter_mut().find(|said| said.reason == reason) {
+                        Some(said) => said.lines.push(line.clone()),
+                        None => all.push(Said {
+                            reason,
+                            lines: vec![line.clone()],
+                        }),
+                    }
+                }
+            }
+            for Said { reason, lines } in all {
+                let (name, lines) = (plain(&file.name), lines.join(", "));
+                let verdict = Verdict::Approximated.name();
+                let _ = writeln!(text, "{name}:{lines}: {verdict}: {}", plain(reason));
             }
         }
         text

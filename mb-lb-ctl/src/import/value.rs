@@ -45,6 +45,15 @@ pub(super) fn name(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
+/// Said where a name is not as it was.
+pub(super) fn renamed(theirs: &str, ours: &str) -> Option<String> {
+    (theirs != ours).then(|| {
+        format!(
+            "`{theirs}` is `{ours}` here, and scripts have to say so: names have letters, digits, `_`, `.` and `-`"
+        )
+    })
+}
+
 /// Milliseconds as a duration, in the largest unit that leaves no rest.
 pub(super) fn duration(milliseconds: u64) -> String {
     let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000)];

@@ -19,6 +19,8 @@ pub(super) struct Bind {
     /// `ssl-min-ver`
     pub min_version: Option<String>,
     pub accept_proxy: bool,
+    /// `verify required` or `optional`: who has no certificate of theirs is kept out.
+    verifies: Option<String>,
     /// What of it is not in the result.
     pub notes: Vec<String>,
     /// Why none of it is.
@@ -26,9 +28,22 @@ pub(super) struct Bind {
 }
 
 /// All of a section.
-pub(super) fn binds(config: &Config, view: &View<'_>, import: &Import<'_>) -> Vec<Bind> {
+pub(super) fn binds(config: &Config, view: &View<'_>, import: &mut Import<'_>) -> Vec<Bind> {
     let lines = view.all("bind").into_iter();
-    lines.map(|line| bind(config, line, import)).collect()
+    let binds: Vec<Bind> = lines.map(|line| bind(config, line, import)).collect();
+    for bind in &binds {
+        if let Some(why) = bind.opens() {
+            import.ledger.open_door(bind.at[0], &why);
+        }
+    }
+    binds
+}
+
+/// What a line keeps clients out by.
+pub(super) fn guard(config: &Config, statement: &Statement) -> Option<String> {
+    let mut bind = Bind::default();
+    bind.parameters(config, statement);
+    bind.opens()
 }
 
 fn bind(config: &Config, statement: &Statement, import: &Import<'_>) -> Bind {
@@ -51,10 +66,26 @@ fn bind(config: &Config, statement: &Statement, import: &Import<'_>) -> Bind {
     {
         bind.notes.push(part);
     }
+    if bind.tls && bind.certificates.is_empty() {
+        bind.refused.get_or_insert_with(|| {
+            "it has no `crt`: give it the files of the certificates, or their directory".to_owned()
+        });
+    }
+    if let Some(why) = bind.opens() {
+        bind.refused = Some(why);
+    }
     bind
 }
 
 impl Bind {
+    /// What would be lost of who is kept out.
+    pub fn opens(&self) -> Option<String> {
+        let verifies = self.verifies.as_ref().filter(|_| self.tls)?;
+        Some(format!(
+            "`verify {verifies}`: clients are not asked for certificates here, so whoever has none would come in: have the servers ask for them, behind a [service.NAME]"
+        ))
+    }
+
     /// Why nobody can come in by it.
     pub fn unusable(&self, http: bool) -> Option<String> {
         if self.tls && !http {
@@ -174,10 +205,20 @@ impl Bind {
                 | "crt-ignore-err" | "ca-ignore-err" => {
                     let value = words.next().unwrap_or_default();
                     self.notes.push(match (word, value) {
-                        ("verify", "none") => continue,
-                        ("verify" | "ca-file" | "crl-file" | "ca-verify-file", _) => {
-                            format!("`{word} {value}`: clients are not asked for certificates")
+                        ("verify", "none") => {
+                            self.verifies = None;
+                            continue;
                         }
+                        ("verify", value) => {
+                            self.verifies = Some(value.to_owned());
+                            continue;
+                        }
+                        // Of use to `verify` only.
+                        (
+                            "ca-file" | "crl-file" | "ca-verify-file" | "crt-ignore-err"
+                            | "ca-ignore-err",
+                            _,
+                        ) => continue,
                         ("crt-list", _) => format!(
                             "`crt-list {value}`: give `certificate` its files or their directory, which are chosen by name"
                         ),

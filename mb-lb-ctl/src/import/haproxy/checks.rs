@@ -11,6 +11,8 @@ use crate::import::value::{duration, list, quote, table};
 const INTERVAL: u64 = 2000;
 const HOUR: u64 = 3_600_000;
 
+const PROGRAM: &str = "it is called with the same four arguments, VIP and port of the first `listen` among them, but as root without root's powers, in the sandbox of the systemd unit (the manual says how to open that), and without HAPROXY_PROXY_ID, HAPROXY_SERVER_ID, HAPROXY_SERVER_CURCONN and HAPROXY_SERVER_MAXCONN";
+
 #[derive(Default)]
 struct Check {
     kind: &'static str,
@@ -43,6 +45,7 @@ pub(super) fn check(
             .all("tcp-check")
             .into_iter()
             .chain(view.all("http-check"))
+            .chain(view.all("external-check"))
         {
             block.claim(
                 rule.at,
@@ -62,8 +65,16 @@ pub(super) fn check(
     };
     check.kind(view);
     let set = &first.set;
-    check.port = set.check_port.or(check.port);
+    // A port of the rules has precedence; a program is told where clients are sent.
+    let of_rules = check.port.is_some();
+    let asks_servers_port = !of_rules && check.kind != "exec";
+    check.port = check.port.or(set.check_port.filter(|_| asks_servers_port));
     check.tls |= set.check_tls || (set.tls && set.check_port.is_none());
+    if check.kind == "smtp" && check.tls {
+        // It would say EHLO where a handshake is expected.
+        check.kind = "tcp";
+        check.more.clear();
+    }
     // Without `port` HAProxy asks where clients are sent.
     let port = check
         .port
@@ -109,13 +120,17 @@ pub(super) fn check(
     }
     block.key("check", table(&entries), &check.at);
     let http = check.kind == "http";
+    for server in &checked {
+        differences(server, check.kind, of_rules, block);
+    }
     for (at, verdict, note) in check.said {
         block.claim(at, verdict, note);
     }
     let own = |server: &Server| {
         let set = &server.set;
         let times = (set.interval, set.fast_interval, set.down_interval);
-        let places = (set.check_port, set.check_tls, http && set.tls);
+        let port = set.check_port.filter(|_| asks_servers_port);
+        let places = (port, set.check_tls, http && set.tls);
         (times, set.rise, set.fall, places)
     };
     for server in checked.iter().filter(|server| own(server) != own(first)) {
@@ -130,6 +145,33 @@ pub(super) fn check(
             first.name
         );
         block.claim_all(&server.at[..1], Verdict::Approximated, &note);
+    }
+}
+
+/// What HAProxy's checks of a server do and ours do not, or the other way round.
+fn differences(server: &Server, kind: &str, of_rules: bool, block: &mut Block) {
+    let own = &server.at[..1];
+    let set = &server.set;
+    let unused = match kind {
+        _ if of_rules => Some("HAProxy goes by the port of the rules of the check"),
+        "exec" => Some("HAProxy's programs are told the port of the server"),
+        _ => None,
+    };
+    if let Some((port, note)) = set.check_port.zip(unused) {
+        block.claim_all(own, Verdict::Mapped, &format!("`port {port}`: {note}"));
+    }
+    let talks = ["smtp", "http"].contains(&kind);
+    if talks && set.send_proxy.is_some() && set.check_port.is_none() && !of_rules {
+        let note = "`send-proxy`: HAProxy's checks send the PROXY header too, and ours send none, so they fail where it is required: have them ask a port that wants none (`check.port`)";
+        block.claim_all(own, Verdict::Approximated, note);
+    }
+    let handshake = set.check_tls || (set.tls && set.check_port.is_none());
+    if handshake && kind == "tcp" {
+        let word = if set.check_tls { "check-ssl" } else { "ssl" };
+        let note = format!(
+            "`{word}`: HAProxy's checks make a TLS handshake; here that the port accepts connections is all that is checked"
+        );
+        block.claim_all(own, Verdict::Approximated, &note);
     }
 }
 
@@ -150,6 +192,7 @@ impl Check {
                 self.request(option);
                 self.http_rules(&view.all("http-check"));
             }
+            "external-check" => self.program(option, view),
             "smtpchk" => {
                 self.kind = "smtp";
                 self.at.push(option.at);
@@ -163,13 +206,32 @@ impl Check {
                 let better = match name {
                     "mysql-check" => "; [galera.NAME] looks into a cluster of MariaDB",
                     "redis-check" => "; [sentinel.NAME] follows the master of Redis",
-                    "external-check" => "; no program is run",
                     _ => "",
                 };
                 let note =
                     format!("that the port accepts connections is all that is checked{better}");
                 self.say(option, Verdict::Approximated, &note);
             }
+        }
+    }
+
+    /// `external-check command PROGRAM`
+    fn program(&mut self, option: &Statement, view: &View<'_>) {
+        let line = view.last("external-check command");
+        let program = line.and_then(|line| line.word(2));
+        let Some((line, program)) = line.zip(program.filter(|path| path.starts_with('/'))) else {
+            let note = "a program is given by its absolute path; that the port accepts connections is all that is checked";
+            self.say(line.unwrap_or(option), Verdict::Unsupported, note);
+            self.say(option, Verdict::Approximated, note);
+            return;
+        };
+        self.kind = "exec";
+        self.at.extend([option.at, line.at]);
+        self.more.push(("command".to_owned(), quote(program)));
+        self.say(line, Verdict::Approximated, PROGRAM);
+        for path in view.all("external-check path") {
+            let note = "PATH of a program has the usual directories: have it set its own";
+            self.say(path, Verdict::Unsupported, note);
         }
     }
 

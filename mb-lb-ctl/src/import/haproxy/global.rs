@@ -77,7 +77,7 @@ fn socket(line: &Statement, block: &mut Block) {
     let why = format!("was {path}");
     block.key_because("socket", quote(SOCKET), &[line.at], &why);
     let mut words = line.words.iter().skip(3).map(String::as_str);
-    let mut level = "operator";
+    let (mut level, mut owners) = (None, Vec::new());
     while let Some(word) = words.next() {
         match word {
             "mode" => {
@@ -85,16 +85,42 @@ fn socket(line: &Statement, block: &mut Block) {
                 let mode = format!("{mode:0>4}");
                 block.key("socket_mode", quote(&mode), &[line.at]);
             }
-            "level" => level = words.next().unwrap_or_default(),
-            _ => {}
+            "level" => level = words.next(),
+            "user" | "group" | "uid" | "gid" => {
+                let whose = words.next().unwrap_or_default();
+                owners.push(format!("`{word} {whose}`"));
+            }
+            // Who else gets the listening sockets, and numbers in answers.
+            "expose-fd" | "severity-output" | "name" | "id" | "process" | "thread" | "backlog"
+            | "maxconn" | "nice" => {
+                words.next();
+            }
+            other => {
+                let note = format!("`{other}` is not known to the import");
+                block.claim(line.at, Verdict::Approximated, note);
+            }
         }
     }
+    let why = match level {
+        Some(_) => "",
+        None => "HAProxy's default",
+    };
+    let level = level.unwrap_or("operator");
+    block.key_because("socket_level", quote(level), &[line.at], why);
     let note = format!(
         "the socket is {SOCKET}: have scripts that name {path} name that instead; it speaks the same language"
     );
     block.claim(line.at, Verdict::Approximated, note);
-    if level != "admin" {
-        let note = format!("level {level}: whoever may write to the socket may change everything");
+    if !owners.is_empty() {
+        let owners = owners.join(" and ");
+        let note = format!(
+            "{owners}: the socket belongs to the user and group of the daemon, which is root in its unit; who else is to use it gets in by socket_mode, or by sudo"
+        );
         block.claim(line.at, Verdict::Approximated, note);
+    }
+    if level != "admin" {
+        block.notice(format!(
+            "the admin socket has HAProxy's level, {level}, with which nothing can be changed; mb-lb-ctl needs socket_level = \"admin\" to drain and weight servers"
+        ));
     }
 }

@@ -10,7 +10,7 @@ use Verdict::{Approximated, NotNeeded, Unsupported};
 type Row = (&'static str, Verdict, &'static str);
 
 /// `global`. What is not here is not known.
-const GLOBAL: [Row; 52] = [
+const GLOBAL: [Row; 53] = [
     ("log", NotNeeded, LOG),
     ("log-tag", NotNeeded, LOG),
     ("log-send-hostname", NotNeeded, LOG),
@@ -108,8 +108,13 @@ const GLOBAL: [Row; 52] = [
     ("crt-base", NotNeeded, "paths are absolute in the result"),
     (
         "external-check",
-        Unsupported,
-        "no program is run for a check",
+        NotNeeded,
+        "a check of type exec runs a program without leave",
+    ),
+    (
+        "insecure-fork-wanted",
+        NotNeeded,
+        "a check of type exec runs a program without leave",
     ),
 ];
 
@@ -177,8 +182,8 @@ const PROXIES: [Row; 105] = [
     ("enabled", NotNeeded, "it is"),
     (
         "disabled",
-        Unsupported,
-        "HAProxy does not serve it: take it out of the result",
+        NotNeeded,
+        "what it holds for in the end is left out",
     ),
     ("backlog", NotNeeded, THREADS),
     ("bind-process", NotNeeded, THREADS),
@@ -428,7 +433,7 @@ const PROXIES: [Row; 105] = [
 const TCP: &str = "the kernel's own defaults do; dsr has clients and servers speak to each other";
 
 /// What services and proxies take up where they can have it. Left over, nothing of the result needs it.
-const TAKEN: [&str; 26] = [
+const TAKEN: [&str; 27] = [
     "mode",
     "bind",
     "balance",
@@ -450,6 +455,7 @@ const TAKEN: [&str; 26] = [
     "option external-check",
     "tcp-check",
     "http-check",
+    "external-check",
     "timeout",
     "stats",
     "maxconn",

@@ -2,17 +2,21 @@
 
 use std::net::SocketAddr;
 
-use super::bind::Bind;
 use super::checks::check;
-use super::sections::{Config, Kind, Statement};
+use super::sections::Config;
 use super::server::{Server, servers};
-use super::service::{agent, common, notes, slow_start};
-use super::units::{Front, Unit, redirect};
+use super::service::{agent, backups, common, notes, slow_start};
+use super::units::{Front, Unit};
 use crate::config::schema;
 use crate::import::Import;
 use crate::import::block::Block;
-use crate::import::report::{At, Verdict};
-use crate::import::value::{duration, key, list, name, quote, table};
+use crate::import::report::Verdict;
+use crate::import::value::{duration, key, name, quote, renamed, table};
+
+mod places;
+mod timeouts;
+
+use places::Places;
 
 const DAY: u64 = 86_400_000;
 
@@ -39,9 +43,11 @@ pub(super) fn proxy(
             unit.back.section.name
         ));
     }
-    let places = Places::of(unit, import)?;
+    let places = Places::of(config, unit, import)?;
     let mut block = Block::new(format!("proxy.{}", key(&title)), &unit.titles());
-    places.write(config, unit, &mut block);
+    let other = renamed(&unit.back.section.name, &title);
+    block.claim_some(unit.back.section.at, Verdict::Approximated, other);
+    places.write(unit, &mut block);
     for view in unit.views() {
         block.claim_all(
             &view.mode(),
@@ -53,9 +59,10 @@ pub(super) fn proxy(
     cookie(unit, &mut block);
     check(&unit.back, &servers, None, &mut block);
     agent(&servers, &schema::PROXY, &mut block);
-    timeouts(unit, &mut block);
+    timeouts::write(unit, &mut block);
     settings(unit, &mut block);
     slow_start(&servers, &mut block);
+    backups(unit, &title, &servers, &mut block);
 
     block.table(format!("proxy.{}.servers", key(&title)), &[]);
     for server in &servers {
@@ -63,156 +70,6 @@ pub(super) fn proxy(
     }
     import.output.offer(&block, &mut import.ledger);
     Ok(())
-}
-
-/// Where it listens and what is spoken there.
-struct Places<'u> {
-    binds: Vec<&'u Bind>,
-    /// In clear, only to be sent elsewhere.
-    redirecting: Vec<&'u Bind>,
-    lines: Vec<&'u Statement>,
-}
-
-impl<'u> Places<'u> {
-    fn of(unit: &'u Unit<'_>, import: &mut Import<'_>) -> Result<Self, String> {
-        let mut places = Self {
-            binds: Vec::new(),
-            redirecting: Vec::new(),
-            lines: Vec::new(),
-        };
-        let mut first = None;
-        let usable = |bind: &Bind, import: &mut Import<'_>| match &bind.refused {
-            Some(why) => {
-                import
-                    .ledger
-                    .say(bind.at[0], Verdict::Unsupported, why.as_str());
-                Some(why.clone())
-            }
-            None => None,
-        };
-        let tls = unit.binds().any(|bind| bind.tls && bind.refused.is_none());
-        for front in &unit.fronts {
-            let line = redirect(&front.view);
-            for bind in &front.binds {
-                if let Some(why) = usable(bind, import) {
-                    first.get_or_insert(why);
-                } else if bind.tls || !tls {
-                    places.binds.push(bind);
-                } else if let Some(line) = line {
-                    places.redirecting.push(bind);
-                    places.lines.push(line);
-                } else {
-                    let note = "a proxy speaks TLS on all its addresses or on none: write a second [proxy.NAME] for HTTP in clear, or redirect_http";
-                    import.ledger.say(bind.at[0], Verdict::Unsupported, note);
-                }
-            }
-        }
-        for (_, binds, line) in &unit.redirects {
-            for bind in binds {
-                if usable(bind, import).is_none() {
-                    places.redirecting.push(bind);
-                    places.lines.push(line);
-                }
-            }
-        }
-        if places.binds.is_empty() {
-            let why = first.unwrap_or_else(|| "it has no `bind`".to_owned());
-            return Err(format!(
-                "`{}` has no address to listen on: {why}",
-                unit.back.section.name
-            ));
-        }
-        Ok(places)
-    }
-
-    fn write(&self, config: &Config, unit: &Unit<'_>, block: &mut Block) {
-        let mut at = lines(&self.binds);
-        at.extend(unit.leads());
-        block.key("listen", list(addresses(&self.binds)), &at);
-        let tls: Vec<&Bind> = self.binds.iter().copied().filter(|bind| bind.tls).collect();
-        let mut certificates: Vec<&str> = Vec::new();
-        for certificate in tls.iter().flat_map(|bind| &bind.certificates) {
-            if !certificates.contains(&certificate.as_str()) {
-                certificates.push(certificate);
-            }
-        }
-        let own: Vec<At> = tls.iter().map(|bind| bind.at[0]).collect();
-        match certificates.as_slice() {
-            [] => {}
-            [one] => block.key("certificate", quote(one), &own),
-            many => block.key("certificate", list(many), &own),
-        }
-        if !certificates.is_empty() {
-            self.version(config, &own, block);
-            let note = "clients may speak HTTP/2 too; http2 = false is HTTP/1.1 only";
-            block.claim_all(&own, Verdict::Mapped, note);
-        }
-        for bind in self.binds.iter().chain(&self.redirecting) {
-            for note in &bind.notes {
-                block.claim_all(&bind.at[..1], Verdict::Approximated, note);
-            }
-        }
-        if !self.redirecting.is_empty() {
-            let mut at = lines(&self.redirecting);
-            at.extend(self.lines.iter().map(|line| line.at));
-            block.key("redirect_http", list(addresses(&self.redirecting)), &at);
-            for line in &self.lines {
-                if !line.words.windows(2).any(|two| two == ["code", "301"]) {
-                    block.claim(line.at, Verdict::Approximated, "the status is 301");
-                }
-            }
-        }
-        if self.binds.iter().any(|bind| bind.accept_proxy) {
-            let of = self.binds.iter().filter(|bind| bind.accept_proxy);
-            let of: Vec<At> = of.map(|bind| bind.at[0]).collect();
-            block.key_because(
-                "accept_proxy",
-                "[\"0.0.0.0/0\", \"::/0\"]",
-                &of,
-                "name the networks of what is in front",
-            );
-        }
-    }
-
-    /// `ssl-min-ver`, of the line or of `global`.
-    fn version(&self, config: &Config, own: &[At], block: &mut Block) {
-        let given = self.binds.iter().find_map(|bind| bind.min_version.clone());
-        let globals = config
-            .sections
-            .iter()
-            .filter(|section| section.kind == Kind::Global);
-        let mut options = globals.flat_map(|section| &section.statements);
-        let options = options.rfind(|line| line.is("ssl-default-bind-options"));
-        let general = options.and_then(|line| {
-            let mut words = line.words.iter().skip_while(|word| *word != "ssl-min-ver");
-            words.nth(1).map(|word| (word.clone(), line.at))
-        });
-        let (version, at) = match (given, general) {
-            (Some(version), _) => (version, own.to_vec()),
-            (None, Some((version, at))) => (version, vec![at]),
-            (None, None) => return,
-        };
-        match version.as_str() {
-            "TLSv1.3" => block.key("tls_min_version", quote("1.3"), &at),
-            "TLSv1.2" => block.key("tls_min_version", quote("1.2"), &at),
-            _ => block.claim_all(&at, Verdict::Approximated, "TLS 1.2 is the least"),
-        }
-    }
-}
-
-/// Their lines, and those that give the VIPs.
-fn lines(binds: &[&Bind]) -> Vec<At> {
-    binds.iter().flat_map(|bind| &bind.at).copied().collect()
-}
-
-fn addresses(binds: &[&Bind]) -> Vec<SocketAddr> {
-    let mut all = Vec::new();
-    for address in binds.iter().flat_map(|bind| &bind.addresses) {
-        if !all.contains(address) {
-            all.push(*address);
-        }
-    }
-    all
 }
 
 fn scheduler(unit: &Unit<'_>, block: &mut Block) {
@@ -329,47 +186,6 @@ fn cookie(unit: &Unit<'_>, block: &mut Block) {
     }
 }
 
-fn timeouts(unit: &Unit<'_>, block: &mut Block) {
-    let mut entries = Vec::new();
-    let mut at: Vec<At> = Vec::new();
-    for (theirs, ours) in [
-        ("connect", "connect"),
-        ("client", "client"),
-        ("server", "server"),
-        ("queue", "queue"),
-        ("tunnel", "tunnel"),
-        ("http-request", "request"),
-        ("http-keep-alive", "keep_alive"),
-    ] {
-        let found = unit.views().filter_map(|view| view.timeout(theirs)).last();
-        let Some((time, line)) = found else {
-            continue;
-        };
-        entries.push((ours.to_owned(), duration(time.clamp(10, DAY))));
-        at.push(line);
-        for view in unit.views() {
-            at.extend(view.timeout(theirs).map(|(_, line)| line));
-        }
-        if !(10..=DAY).contains(&time) {
-            block.claim(line, Verdict::Approximated, "10ms to 24h can be said");
-        }
-    }
-    if !entries.is_empty() {
-        block.key("timeouts", table(&entries), &at);
-    }
-    for key in ["client-fin", "server-fin"] {
-        for view in unit.views() {
-            if let Some((_, line)) = view.timeout(key) {
-                block.claim(
-                    line,
-                    Verdict::NotNeeded,
-                    "`client` and `server` of `timeouts` say it",
-                );
-            }
-        }
-    }
-}
-
 /// Single keys.
 fn settings(unit: &Unit<'_>, block: &mut Block) {
     if let Some(retries) = unit.back.last("retries") {
@@ -416,18 +232,29 @@ fn settings(unit: &Unit<'_>, block: &mut Block) {
             }
         }
     }
+    let mut limit = None;
     for Front { view, .. } in &unit.fronts {
         let Some(most) = view.last("maxconn") else {
             continue;
         };
         let number = most.word(1).and_then(|word| word.parse::<u64>().ok());
-        if let Some(number) = number.filter(|number| (1..=1_000_000).contains(number)) {
-            block.key(
-                "limits",
-                format!("{{ connections = {number} }}"),
-                &[most.at],
-            );
-            break;
+        let Some(number) = number.filter(|number| (1..=1_000_000).contains(number)) else {
+            continue;
+        };
+        match limit {
+            None => {
+                let value = format!("{{ connections = {number} }}");
+                block.key("limits", value, &[most.at]);
+                limit = Some(most.at);
+            }
+            Some(at) if at != most.at => {
+                let note = format!(
+                    "clients of all frontends are counted together, up to what line {} says",
+                    at.line
+                );
+                block.claim(most.at, Verdict::Approximated, note);
+            }
+            Some(_) => {}
         }
     }
     hsts(unit, block);

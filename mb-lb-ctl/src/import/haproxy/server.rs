@@ -6,7 +6,7 @@ use super::bind::below;
 use super::sections::{Config, Kind, Statement};
 use super::view::View;
 use crate::import::report::{At, Ledger, Verdict};
-use crate::import::value::{endpoint, haproxy_time};
+use crate::import::value::{endpoint, haproxy_time, renamed};
 
 /// One that can be written.
 #[derive(Clone, Debug)]
@@ -128,9 +128,11 @@ fn server(config: &Config, statement: &Statement, defaults: &Settings) -> Result
     }
     let mut set = defaults.clone();
     set.read(config, &statement.words[3..]);
+    let plain = crate::import::value::name(name);
+    set.notes.extend(renamed(name, &plain));
     Ok(Server {
         at: vec![statement.at],
-        name: crate::import::value::name(name),
+        name: plain,
         address,
         port: port.filter(|port| *port > 0),
         set,

@@ -11,7 +11,7 @@ use crate::config::{Forward, schema};
 use crate::import::block::Block;
 use crate::import::report::{At, Verdict};
 use crate::import::server_setup::ServerSetup;
-use crate::import::value::{duration, key, list, name, quote, table};
+use crate::import::value::{duration, key, list, name, quote, renamed, table};
 use crate::import::{Import, Options};
 
 const HOUR: u64 = 3_600_000;
@@ -44,6 +44,8 @@ pub(super) fn service(
     let mut at: Vec<At> = unit.binds().flat_map(|bind| &bind.at).copied().collect();
     at.extend(unit.leads());
     block.key("listen", list(&listen), &at);
+    let other = renamed(&unit.back.section.name, &title);
+    block.claim_some(unit.back.section.at, Verdict::Approximated, other);
     for view in unit.views() {
         block.claim_all(
             &view.mode(),
@@ -68,6 +70,7 @@ pub(super) fn service(
     agent(&servers, &schema::SERVICE, &mut block);
     on_down(&servers, &mut block);
     slow_start(&servers, &mut block);
+    backups(unit, &title, &servers, &mut block);
     timeouts(unit, &mut block);
 
     block.table(format!("service.{}.servers", key(&title)), &[]);
@@ -281,6 +284,25 @@ pub(super) fn slow_start(servers: &[Server], block: &mut Block) {
         let note = format!("all servers of it start as slowly as `{}`", first.name);
         block.claim_all(&server.at[..1], Verdict::Approximated, &note);
     }
+}
+
+/// HAProxy uses the first `backup` alone, unless `option allbackups` says otherwise.
+pub(super) fn backups(unit: &Unit<'_>, title: &str, servers: &[Server], block: &mut Block) {
+    let all: Vec<&Server> = servers.iter().filter(|server| server.set.backup).collect();
+    if all.len() < 2 || unit.back.option("allbackups").is_some() {
+        return;
+    }
+    let note = format!(
+        "`backup`: HAProxy uses the first of them that is up, `{}`; here all that are up share the clients while no other server can take any",
+        all[0].name
+    );
+    for server in &all {
+        block.claim_all(&server.at[..1], Verdict::Approximated, &note);
+    }
+    block.notice(format!(
+        "{title} has {} backups without `option allbackups`. {note}. Where only one may be in use, as with databases, leave one in the file",
+        all.len()
+    ));
 }
 
 fn timeouts(unit: &Unit<'_>, block: &mut Block) {

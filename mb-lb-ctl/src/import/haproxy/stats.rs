@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::sections::Config;
+use super::bind::guard as bind_guard;
+use super::guard::guarded;
+use super::sections::{Config, Statement};
 use super::view::View;
 use crate::config::schema;
 use crate::import::block::Block;
@@ -30,7 +32,7 @@ pub(super) fn page(config: &Config, taken: &mut bool, block: &mut Block, ledger:
     let fronts = config.sections.iter().filter(|section| section.is_front());
     for section in fronts {
         let view = View::new(config, section);
-        if !is_page(&view) {
+        if !is_page(&view) || view.disabled().is_some() {
             continue;
         }
         if !is_known() {
@@ -43,8 +45,37 @@ pub(super) fn page(config: &Config, taken: &mut bool, block: &mut Block, ledger:
             section.otherwise(Verdict::Unsupported, note, ledger);
             continue;
         }
+        if let Some(why) = closed(config, &view, ledger) {
+            section.otherwise(Verdict::Unsupported, &why, ledger);
+            continue;
+        }
         *taken = write(&view, block, ledger);
     }
+}
+
+/// Why the page would be seen by people that HAProxy's is not.
+fn closed(config: &Config, view: &View<'_>, ledger: &mut Ledger) -> Option<String> {
+    let mut why = guarded(config, view, ledger);
+    for line in view.all("stats") {
+        let note = match line.word(1) {
+            Some("http-request") => {
+                "whoever has the password sees the page, and no rule keeps anybody out: write `http` of [admin] by hand, with an address that only they reach"
+            }
+            Some("scope") => {
+                "the page shows everything to whoever has the password: write `http` of [admin] by hand, where they may see it"
+            }
+            _ => continue,
+        };
+        ledger.open_door(line.at, note);
+        why.get_or_insert_with(|| format!("line {}: {note}", line.at.line));
+    }
+    for line in view.all("bind") {
+        if let Some(note) = bind_guard(config, line) {
+            ledger.open_door(line.at, &note);
+            why.get_or_insert_with(|| format!("line {}: {note}", line.at.line));
+        }
+    }
+    why
 }
 
 fn write(view: &View<'_>, block: &mut Block, ledger: &mut Ledger) -> bool {
@@ -79,6 +110,12 @@ fn write(view: &View<'_>, block: &mut Block, ledger: &mut Ledger) -> bool {
     if let Some((line, (user, password))) = login {
         block.key("user", quote(user), &[line.at]);
         block.key("password", quote(password), &[line.at]);
+        may_change(view, line, user, block);
+    } else {
+        for rule in view.all("stats admin") {
+            let note = "nobody changes anything on a page without a password";
+            block.claim(rule.at, Verdict::Unsupported, note);
+        }
     }
     for other in users.iter().skip(1) {
         block.claim(other.at, Verdict::Unsupported, "the page has one user");
@@ -93,19 +130,39 @@ fn write(view: &View<'_>, block: &mut Block, ledger: &mut Ledger) -> bool {
             }
             "uri" => (Verdict::Approximated, "the page is /stats"),
             "refresh" => (Verdict::Mapped, "the page keeps itself up to date"),
-            "admin" => (
-                Verdict::Approximated,
-                "whoever has the password may change states on the page",
-            ),
-            "scope" | "http-request" => (
-                Verdict::Unsupported,
-                "the page shows everything to whoever has the password",
-            ),
+            "admin" => continue,
             _ => (Verdict::NotNeeded, "how the page looks is its own affair"),
         };
         block.claim(line.at, verdict, note);
     }
     true
+}
+
+/// HAProxy's page is to be looked at, unless `stats admin` says who may change states; ours lets whoever has the password.
+fn may_change(view: &View<'_>, login: &Statement, user: &str, block: &mut Block) {
+    let rules = view.all("stats admin");
+    if rules.is_empty() {
+        let note = format!(
+            "there is no `stats admin`: HAProxy's page can only be looked at, and on this one `{user}` may change the state of servers"
+        );
+        block.claim(login.at, Verdict::Approximated, note.as_str());
+        block.notice(format!(
+            "the page of statistics: {note}. Without `user` and `password` nobody may, and everybody sees it who reaches its address"
+        ));
+    }
+    for rule in rules {
+        let words: Vec<&str> = rule.words.iter().skip(2).map(String::as_str).collect();
+        if matches!(words.as_slice(), ["if", "TRUE"] | ["unless", "FALSE"]) {
+            let note = "whoever has the password may change states on the page";
+            block.claim(rule.at, Verdict::Mapped, note);
+            continue;
+        }
+        let note = format!(
+            "its condition is not there: on the page `{user}` may change the state of servers from everywhere"
+        );
+        block.claim(rule.at, Verdict::Unsupported, note.as_str());
+        block.notice(format!("access control is lost: `stats admin`: {note}"));
+    }
 }
 
 /// An address of the machine, a wildcard among them.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bind::{Bind, binds};
+use super::guard::{guarded, meant};
 use super::sections::{Config, Section, Statement};
 use super::stats;
 use super::view::{View, bury};
@@ -98,6 +99,11 @@ pub(super) fn units<'c>(config: &'c Config, import: &mut Import<'_>) -> Vec<Unit
         .filter(|s| s.is_front() || s.is_back())
     {
         let view = View::new(config, section);
+        if let Some(line) = view.disabled() {
+            let note = format!("HAProxy does not serve it, as line {} says", line.at.line);
+            section.otherwise(Verdict::Dead, &note, &mut import.ledger);
+            continue;
+        }
         bury(&view, &mut import.ledger);
         if !section.is_front() || stats::is_page(&view) {
             continue;
@@ -109,7 +115,14 @@ pub(super) fn units<'c>(config: &'c Config, import: &mut Import<'_>) -> Vec<Unit
         {
             conditional.extend(rule.word(1).map(|name| (name, ())));
         }
-        let binds = binds(config, &view, import);
+        let mut binds = binds(config, &view, import);
+        // Of a `listen` the whole is left out, as a backend with such rules is.
+        if let Some(why) = guarded(config, &view, &mut import.ledger) {
+            for bind in &mut binds {
+                bind.refused.get_or_insert_with(|| why.clone());
+            }
+        }
+        conditional_redirects(&view, import);
         let Some((target, leads)) = target(config, &view, import) else {
             match redirect(&view) {
                 Some(line) => redirects.push((view, binds, line)),
@@ -120,6 +133,14 @@ pub(super) fn units<'c>(config: &'c Config, import: &mut Import<'_>) -> Vec<Unit
             }
             continue;
         };
+        if View::new(config, target).disabled().is_some() {
+            let note = format!(
+                "`{}` is disabled: HAProxy closes every connection",
+                target.name
+            );
+            section.otherwise(Verdict::Dead, &note, &mut import.ledger);
+            continue;
+        }
         let http = view.http;
         match units
             .iter_mut()
@@ -139,7 +160,10 @@ pub(super) fn units<'c>(config: &'c Config, import: &mut Import<'_>) -> Vec<Unit
     }
     attach(redirects, &mut units, import);
     for section in config.sections.iter().filter(|section| section.is_back()) {
-        if units.iter().any(|unit| unit.back.section.at == section.at) || section.is_front() {
+        if units.iter().any(|unit| unit.back.section.at == section.at)
+            || section.is_front()
+            || View::new(config, section).disabled().is_some()
+        {
             continue;
         }
         let (verdict, note) = match conditional.contains_key(section.name.as_str()) {
@@ -187,17 +211,60 @@ fn target<'c>(
     found.map(|section| (section, vec![lead.at]))
 }
 
-/// `redirect scheme https`, of either form.
+/// The first `redirect scheme https` that all clients in clear follow.
 pub(super) fn redirect<'c>(view: &View<'c>) -> Option<&'c Statement> {
-    let is = |line: &&Statement| {
-        let words: Vec<&str> = line.words.iter().map(String::as_str).collect();
-        words
-            .windows(3)
-            .any(|three| three == ["redirect", "scheme", "https"])
-    };
+    let mut all = redirects(view).into_iter();
+    all.find(|line| is_for_all(view, line))
+}
+
+/// All of either form.
+fn redirects<'c>(view: &View<'c>) -> Vec<&'c Statement> {
     let mut both = view.all("redirect");
     both.extend(view.all("http-request"));
-    both.into_iter().find(is)
+    both.retain(|line| {
+        let mut three = line.words.windows(3);
+        three.any(|three| three == ["redirect", "scheme", "https"])
+    });
+    both
+}
+
+/// No condition, or that the client does not speak TLS.
+fn is_for_all(view: &View<'_>, line: &Statement) -> bool {
+    let start = line
+        .words
+        .iter()
+        .position(|word| word == "if" || word == "unless");
+    let Some(start) = start else {
+        return true;
+    };
+    let words: Vec<&str> = line.words[start + 1..].iter().map(String::as_str).collect();
+    // `!{ ssl_fc }`, in whichever way its blanks stand.
+    let text = words.join(" ").replace("! ", "!");
+    let (term, negated) = match text.strip_prefix('!') {
+        Some(term) => (term, true),
+        None => (text.as_str(), false),
+    };
+    let tls = match term {
+        "{ ssl_fc }" => true,
+        name => meant(view, name) == ["ssl_fc"] && plain_acl(view, name),
+    };
+    tls && negated == (line.words[start] == "if")
+}
+
+/// An `acl` of a name and a fetch only.
+fn plain_acl(view: &View<'_>, name: &str) -> bool {
+    let lines = view.all("acl").into_iter();
+    let mut lines = lines.filter(|line| line.word(1) == Some(name));
+    lines.all(|line| line.words.len() == 3)
+}
+
+fn conditional_redirects(view: &View<'_>, import: &mut Import<'_>) {
+    for line in redirects(view) {
+        if !is_for_all(view, line) {
+            let note = "redirect_http sends all clients in clear to HTTPS, and this line only some: there are no conditions";
+            import.ledger.say(line.at, Verdict::Unsupported, note);
+        }
+    }
 }
 
 /// A frontend that redirects belongs to the proxy that clients come to then.

@@ -240,6 +240,15 @@ impl<'c> View<'c> {
         (!last.negated).then_some(*last)
     }
 
+    /// The line that takes the section out of service.
+    pub fn disabled(&self) -> Option<&'c Statement> {
+        let words = self.statements.iter();
+        let last = words
+            .copied()
+            .rfind(|statement| statement.is("disabled") || statement.is("enabled"))?;
+        (last.is("disabled") && !last.negated).then_some(last)
+    }
+
     /// Lines of `mode`.
     pub fn mode(&self) -> Vec<At> {
         self.last("mode").map(|mode| mode.at).into_iter().collect()
@@ -264,7 +273,11 @@ pub(super) fn bury(view: &View<'_>, ledger: &mut Ledger) {
             let other = chosen.is_none_or(|chosen| chosen.word(1) != Some(option));
             statement.is(key) && other
         };
-        for (key, option) in [("tcp-check", "tcp-check"), ("http-check", "httpchk")] {
+        for (key, option) in [
+            ("tcp-check", "tcp-check"),
+            ("http-check", "httpchk"),
+            ("external-check", "external-check"),
+        ] {
             if is(key, option) {
                 let why = match chosen.and_then(|chosen| chosen.word(1)) {
                     Some(other) => format!("the check is that of `option {other}`"),

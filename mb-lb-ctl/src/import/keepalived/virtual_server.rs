@@ -1,5 +1,7 @@
 //! `virtual_server` of IPVS: `[service.NAME]`.
 
+mod check;
+
 use std::net::{IpAddr, SocketAddr};
 
 use super::Node;
@@ -8,9 +10,9 @@ use crate::import::Import;
 use crate::import::block::Block;
 use crate::import::report::{At, Verdict};
 use crate::import::server_setup::ServerSetup;
-use crate::import::value::{duration, key, list, quote, seconds, table};
+use crate::import::value::{key, list, quote, table};
 
-const HOUR: u64 = 3_600_000;
+use check::{INHERITED, check};
 
 struct Real<'n> {
     node: &'n Node,
@@ -94,19 +96,52 @@ fn reals<'n>(node: &'n Node, port: u16, import: &mut Import<'_>) -> Vec<Real<'n>
             .word(2)
             .and_then(|word| word.parse().ok())
             .filter(|port| *port > 0);
-        match address {
-            Some(address) => reals.push(Real {
-                node: child,
-                address,
-                port: given.unwrap_or(port),
-                backup: child.is("sorry_server"),
-            }),
-            None => import
+        let Some(address) = address else {
+            import
                 .ledger
-                .say(child.at, Verdict::Unsupported, "not an address"),
+                .say(child.at, Verdict::Unsupported, "not an address");
+            continue;
+        };
+        let real = Real {
+            node: child,
+            address,
+            port: given.unwrap_or(port),
+            backup: child.is("sorry_server"),
+        };
+        let dsr = is_direct(node) && import.options.forward == Forward::Dsr;
+        match unreachable(&real, port).filter(|_| dsr) {
+            Some(why) => {
+                child
+                    .each(&mut |node| import.ledger.otherwise(node.at, Verdict::Unsupported, &why));
+                import.ledger.say(child.at, Verdict::Unsupported, why);
+            }
+            None => reals.push(real),
         }
     }
     reals
+}
+
+fn is_direct(node: &Node) -> bool {
+    let kind = node.child("lb_kind").or(node.child("lvs_method"));
+    let word = kind.and_then(|kind| kind.word(1));
+    word.is_some_and(|word| word.eq_ignore_ascii_case("DR"))
+}
+
+/// Why one server is left out of a service that reaches the others by dsr.
+fn unreachable(real: &Real<'_>, port: u16) -> Option<String> {
+    let Real { address, .. } = real;
+    if address.is_loopback() || address.is_unspecified() {
+        return Some(format!(
+            "left out: {address} is on this machine, which dsr cannot reach. no_server = \"TEXT\" has the director answer while no server is up"
+        ));
+    }
+    let elsewhere = real.backup && real.port != port;
+    elsewhere.then(|| {
+        format!(
+            "left out: it listens on port {}, and dsr cannot change ports",
+            real.port
+        )
+    })
 }
 
 fn forward(
@@ -119,7 +154,7 @@ fn forward(
     let kind = node.child("lb_kind").or(node.child("lvs_method"));
     let word = kind.and_then(|kind| kind.word(1)).unwrap_or("NAT");
     let other = reals.iter().any(|real| real.port != port);
-    let prepared = word.eq_ignore_ascii_case("DR");
+    let prepared = is_direct(node);
     let forward = match prepared && !other {
         true => wished,
         false => Forward::Proxy,
@@ -165,190 +200,6 @@ fn scheduler(node: &Node, block: &mut Block) {
     }
 }
 
-/// Kinds of checks that have an equal here.
-const CHECKS: [&str; 4] = ["TCP_CHECK", "SMTP_CHECK", "HTTP_GET", "SSL_GET"];
-
-fn check(node: &Node, reals: &[Real<'_>], port: u16, forward: Forward, block: &mut Block) {
-    let own = |real: &Real<'_>| {
-        real.node
-            .children
-            .iter()
-            .position(|child| CHECKS.iter().any(|kind| child.is(kind)))
-    };
-    let found = reals
-        .iter()
-        .find_map(|real| Some((real, &real.node.children[own(real)?])));
-    let delay = node.child("delay_loop");
-    let Some((first, check)) = found else {
-        block.key_because(
-            "check",
-            "{ type = \"none\" }",
-            &[],
-            "no real_server has a check that could be imported",
-        );
-        let at: Vec<At> = delay.map(|delay| delay.at).into_iter().collect();
-        block.claim_all(&at, Verdict::NotNeeded, "no server is checked");
-        return;
-    };
-    let interval = delay
-        .and_then(|delay| seconds(delay.word(1)?))
-        .unwrap_or(60_000)
-        .clamp(10, HOUR);
-    let time = |key: &str| check.child(key).and_then(|child| seconds(child.word(1)?));
-    let number = |key: &str| {
-        check
-            .child(key)
-            .and_then(|child| child.word(1)?.parse::<u64>().ok())
-    };
-    let url = check.child("url");
-    let mut entries = Vec::new();
-    let mut at = vec![check.at];
-    at.extend(delay.map(|delay| delay.at));
-    let kind = match check.word(0).unwrap_or_default() {
-        "SMTP_CHECK" => "smtp",
-        "HTTP_GET" | "SSL_GET" => "http",
-        _ => "tcp",
-    };
-    entries.push(("type".to_owned(), quote(kind)));
-    let usual = if forward.is_in_kernel() {
-        port
-    } else {
-        first.port
-    };
-    let other = number("connect_port").filter(|other| *other != u64::from(usual));
-    entries.extend(other.map(|other| ("port".to_owned(), other.to_string())));
-    if let Some(helo) = check
-        .child("helo_name")
-        .and_then(|helo| helo.word(1))
-        .filter(|_| kind == "smtp")
-    {
-        entries.push(("helo".to_owned(), quote(helo)));
-    }
-    if kind == "http" {
-        let path = url
-            .and_then(|url| url.child("path")?.word(1))
-            .unwrap_or("/");
-        entries.push(("path".to_owned(), quote(path)));
-        let status = url
-            .and_then(|url| url.child("status_code"))
-            .filter(|status| status.words.len() > 1);
-        if let Some(status) = status {
-            entries.push(("expect".to_owned(), list(&status.words[1..])));
-        }
-        let host = check
-            .child("virtualhost")
-            .or(url.and_then(|url| url.child("virtualhost")));
-        entries.extend(
-            host.and_then(|host| host.word(1))
-                .map(|host| ("host".to_owned(), quote(host))),
-        );
-        if check.is("SSL_GET") {
-            entries.push(("tls".to_owned(), "{ verify = \"none\" }".to_owned()));
-        }
-    }
-    entries.push(("interval".to_owned(), duration(interval)));
-    let timeout = time("connect_timeout")
-        .unwrap_or(5000)
-        .clamp(10, 60_000)
-        .min(interval);
-    entries.push(("timeout".to_owned(), duration(timeout)));
-    let again = number("retry").or(number("nb_get_retry"));
-    // Failures that follow the first one come faster.
-    let fast = time("delay_before_retry").filter(|_| again.is_some_and(|again| again > 0));
-    entries.extend(fast.map(|fast| ("fast_interval".to_owned(), duration(fast.clamp(10, HOUR)))));
-    entries.push(("rise".to_owned(), "1".to_owned()));
-    entries.push((
-        "fall".to_owned(),
-        (again.unwrap_or(0) + 1).min(255).to_string(),
-    ));
-    for child in &check.children {
-        let (verdict, note) = match child.word(0).unwrap_or_default() {
-            "connect_port" | "connect_timeout" | "retry" | "nb_get_retry"
-            | "delay_before_retry" | "virtualhost" => continue,
-            "helo_name" if kind == "smtp" => continue,
-            "url" => {
-                url_lines(child, url, block);
-                continue;
-            }
-            "host" => (Verdict::Unsupported, "the server's own address is checked"),
-            "bindto" | "bind_port" | "bind_if" | "fwmark" => (
-                Verdict::Unsupported,
-                "checks come from the address of the route",
-            ),
-            "warmup" => (
-                Verdict::NotNeeded,
-                "the first checks are spread over their interval",
-            ),
-            _ => (Verdict::Unsupported, "not there in checks"),
-        };
-        child.each(&mut |node| block.claim(node.at, verdict, note));
-    }
-    let used = [
-        "connect_port",
-        "connect_timeout",
-        "retry",
-        "nb_get_retry",
-        "delay_before_retry",
-        "virtualhost",
-        "helo_name",
-    ];
-    at.extend(
-        check
-            .children
-            .iter()
-            .filter(|child| used.iter().any(|key| child.is(key)))
-            .map(|child| child.at),
-    );
-    block.key("check", table(&entries), &at);
-    for real in reals.iter().filter(|real| real.node.at != first.node.at) {
-        let Some(other) = own(real).map(|at| &real.node.children[at]) else {
-            continue;
-        };
-        let same = text(other) == text(check);
-        let note = "all servers of a service are checked alike, as the first of them";
-        let verdict = if same {
-            Verdict::Mapped
-        } else {
-            Verdict::Approximated
-        };
-        other.each(&mut |node| block.claim(node.at, verdict, note));
-    }
-}
-
-/// Of several pages the last one counts, as `child` has it.
-fn url_lines(url: &Node, chosen: Option<&Node>, block: &mut Block) {
-    if chosen.is_none_or(|chosen| chosen.at != url.at) {
-        let note = "one page of a server is asked for, the last one here";
-        return url.each(&mut |node| block.claim(node.at, Verdict::Unsupported, note));
-    }
-    block.claim(url.at, Verdict::Mapped, "`check`");
-    for child in &url.children {
-        match child.word(0).unwrap_or_default() {
-            "path" | "status_code" | "virtualhost" => {
-                block.claim(child.at, Verdict::Mapped, "`check`")
-            }
-            "digest" => {
-                let note =
-                    "digests of pages are not compared: `body` or `body_regex` look for text";
-                block.claim(child.at, Verdict::Unsupported, note);
-            }
-            _ => child.each(&mut |node| {
-                block.claim(node.at, Verdict::Unsupported, "not there in checks")
-            }),
-        }
-    }
-}
-
-/// All words of a check, to compare it with another.
-fn text(node: &Node) -> String {
-    let mut text = String::new();
-    node.each(&mut |node| {
-        text.push_str(&node.words.join(" "));
-        text.push('\n');
-    });
-    text
-}
-
 fn name(real: &Real<'_>, reals: &[Real<'_>]) -> String {
     let address = real.address.to_string().replace(':', "_");
     let twice = reals
@@ -385,7 +236,7 @@ fn write(real: &Real<'_>, port: u16, forward: Forward, reals: &[Real<'_>], block
     for child in &node.children {
         let (verdict, note) = match child.word(0).unwrap_or_default() {
             "weight" | "uthreshold" => continue,
-            kind if CHECKS.contains(&kind) => continue,
+            kind if check::is_check(kind) || INHERITED.contains(&kind) => continue,
             "inhibit_on_failure" => (
                 Verdict::NotNeeded,
                 "`on_down` says what becomes of sessions",
@@ -397,11 +248,6 @@ fn write(real: &Real<'_>, port: u16, forward: Forward, reals: &[Real<'_>], block
             "notify_up" | "notify_down" => (
                 Verdict::Unsupported,
                 "`mb-lb-ctl events -f -o json` tells of servers",
-            ),
-            "MISC_CHECK" | "PING_CHECK" | "DNS_CHECK" | "UDP_CHECK" | "BFD_CHECK"
-            | "FILE_CHECK" => (
-                Verdict::Unsupported,
-                "no such check: see `check` of a service for what there is",
             ),
             _ => (Verdict::Unsupported, "not there"),
         };
@@ -420,7 +266,7 @@ fn rest(node: &Node, block: &mut Block) {
             | "lb_algo"
             | "lvs_sched"
             | "persistence_timeout" => continue,
-            "delay_loop" => continue,
+            kind if INHERITED.contains(&kind) => continue,
             "quorum" | "hysteresis" | "quorum_up" | "quorum_down" => (
                 Verdict::Unsupported,
                 "track_services = { NAME = { min_up = N } } of [vrrp.NAME] goes by how many servers are up",
@@ -438,7 +284,6 @@ fn rest(node: &Node, block: &mut Block) {
             "ops" | "ip_family" | "ha_suspend" | "lb_kind_opts" => {
                 (Verdict::NotNeeded, "IPVS is not used")
             }
-            "virtualhost" => (Verdict::Unsupported, "write `host` of the check"),
             _ => (Verdict::Unsupported, "not there"),
         };
         child.each(&mut |node| block.claim(node.at, verdict, note));

@@ -7,7 +7,7 @@ use super::{Config, Node};
 use crate::import::Import;
 use crate::import::block::Block;
 use crate::import::report::{At, Verdict};
-use crate::import::value::{duration, key, list, name, quote, seconds, table};
+use crate::import::value::{duration, key, list, name, quote, renamed, seconds, table};
 
 pub(super) fn instances(config: &Config, import: &mut Import<'_>) {
     let scripts = scripts(config, &mut import.ledger);
@@ -90,6 +90,8 @@ fn instance(
             .say(node.at, Verdict::Unsupported, "has no name");
     };
     let mut block = Block::new(format!("vrrp.{}", key(&name(title))), &[node.at]);
+    let other = renamed(title, &name(title));
+    block.claim_some(node.at, Verdict::Approximated, other);
     let interface = node.child("interface");
     if let Some(interface) = interface {
         block.key(
@@ -415,6 +417,7 @@ fn track_scripts(node: &Node, scripts: &[Script<'_>], block: &mut Block) {
             block.claim(line.at, Verdict::Dead, "it is tracked already");
             continue;
         }
+        block.claim_some(line.at, Verdict::Approximated, renamed(title, &name));
         let (number, reverse) = weight(line);
         let number = number.unwrap_or(script.weight);
         let mut keys = keys.clone();
