@@ -127,7 +127,12 @@ mod tests {
                 Level::Warning,
                 "by 2500 ms (give or take 500 ms)",
             ),
-            (Some(i64::MIN), Some(u64::MAX), Level::Ok, "give or take"),
+            (
+                Some(i64::MIN),
+                Some(u64::MAX),
+                Level::Warning,
+                "is behind this one's by",
+            ),
             (None, None, Level::NotKnown, "nothing has been heard of it"),
         ];
         for (ahead, round_trip, level, says) in cases {

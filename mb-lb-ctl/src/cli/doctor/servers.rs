@@ -158,7 +158,7 @@ pub async fn asked(
                 &format!(
                     "who answers for {vip}: no interface has an IPv6 address of its own to ask from"
                 ),
-                "ip -6 -br address; net.ipv6.conf.all.disable_ipv6 and addr_gen_mode are to be 0",
+                "ip -6 -br address; there is no link-local one where net.ipv6.conf.all.disable_ipv6 is 1",
             ));
             continue;
         }
