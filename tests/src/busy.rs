@@ -81,27 +81,6 @@ impl Busy {
         }
     }
 
-    /// Waits until every session is cut; with 20 sessions at most, each has a thread of its own.
-    ///
-    /// # Errors
-    /// One of them goes on. With more sessions than that, one of each thread is enough.
-    pub fn expect_all_cut(self) -> Result<()> {
-        try_wait_until("every session to be cut", SOON, || {
-            let left = self.threads.iter().filter(|thread| !thread.is_finished());
-            let left = left.count();
-            ensure!(left == 0, "{left} threads go on");
-            Ok(())
-        })?;
-        for thread in self.threads {
-            let ended = thread.join().map_err(|_| anyhow!("a thread panicked"))?;
-            ensure!(
-                ended.is_err(),
-                "a thread has ended, and its sessions have not"
-            );
-        }
-        Ok(())
-    }
-
     /// Ends it; the sessions are still open.
     ///
     /// # Errors

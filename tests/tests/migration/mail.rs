@@ -91,6 +91,68 @@ impl Mail {
     }
 }
 
+/// Sessions that were open before a step, and send one message after another over the connection that they began with.
+pub struct Held {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Held {
+    pub fn start(machine: &Machine, to: SocketAddr, count: usize) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let sessions = Session::open_many(machine, to, count)?;
+        let threads = sessions
+            .into_iter()
+            .map(|session| {
+                let stop = Arc::clone(&stop);
+                std::thread::spawn(move || hold(session, &stop))
+            })
+            .collect();
+        Ok(Self { stop, threads })
+    }
+
+    /// # Errors
+    /// One of them does not deliver a message that is begun after now.
+    pub fn expect_all_go_on(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread
+                .join()
+                .map_err(|_| anyhow!("a session's thread panicked"))??;
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// One of them goes on.
+    pub fn expect_all_cut(self) -> Result<()> {
+        try_wait_until("every session to be cut", SOON, || {
+            let left = self.threads.iter().filter(|thread| !thread.is_finished());
+            let left = left.count();
+            ensure!(left == 0, "{left} go on");
+            Ok(())
+        })?;
+        for thread in self.threads {
+            let ended = thread
+                .join()
+                .map_err(|_| anyhow!("a session's thread panicked"))?;
+            ensure!(ended.is_err(), "a session has not been cut");
+        }
+        Ok(())
+    }
+}
+
+fn hold(mut session: Session, stop: &AtomicBool) -> Result<()> {
+    loop {
+        let is_last = stop.load(Ordering::Relaxed);
+        session.send_message()?;
+        if is_last {
+            return Ok(());
+        }
+        std::thread::sleep(PACE);
+    }
+}
+
 fn send(machine: &Machine, to: SocketAddr, shared: &Shared) -> Result<()> {
     while !shared.stop.load(Ordering::Relaxed) {
         let deadline = Instant::now() + SOON;

@@ -9,9 +9,9 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use mb_lb_tests::nginx::make_certificate;
-use mb_lb_tests::site::{VIP, document, package, readdress, smtp};
+use mb_lb_tests::site::{VIP, document, package, readdress};
 use mb_lb_tests::{
-    Guest, Lab, Machine, Nginx, Process, Session, Sink, SinkOptions, Topology, try_wait_until,
+    Guest, Lab, Machine, Nginx, Process, Sink, SinkOptions, Topology, try_wait_until,
 };
 
 use crate::SOON;
@@ -137,10 +137,6 @@ impl Site {
 
     pub fn client(&self) -> &Machine {
         self.lab.client()
-    }
-
-    pub fn open(&self, count: usize) -> Result<Vec<Session>> {
-        Session::open_many(self.client(), smtp(), count)
     }
 
     /// Waits until this director has the VIP and the other one has not.

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use mb_lb_tests::site::{CLIENT, LB1, VIP};
-use mb_lb_tests::{Busy, try_wait_until};
+use mb_lb_tests::site::{CLIENT, LB1, VIP, smtp};
+use mb_lb_tests::try_wait_until;
 
 use crate::SOON;
 use crate::chapter::{Line, Step};
-use crate::mail::Mail;
+use crate::mail::{Held, Mail};
 use crate::site::Site;
 use crate::table::{self, How};
 
@@ -55,7 +55,7 @@ impl Walk {
 
     fn block(&mut self, step: &Step, lines: &[Line], back: bool) -> Result<()> {
         let number = number(step)?;
-        let mut busy = Busy::start(self.site.open(6)?);
+        let held = Held::start(self.site.client(), smtp(), 6)?;
         let before = self.mail.seen();
         for line in lines {
             self.run(step, line)
@@ -70,11 +70,8 @@ impl Walk {
         let none_failed = (after.refused, after.cut) == (before.refused, before.cut);
         ensure!(promised != Sessions::Unaware || none_failed, "{said}");
         match promised {
-            Sessions::Unaware | Sessions::GoOn => {
-                busy.expect_all_deliver()?;
-                busy.finish().map(drop)
-            }
-            Sessions::End => busy.expect_all_cut(),
+            Sessions::Unaware | Sessions::GoOn => held.expect_all_go_on(),
+            Sessions::End => held.expect_all_cut(),
         }
     }
 
