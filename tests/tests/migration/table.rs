@@ -86,7 +86,7 @@ const ROWS: &[Row] = &[
 /// `status` is asked in three steps, and says something else in each.
 #[rustfmt::skip]
 const STATUS: &[(&str, Row)] = &[
-    ("Step 4", row(LB2, "mb-lb-ctl status", Until, &["backup", "192.168.1.10", "smtp_backend", "3/3 up"])),
+    ("Step 4", row(LB2, "mb-lb-ctl status", Until, &["backup", "192.168.1.10 is active with priority 103", "smtp_backend", "3/3 up"])),
     ("Step 5", row(LB2, "mb-lb-ctl status", Until, &["ACTIVE", "192.168.1.100", "3/3 up"])),
     ("Step 6", row(BOTH, "mb-lb-ctl status", Until, &["in sync", "3/3 up"])),
 ];
