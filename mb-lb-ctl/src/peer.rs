@@ -1,7 +1,8 @@
 //! The other director: one encrypted connection, over which the two tell each other what they do.
 //!
-//! [`message`] and [`frame`] are pure. [`link`] is what is used; the tasks behind it are drawn there.
+//! [`message`], [`frame`] and [`clock`] are pure. [`link`] is what is used; the tasks behind it are drawn there.
 
+pub mod clock;
 mod connection;
 pub mod frame;
 mod handshake;
@@ -15,6 +16,7 @@ pub mod sync;
 #[cfg(test)]
 mod tests;
 
+pub use clock::PeerClock;
 pub use key::{Key, KeyError};
 pub use link::{Incoming, Link, Settings, Timing, Why, spawn};
 pub use message::{

@@ -150,6 +150,8 @@ pub struct PeerView {
     /// Flows of the last snapshot that the peer could not place.
     pub peer_unplaced: u64,
     pub round_trip_us: Option<u64>,
+    /// Milliseconds by which the peer's clock is ahead of this one's, negative where it is behind; right to half the round trip.
+    pub clock_ahead_ms: Option<i64>,
     /// Connections and messages that were refused, by reason.
     pub refused: BTreeMap<String, u64>,
     pub error: Option<String>,

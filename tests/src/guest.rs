@@ -1,8 +1,8 @@
 //! A Debian system with systemd as its process 1, on a machine of the lab: what is installed and run as a service there,
 //! is as on a real one.
 //!
-//! Its root is an overlay over `target/debian-root` (`cargo xtask setup` makes that), its mounts, processes and BPF file
-//! system are its own, and its network is the machine's. It has a control group of its own, which goes with the lab.
+//! Its root is an overlay over `target/debian-root`, or over `target/debian-pair`, which has HAProxy, keepalived and sshd as
+//! well (`cargo xtask setup` makes both); its mounts, processes and BPF file system are its own, and its network is the machine's. It has a control group of its own, which goes with the lab.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,10 +36,24 @@ impl Guest {
     /// # Errors
     /// There is no `target/debian-root`, no cgroup2, or it does not come up.
     pub fn boot(machine: &Machine) -> Result<Self> {
-        let lower = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debian-root");
+        Self::boot_from(machine, "debian-root")
+    }
+
+    /// As [`Guest::boot`], with a director or a server of a site that HAProxy and keepalived serve. Its name is the machine's.
+    ///
+    /// # Errors
+    /// There is no `target/debian-pair`, no cgroup2, or it does not come up.
+    pub fn boot_of_pair(machine: &Machine) -> Result<Self> {
+        let guest = Self::boot_from(machine, "debian-pair")?;
+        guest.expect("hostname", &[machine.name()])?;
+        Ok(guest)
+    }
+
+    fn boot_from(machine: &Machine, root: &str) -> Result<Self> {
+        let lower = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+        let lower = lower.join(root).canonicalize();
         let lower = lower
-            .canonicalize()
-            .context("there is no target/debian-root: `cargo xtask setup` makes it")?;
+            .with_context(|| format!("there is no target/{root}: `cargo xtask setup` makes it"))?;
         let cgroup = cgroup2()?.join(machine.namespace());
         fs::create_dir(&cgroup).with_context(|| format!("cannot make {}", cgroup.display()))?;
         let mut command = machine.command("sh");
@@ -115,13 +129,54 @@ impl Guest {
         Ok(answer.stdout + &answer.stderr)
     }
 
+    /// Runs a line of shell as somebody who is logged in as root; a part of a pipeline that fails is its failure.
+    ///
+    /// # Errors
+    /// As [`Guest::run`].
+    pub fn shell(&self, line: &str) -> Result<Answer> {
+        self.run("bash", &["-o", "pipefail", "-c", line])
+    }
+
+    /// Starts a line of shell in the background; [`Guest::interrupt`] is its Ctrl-C.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(&self, label: &str, line: &str) -> Result<Process> {
+        let mut command = self.command("sh");
+        command.args(["-c", &format!("echo $$ > /run/{label}.pid; exec {line}")]);
+        self.machine.spawn(label, &mut command)
+    }
+
+    /// SIGINT to what [`Guest::spawn`] has started.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn interrupt(&self, label: &str) -> Result<()> {
+        let line = format!("kill -INT $(cat /run/{label}.pid)");
+        self.expect("sh", &["-c", &line]).map(drop)
+    }
+
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = self.machine.command("nsenter");
         command
             .args(["--target", &self.init.to_string()])
             .args(["--pid", "--mount", "--uts", "--ipc", "--cgroup"])
-            .args([&format!("--root=/proc/{}/root", self.init), "--wd=/"])
-            .args(["env", "-i", PATH, "DEBIAN_FRONTEND=noninteractive", program]);
+            .arg(format!("--root=/proc/{}/root", self.init))
+            // A working directory of nsenter's is one of the host.
+            .args([
+                "env",
+                "-i",
+                "-C",
+                "/root",
+                PATH,
+                "HOME=/root",
+                "DEBIAN_FRONTEND=noninteractive",
+                program,
+            ]);
         command
     }
 

@@ -10,7 +10,7 @@
 //! [`Lab`] makes and removes the network; a [`Machine`] runs commands and code in it; [`Sink`] and [`Source`] are
 //! postfix's `smtp-sink` and `smtp-source`; a [`Session`] is one SMTP connection that a test holds in its hand;
 //! [`Director`] is the real `mb-lb-ctl run`; a [`Cluster`] is all of them at work, and [`Traffic`] is mail that does
-//! not stop meanwhile; a [`Guest`] is a Debian system with systemd on a machine; a [`Wire`] sends and sees frames;
+//! not stop meanwhile; a [`Guest`] is a Debian system with systemd on a machine, and [`site`] gives machines the addresses of the manual; a [`Wire`] sends and sees frames;
 //! [`Sshd`] is OpenSSH's server, [`Redis`] is Redis with Sentinel,
 //! [`Galera`] is MariaDB with Galera.
 //! Waiting is always for a condition, with a deadline ([`wait_until`]).
@@ -36,6 +36,7 @@ pub mod process;
 pub mod redis;
 pub mod session;
 pub mod sink;
+pub mod site;
 pub mod source;
 pub mod sshd;
 pub mod traffic;

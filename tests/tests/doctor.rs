@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use mb_lb_ctl::snapshot::HealthState;
 use mb_lb_tests::cluster::{Service, expect_code};
 use mb_lb_tests::nginx::make_certificate;
-use mb_lb_tests::{Cluster, Director, Lab, Machine, Session, Topology, try_wait_until};
+use mb_lb_tests::{Cluster, Director, Lab, Machine, PairSetup, Session, Topology, try_wait_until};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -131,6 +131,63 @@ fn all_is_well_and_then_a_server_answers_arp_and_an_mtu_differs() -> Result<()> 
     )?;
     lb1.run("ip", &["link", "set", "dev", "eth0", "mtu", "1500"])?;
     expect_well(director)?;
+    Ok(())
+}
+
+/// Of IPv6 it is asked by neighbour discovery: a server answers nothing for what is on its `lo`, whatever is set.
+#[test]
+fn who_else_has_an_ipv6_vip_is_named() -> Result<()> {
+    let cluster = Cluster::start("doctor-v6", 2, |lab| {
+        let mut service = Service::smtp(lab, &[10, 10]);
+        service.listen = lab.smtp6();
+        service.servers = lab
+            .servers()
+            .iter()
+            .map(|server| (server.name().to_owned(), server.ipv6().into(), 10))
+            .collect();
+        service.toml()
+    })?;
+    let director = &cluster.director;
+    let vip = cluster.lab.vip6();
+    let found = expect_well(director)?;
+    let alone = format!("nobody but this director answers neighbour discovery for {vip}");
+    ensure!(
+        found.iter().any(|one| text(one, "text") == alone),
+        "{found:#?}"
+    );
+    let stranger = "02:77:00:00:00:0a answers neighbour discovery for fd77::100 as well";
+    let server = "smtp/mb2 answers neighbour discovery for fd77::100 (02:77:00:00:00:66)";
+    for (machine, says, fix) in [
+        ("client", stranger, "take the VIP from it"),
+        ("mb2", server, "ip address del fd77::100/128 dev DEVICE"),
+    ] {
+        let machine = cluster.lab.machine(machine);
+        machine.add_addresses("eth0", [(vip.into(), 128)])?;
+        let (_, found) = findings(director, &[])?;
+        expect_problem(&found, "vips", says, fix)?;
+        let address = format!("{vip}/128");
+        machine.run("ip", &["address", "del", &address, "dev", "eth0"])?;
+        expect_well(director)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_clocks_of_two_directors_are_compared() -> Result<()> {
+    let pair = PairSetup::default().start("doctor-clocks")?;
+    for (at, other) in [(0, "lb2"), (1, "lb1")] {
+        let says = format!("the clock of {other} differs from this one's by ");
+        try_wait_until("the clocks to be compared", SOON, || {
+            let (_, found) = findings(&pair.directors[at], &[])?;
+            let alike = found.iter().any(|one| {
+                one["group"] == "clock"
+                    && one["level"] == "ok"
+                    && text(one, "text").starts_with(&says)
+            });
+            ensure!(alike, "{found:#?}");
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 

@@ -147,14 +147,23 @@ fn every_command_has_its_section() {
 }
 
 #[test]
-fn every_exit_code_has_its_row() {
+fn every_exit_code_has_its_row_in_the_codes_own_words() {
     let manual = read("docs/manual.md");
-    let documented = first_cells(section(&manual, "## Commands"));
-    let codes: BTreeSet<_> = (0..=u8::MAX)
-        .filter(|&number| Exit::try_from(number).is_ok())
-        .map(|number| number.to_string())
+    let documented: Vec<_> = rows(section(&manual, "## Commands"))
+        .into_iter()
+        // What is typed is set as code there.
+        .map(|cells| format!("{} | {}", cells[0], cells[1].replace('`', "")))
         .collect();
-    assert_eq!(documented, codes.iter().map(String::as_str).collect());
+    let codes: Vec<_> = Exit::ALL
+        .iter()
+        .map(|code| format!("{} | {}", u8::from(*code), code.means()))
+        .collect();
+    assert_eq!(documented, codes);
+    let help = Cli::command().render_long_help().to_string();
+    for code in Exit::ALL {
+        let line = format!("  {:>2}  ", u8::from(code));
+        assert!(help.lines().any(|told| told.starts_with(&line)), "{help}");
+    }
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn run(task: Task) -> Result<ExitCode> {
             setup::toolchain(&root)?;
             setup::packages(Purpose::Test)?;
             setup::kernels(&root)?;
-            setup::debian_root(&root)?;
+            setup::debian_roots(&root)?;
             setup::cargo_deb(&root)?;
             eprintln!("setup: all is there");
         }

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::ebpf::{self, BPF_LINKER_VERSION};
 use crate::progress::{quietly, step};
 
-pub use debian_root::debian_root;
+pub use debian_root::debian_roots;
 pub use kernels::kernels;
 pub use packages::{Purpose, packages};
 pub use python::python;

@@ -35,7 +35,7 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     if let Err(error) = setup::kernels(root) {
         eprintln!("test: {error:#}");
     }
-    if let Err(error) = setup::debian_root(root) {
+    if let Err(error) = setup::debian_roots(root) {
         eprintln!("test: {error:#}");
     }
     if let Err(error) = setup::python(root) {

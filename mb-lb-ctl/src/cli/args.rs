@@ -1,5 +1,6 @@
 //! What may be written on the command line. Help texts, parser, completions and manual pages come from here.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,24 +8,29 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::completions as names;
+use crate::cli::exit::Exit;
 use crate::cli::format::parse_duration;
 use crate::command::native::{parse_server, parse_weight};
 use crate::engine::{self, ServerRef};
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0 ok   1 failed   2 usage   3 configuration has errors   4 configuration has warnings (check --strict, import --strict)
-  5 daemon not reachable   6 not found   7 timed out   8 refused by a guard   9 changes pending (diff, peer diff)
-  10 degraded (status), or a problem (doctor)
-
+const EXAMPLES: &str = "\
 Examples:
   mb-lb-ctl status
   mb-lb-ctl drain smtp_backend/mb2 --wait 5m --reason \"kernel upgrade\"
   mb-lb-ctl diff && echo \"nothing to reload\"";
 
+fn after_help() -> String {
+    let mut text = "Exit codes:\n".to_owned();
+    for code in Exit::ALL {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "  {:>2}  {}", u8::from(code), code.means());
+    }
+    text + "\n" + EXAMPLES
+}
+
 /// Steers mail connections in the kernel; this is its daemon and its command line.
 #[derive(Debug, Parser)]
-#[command(name = "mb-lb-ctl", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "mb-lb-ctl", version, after_help = after_help(), max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

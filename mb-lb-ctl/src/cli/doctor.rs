@@ -27,7 +27,7 @@ use crate::cli::output::{emit, json as document, style_of_stdout};
 use crate::cli::style::Style;
 use crate::config::Config;
 use crate::engine::ServerRef;
-use crate::net::{self, AddressBook, Interface};
+use crate::net::{self, AddressBook, Held, Interface};
 use crate::snapshot::{JSON_VERSION, Snapshot};
 
 use finding::{Finding, Level};
@@ -64,6 +64,8 @@ pub fn run(global: &Global, args: &args::Doctor) -> Result<Exit, Failure> {
     }
     findings.extend(certificates::look(config.as_ref(), snapshot.as_ref(), unix));
     findings.push(clock::look());
+    let has_peer = config.as_ref().is_some_and(|config| config.peer.is_some());
+    findings.extend(clock::peer(has_peer, snapshot.as_ref()));
     if let Some(wanted) = &args.server {
         findings.retain(|found| found.server.as_deref().is_some_and(|name| is(wanted, name)));
     }
@@ -233,9 +235,10 @@ fn network(config: &Config, snapshot: Option<&Snapshot>, global: &Global) -> Vec
         findings.extend(interfaces::look(config, &wanted, snapshot, &global.bpf_root).await);
         match held().await {
             Ok(held) => {
-                let segment = Segment::new(snapshot, held);
+                let addresses = held.iter().map(|held| held.vip.address).collect();
+                let segment = Segment::new(snapshot, addresses);
                 let segments = segments(config, wanted).await;
-                findings.extend(servers::asked(config, &segments, segment).await);
+                findings.extend(servers::asked(config, &segments, &held, segment).await);
             }
             Err(error) => {
                 let why = format!("which VIPs are here: {error}");
@@ -257,9 +260,8 @@ async fn segments(config: &Config, mut interfaces: Vec<Interface>) -> Vec<Interf
     interfaces
 }
 
-async fn held() -> Result<std::collections::BTreeSet<std::net::IpAddr>, net::Error> {
-    let held = AddressBook::open()?.list().await?;
-    Ok(held.iter().map(|held| held.vip.address).collect())
+async fn held() -> Result<Vec<Held>, net::Error> {
+    AddressBook::open()?.list().await
 }
 
 /// Whether `wanted` means the server of this full name.

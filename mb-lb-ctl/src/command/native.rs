@@ -30,6 +30,46 @@ pub enum Code {
     Degraded = 10,
 }
 
+impl Code {
+    pub const ALL: [Self; 11] = [
+        Self::Ok,
+        Self::Failed,
+        Self::Usage,
+        Self::ConfigErrors,
+        Self::ConfigWarnings,
+        Self::Unreachable,
+        Self::NotFound,
+        Self::TimedOut,
+        Self::Refused,
+        Self::Pending,
+        Self::Degraded,
+    ];
+
+    /// What `--help`, the manual pages and the manual say of it.
+    pub const fn means(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Usage => "wrong use",
+            Self::ConfigErrors => "the configuration has errors, or cannot be read",
+            Self::ConfigWarnings => {
+                "the configuration has warnings (check --strict), or a line is unsupported (import --strict)"
+            }
+            Self::Unreachable => "the daemon does not answer",
+            Self::NotFound => "no such service, server, config_sync or VRRP instance",
+            Self::TimedOut => "timed out (--wait), or nobody took over (failover)",
+            Self::Refused => {
+                "refused: detach while the daemon runs, import over a file that exists, a second run, sync or failover \
+                 on a director that is not active, failover to one that is at fault or not in sync"
+            }
+            Self::Pending => {
+                "changes are pending (diff), or the peer's configuration differs (peer diff)"
+            }
+            Self::Degraded => "degraded (status), or there is a problem (doctor)",
+        }
+    }
+}
+
 impl From<Code> for u8 {
     fn from(code: Code) -> Self {
         code as Self
@@ -45,20 +85,8 @@ impl TryFrom<u8> for Code {
     type Error = UnknownCode;
 
     fn try_from(number: u8) -> Result<Self, UnknownCode> {
-        Ok(match number {
-            0 => Self::Ok,
-            1 => Self::Failed,
-            2 => Self::Usage,
-            3 => Self::ConfigErrors,
-            4 => Self::ConfigWarnings,
-            5 => Self::Unreachable,
-            6 => Self::NotFound,
-            7 => Self::TimedOut,
-            8 => Self::Refused,
-            9 => Self::Pending,
-            10 => Self::Degraded,
-            other => return Err(UnknownCode(other)),
-        })
+        let known = Self::ALL.into_iter().find(|code| u8::from(*code) == number);
+        known.ok_or(UnknownCode(number))
     }
 }
 

@@ -9,7 +9,9 @@ use super::core::Engine;
 use super::routers::RouterState;
 use super::{Action, Now, Order, ServerRef};
 use crate::config;
-use crate::peer::{AdminEntry, Carried, Hello, Message, PeerEvent, RoleOf, Status, SyncReport};
+use crate::peer::{
+    AdminEntry, Carried, Hello, Message, PeerClock, PeerEvent, RoleOf, Status, SyncReport,
+};
 use crate::snapshot::AdminState;
 use crate::vrrp::machine::Role;
 
@@ -39,6 +41,7 @@ pub struct PeerState {
     /// What it said last, and when.
     pub status: Option<(Status, Duration)>,
     pub report: SyncReport,
+    pub clock: PeerClock,
     said: Option<(Status, Duration)>,
     carried: Option<Carried>,
     /// When all admin states were said last, and to which configuration.
@@ -113,7 +116,10 @@ impl Engine {
 
     fn on_peer_message(&mut self, message: Message, now: Now, actions: &mut Vec<Action>) {
         match message {
-            Message::Status(status) => self.peer.status = Some((status, now.since_start)),
+            Message::Status(status) => {
+                self.peer.clock.heard(status.sent_at_ms, now.wall_ms);
+                self.peer.status = Some((status, now.since_start));
+            }
             Message::Admin(entries) => self.on_admin_entries(&entries, now, actions),
             Message::Tiers(chosen) => self.on_peer_tiers(&chosen),
             Message::TakeOver {

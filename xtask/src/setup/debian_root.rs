@@ -1,5 +1,5 @@
-//! A small Debian or Ubuntu with systemd, of this machine's own release, so that what is built here runs in it. The lab's
-//! guests use it as the file system that stays as it is.
+//! Small Debians or Ubuntus with systemd, of this machine's own release, so that what is built here runs in them. The lab's
+//! guests use them as file systems that stay as they are.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +9,28 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::progress::{quietly, step};
 
-/// What a server has that the smallest Debian has not.
-const PACKAGES: &str = "--include=systemd,systemd-sysv,procps";
+/// Each with what its machines have that the smallest Debian has not.
+const ROOTS: [(&str, &str); 2] = [
+    ("debian-root", "systemd,systemd-sysv,procps"),
+    // A site that HAProxy and keepalived serve.
+    (
+        "debian-pair",
+        "systemd,systemd-sysv,procps,iproute2,haproxy,keepalived,psmisc,openssh-server,openssh-client",
+    ),
+];
 
-/// Makes `target/debian-root`, where it is not yet.
+/// Makes those in `target` that are not there yet.
 ///
 /// # Errors
 /// Not root, or the archive cannot be reached; the message says what to do.
-pub fn debian_root(root: &Path) -> Result<()> {
-    let directory = root.join("target/debian-root");
+pub fn debian_roots(root: &Path) -> Result<()> {
+    ROOTS
+        .iter()
+        .try_for_each(|(name, packages)| debian_root(root, name, packages))
+}
+
+fn debian_root(root: &Path, name: &str, packages: &str) -> Result<()> {
+    let directory = root.join("target").join(name);
     if directory.join("usr/lib/systemd/systemd").exists() {
         return Ok(());
     }
@@ -33,16 +46,26 @@ pub fn debian_root(root: &Path) -> Result<()> {
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
         .context("/etc/os-release has no VERSION_CODENAME: is this Debian or Ubuntu?")?;
     // What an interrupted run has left is not taken for a whole one.
-    let partial = root.join("target/debian-root.partial");
+    let partial = directory.with_extension("partial");
     if partial.exists() {
+        // mmdebstrap has /proc and /sys of this machine in there while it runs, and if it was killed, after that too.
+        let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read the mounts")?;
+        let inside = format!(" {}/", partial.display());
+        if mounts.lines().any(|mount| mount.contains(&inside)) {
+            bail!(
+                "something is mounted in {}: is mmdebstrap at work there? If not, unmount it",
+                partial.display()
+            );
+        }
         fs::remove_dir_all(&partial)
             .with_context(|| format!("cannot remove {}", partial.display()))?;
     }
-    let heading = format!("setup: a small {suite} with systemd into target/debian-root");
+    let heading = format!("setup: a small {suite} with systemd into target/{name}");
     step(&heading, || {
         quietly(
             Command::new("mmdebstrap")
-                .args(["--quiet", "--variant=minbase", PACKAGES, suite])
+                .args(["--quiet", "--variant=minbase"])
+                .args([&format!("--include={packages}"), suite])
                 .arg(&partial),
             "the tests of the package need it: see the lines above",
         )

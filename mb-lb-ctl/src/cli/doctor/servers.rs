@@ -1,17 +1,17 @@
-//! The servers as the director's segment shows them: their MAC addresses, who answers ARP for a VIP, and whether they are
+//! The servers as the director's segment shows them: their MAC addresses, who answers for a VIP, and whether they are
 //! set up for dsr.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::finding::Finding;
 use crate::config::{Config, Forward, Via};
 use crate::engine::{advice, mac};
-use crate::net::{self, Claim, Interface};
+use crate::net::{Claim, Held, Interface, asking};
 use crate::snapshot::{HealthState, Snapshot};
 
 const NEIGHBOURS: &str = "neighbours";
-const ARP: &str = "vips";
+const VIPS: &str = "vips";
 const SETUP: &str = "servers";
 
 /// Servers that are asked for at once; each question is heard by the whole segment.
@@ -106,73 +106,87 @@ pub fn neighbours(snapshot: &Snapshot) -> Vec<Finding> {
     findings
 }
 
-/// Asks for each VIP of `config` that is IPv4 on each interface.
+/// Asks for each VIP of `config` on each interface. `held` are all addresses of this machine.
 pub async fn asked(
     config: &Config,
     interfaces: &[Interface],
+    held: &[Held],
     mut segment: Segment,
 ) -> Vec<Finding> {
-    let vips: BTreeSet<Ipv4Addr> = config
-        .vips()
-        .filter_map(|vip| match vip {
-            IpAddr::V4(vip) => Some(vip),
-            IpAddr::V6(_) => None,
+    let vips: BTreeSet<IpAddr> = config.vips().collect();
+    if interfaces.is_empty() && !vips.is_empty() {
+        let why = "who answers for the VIPs: there is no interface to ask on";
+        let next = "director.interfaces, or an address in the VIPs' network; then mb-lb-ctl doctor";
+        return vec![Finding::not_known(VIPS, why, next)];
+    }
+    let asked: Vec<Asked> = interfaces
+        .iter()
+        .map(|interface| Asked {
+            interface,
+            from: asking::source(held, interface, &vips),
         })
         .collect();
-    if interfaces.is_empty() && !vips.is_empty() {
-        let why = "who answers ARP for the VIPs: there is no interface to ask on";
-        let next = "director.interfaces, or an address in the VIPs' network; then mb-lb-ctl doctor";
-        return vec![Finding::not_known(ARP, why, next)];
-    }
-    let list: Vec<Ipv4Addr> = vips.iter().copied().collect();
+    let list: Vec<IpAddr> = vips.iter().copied().collect();
     let mut claims = BTreeSet::new();
     let mut findings = Vec::new();
-    for interface in interfaces {
-        match net::asking::who_has(interface, &list).await {
+    for Asked { interface, from } in &asked {
+        match asking::who_has(interface, &list, *from).await {
             Ok(found) => claims.extend(found),
             Err(error) => {
-                let why = format!(
-                    "who answers ARP for the VIPs on {}: {error}",
-                    interface.name
-                );
-                findings.push(Finding::not_known(ARP, &why, "run this as root"));
+                let why = format!("who answers for the VIPs on {}: {error}", interface.name);
+                findings.push(Finding::not_known(VIPS, &why, "run this as root"));
             }
         }
     }
-    if findings.is_empty() {
-        // The interfaces of this machine hear each other where two are on one segment.
-        let own: BTreeSet<[u8; 6]> = interfaces.iter().map(|interface| interface.mac).collect();
-        claims.retain(|claim| !own.contains(&claim.mac));
-        if claims
-            .iter()
-            .any(|claim| !segment.servers.contains_key(&mac(claim.mac)))
-        {
-            segment.add(&asked_for_servers(config, interfaces).await);
+    if !findings.is_empty() {
+        return findings;
+    }
+    // The interfaces of this machine hear each other where two are on one segment.
+    let own: BTreeSet<[u8; 6]> = interfaces.iter().map(|interface| interface.mac).collect();
+    claims.retain(|claim| !own.contains(&claim.mac));
+    if claims
+        .iter()
+        .any(|claim| !segment.servers.contains_key(&mac(claim.mac)))
+    {
+        segment.add(&asked_for_servers(config, &asked).await);
+    }
+    let from_somewhere = asked.iter().any(|asked| asked.from.is_some());
+    for vip in vips {
+        if vip.is_ipv6() && !from_somewhere {
+            findings.push(Finding::not_known(
+                VIPS,
+                &format!(
+                    "who answers for {vip}: no interface has an IPv6 address of its own to ask from"
+                ),
+                "ip -6 -br address; there is no link-local one where net.ipv6.conf.all.disable_ipv6 is 1",
+            ));
+            continue;
         }
-        for vip in vips {
-            findings.extend(answers(vip.into(), &claims, &segment));
-        }
+        findings.extend(answers(vip, &claims, &segment));
     }
     findings
 }
 
+/// Where is asked, and from which address where it is for IPv6.
+struct Asked<'i> {
+    interface: &'i Interface,
+    from: Option<Ipv6Addr>,
+}
+
 /// Where no daemon knows them: full names and MAC addresses of servers of `dsr` that answer for their own address.
-async fn asked_for_servers(config: &Config, interfaces: &[Interface]) -> Vec<(String, [u8; 6])> {
+async fn asked_for_servers(config: &Config, asked: &[Asked<'_>]) -> Vec<(String, [u8; 6])> {
     let services = config.services.iter();
-    let servers: Vec<(String, Ipv4Addr)> = services
+    let servers: Vec<(String, IpAddr)> = services
         .filter(|service| service.forward == Forward::Dsr)
         .flat_map(|service| service.servers.iter().map(move |server| (service, server)))
-        .filter_map(|(service, server)| match server.address {
-            IpAddr::V4(address) => Some((format!("{}/{}", service.name, server.name), address)),
-            IpAddr::V6(_) => None,
-        })
+        .map(|(service, server)| (format!("{}/{}", service.name, server.name), server.address))
         .take(ASKED)
         .collect();
-    let addresses: Vec<Ipv4Addr> = servers.iter().map(|(_, address)| *address).collect();
+    let addresses: Vec<IpAddr> = servers.iter().map(|(_, address)| *address).collect();
     let mut found = Vec::new();
-    for interface in interfaces {
+    for Asked { interface, from } in asked {
         // Without an answer it stays a stranger.
-        let claims = net::asking::who_has(interface, &addresses)
+        let claims = asking::who_has(interface, &addresses, *from)
             .await
             .unwrap_or_default();
         for claim in claims {
@@ -183,6 +197,14 @@ async fn asked_for_servers(config: &Config, interfaces: &[Interface]) -> Vec<(St
         }
     }
     found
+}
+
+/// What a neighbour that has the address answers.
+const fn question(vip: IpAddr) -> &'static str {
+    match vip {
+        IpAddr::V4(_) => "ARP",
+        IpAddr::V6(_) => "neighbour discovery",
+    }
 }
 
 /// What is to be said of those who answered for `vip`.
@@ -201,34 +223,35 @@ pub fn answers(vip: IpAddr, claims: &BTreeSet<Claim>, segment: &Segment) -> Vec<
             None => strangers.push(text),
         }
     }
+    let question = question(vip);
     let held = segment.held.contains(&vip);
     let others = strangers.join(" and ");
     match (held, strangers.len()) {
         (_, 0) if !findings.is_empty() => {}
-        (true, 0) => findings.push(Finding::ok(ARP, &format!("nobody but this director answers ARP for {vip}"))),
+        (true, 0) => findings.push(Finding::ok(VIPS, &format!("nobody but this director answers {question} for {vip}"))),
         (false, 0) => findings.push(Finding::warning(
-            ARP,
-            &format!("nobody answers ARP for {vip}, and it is not on this director"),
+            VIPS,
+            &format!("nobody answers {question} for {vip}, and it is not on this director"),
             "no director has the VIP: clients reach nothing",
             "mb-lb-ctl status says why; where no [vrrp.NAME] moves it: ip address add on the active director",
         )),
         (false, 1) => findings.push(Finding::ok(
-            ARP,
+            VIPS,
             &match segment.elsewhere.contains(&vip) {
-                true => format!("the active director answers ARP for {vip}, at {others}"),
-                false => format!("{others} answers ARP for {vip}; this director does not have it"),
+                true => format!("the active director answers {question} for {vip}, at {others}"),
+                false => format!("{others} answers {question} for {vip}; this director does not have it"),
             },
         )),
         (true, _) => findings.push(Finding::problem(
-            ARP,
-            &format!("{others} answers ARP for {vip} as well, and is none of the servers"),
+            VIPS,
+            &format!("{others} answers {question} for {vip} as well, and is none of the servers"),
             "two machines have the VIP: each client reaches whichever answered it first",
             "find that machine, by the switch's table of MAC addresses, and take the VIP from it; where it is the other \
              director: mb-lb-ctl status on both",
         )),
         (false, _) => findings.push(Finding::problem(
-            ARP,
-            &format!("more than one machine answers ARP for {vip}: {others}"),
+            VIPS,
+            &format!("more than one machine answers {question} for {vip}: {others}"),
             "each client reaches whichever answered it first",
             "find them, by the switch's table of MAC addresses; only the active director may have the VIP",
         )),
@@ -237,15 +260,29 @@ pub fn answers(vip: IpAddr, claims: &BTreeSet<Claim>, segment: &Segment) -> Vec<
 }
 
 fn by_server(vip: IpAddr, mac: &str, name: &str) -> Finding {
+    let question = question(vip);
+    let (why, next) = match vip {
+        IpAddr::V4(_) => (
+            "its arp_ignore is off",
+            format!(
+                "on the server: sysctl -w net.ipv4.conf.all.arp_ignore=1; sysctl -w net.ipv4.conf.all.arp_announce=2; \
+                 mb-lb-ctl server-setup {name} has all of it. Then on this director: mb-lb-ctl doctor"
+            ),
+        ),
+        IpAddr::V6(_) => (
+            "it has it on another interface than lo",
+            format!(
+                "on the server: ip -6 -br address shows where; ip address del {vip}/128 dev DEVICE; \
+                 mb-lb-ctl server-setup {name} has what it is to have on lo. Then on this director: mb-lb-ctl doctor"
+            ),
+        ),
+    };
     Finding::problem(
-        ARP,
-        &format!("{name} answers ARP for {vip} ({mac}): its arp_ignore is off"),
+        VIPS,
+        &format!("{name} answers {question} for {vip} ({mac}): {why}"),
         "clients and routers that believe it send everything to that one server, past the director: nothing of that is \
          balanced, and it ends when the server does",
-        &format!(
-            "on the server: sysctl -w net.ipv4.conf.all.arp_ignore=1; sysctl -w net.ipv4.conf.all.arp_announce=2; \
-             mb-lb-ctl server-setup {name} has all of it. Then on this director: mb-lb-ctl doctor"
-        ),
+        &next,
     )
     .of(name)
 }

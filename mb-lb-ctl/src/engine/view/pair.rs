@@ -119,6 +119,7 @@ impl Engine {
             lost: report.lost,
             peer_unplaced: report.peer_unplaced,
             round_trip_us: report.link.round_trip_us,
+            clock_ahead_ms: peer.clock.ahead_ms(report.link.round_trip_us),
             refused: report
                 .link
                 .refused

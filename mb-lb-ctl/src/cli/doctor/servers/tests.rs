@@ -202,3 +202,40 @@ fn servers_that_answered_for_themselves_are_known_without_a_daemon() {
         .collect();
     assert_eq!(named, ["imap/mb1", "smtp/mb1"]);
 }
+
+#[test]
+fn of_ipv6_it_is_neighbour_discovery_and_a_server_has_the_vip_in_the_wrong_place() {
+    let vip: IpAddr = "2001:db8::100".parse().expect("an address");
+    let claim = |mac| Claim {
+        address: vip,
+        mac,
+        ifindex: 2,
+    };
+    let segment = Segment::new(Some(&snapshot()), BTreeSet::from([vip]));
+    for (claims, level, says, next) in [
+        (
+            BTreeSet::new(),
+            Level::Ok,
+            "nobody but this director answers neighbour discovery for 2001:db8::100",
+            "",
+        ),
+        (
+            BTreeSet::from([claim(SERVER)]),
+            Level::Problem,
+            "smtp/mb1 answers neighbour discovery for 2001:db8::100 (02:00:00:00:00:07): it has it on another interface",
+            "ip address del 2001:db8::100/128",
+        ),
+        (
+            BTreeSet::from([claim(STRANGER)]),
+            Level::Problem,
+            "02:00:00:00:00:09 answers neighbour discovery for 2001:db8::100 as well",
+            "take the VIP from it",
+        ),
+    ] {
+        let found = answers(vip, &claims, &segment);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].level, level, "{found:?}");
+        assert!(found[0].text.contains(says), "{found:?}");
+        assert!(found[0].next.contains(next), "{found:?}");
+    }
+}
