@@ -59,7 +59,8 @@ impl Code {
             Self::NotFound => "no such service, server, config_sync or VRRP instance",
             Self::TimedOut => "timed out (--wait), or nobody took over (failover)",
             Self::Refused => {
-                "refused: detach while the daemon runs, import over a file that exists, a second run, sync or failover \
+                "refused: drain and maint that would leave fewer servers than min_up, detach while the daemon runs, import over a \
+                 file that exists, a second run, sync or failover \
                  on a director that is not active, failover to one that is at fault or not in sync"
             }
             Self::Pending => {
