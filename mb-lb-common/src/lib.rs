@@ -98,11 +98,14 @@ pub mod maps {
     pub const HALF6: &str = "HALF6";
     pub const EVENTS: &str = "EVENTS";
     pub const LEASES: &str = "LEASES";
+    /// One `u64`: until when, in nanoseconds of CLOCK_BOOTTIME, segments that belong to nothing are dropped, because this
+    /// director has just taken over and the peer may not have told of all flows yet. 0: never.
+    pub const TAKEOVER: &str = "TAKEOVER";
     /// Of checks through the VIP, and not pinned: they are as old as the controller.
     pub const VIAS: &str = "VIAS";
     pub const VIA_FLOWS: &str = "VIA_FLOWS";
     /// Every map that is pinned and adopted by the next controller.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 21] = [
         SETTINGS,
         PORTS,
         SERVICES,
@@ -123,6 +126,7 @@ pub mod maps {
         HALF6,
         EVENTS,
         LEASES,
+        TAKEOVER,
     ];
 }
 

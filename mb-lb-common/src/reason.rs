@@ -88,6 +88,7 @@ reasons! {
     RstUnplaced = "rst_unplaced", Drop, "RST that belongs to nothing: never answered";
     RewriteFailed = "rewrite_failed", Drop, "the answer could not be written";
     LeaseOver = "lease_over", Drop, "ARP or ND asks for a VIP that this director may have lost: not answered";
+    AwaitsPeer = "awaits_peer", Drop, "this director has just taken over: the peer may still tell whose flow it is";
 }
 
 #[cfg(test)]

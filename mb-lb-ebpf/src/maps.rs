@@ -56,6 +56,8 @@ pub static EVENTS: RingBuf = RingBuf::pinned(EVENT_BYTES, 0);
 #[map]
 pub static LEASES: HashMap<LeaseKey, Lease> = HashMap::pinned(MAX_LEASES, 0);
 #[map]
+pub static TAKEOVER: Array<u64> = Array::pinned(1, 0);
+#[map]
 pub static VIAS: Array<Via> = Array::with_max_entries(MAX_VIAS, 0);
 #[map]
 pub static VIA_FLOWS: LruHashMap<ViaKey, ViaServer> =

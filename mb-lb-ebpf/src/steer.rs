@@ -7,7 +7,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_ktime_get_boot_ns, programs::XdpContext};
 use mb_lb_common::{
     EVENT_CLOSED, EVENT_GONE, EVENT_OPENED, EVENT_RESET, Flow, FlowKey4, FlowKey6, FlowState,
     FlowWord, Half, HalfKind, HalfWord, Reason, SERVER_ACCEPT, SERVER_RESET, SERVICE_REPLY_LOCAL,
@@ -17,7 +17,7 @@ use mb_lb_common::{
 use crate::{
     atomic, events,
     family::{E2BIG, EEXIST, Key},
-    maps::{COUNTS, SERVICE_CONFS, SERVICES, SETTINGS, TABLE},
+    maps::{COUNTS, SERVICE_CONFS, SERVICES, SETTINGS, TABLE, TAKEOVER},
     packet::{self, Segment, TCP_FIN, TCP_RST, TCP_SYN},
     pending, rewrite,
     select::{self, Target},
@@ -437,7 +437,22 @@ fn other<K: Key>(segment: &Segment<K>, now: u64) -> Step {
             return step;
         }
     }
+    if awaits_peer() {
+        return Step::without_target(Action::Drop, Reason::AwaitsPeer);
+    }
     recover(segment, half, &context)
+}
+
+/// In the first moments after a takeover, a client's packet may overtake the peer's word of its flow. A guess could be
+/// wrong, and would end the session; dropped, the packet is sent again, when the flow is known (RFC 6298: after 200 ms at
+/// least, as Linux has it).
+#[inline(always)]
+fn awaits_peer() -> bool {
+    let Some(until) = TAKEOVER.get_ptr(0) else {
+        return false;
+    };
+    // SAFETY: inside the map value, and a helper without arguments (5.8).
+    unsafe { until.read_volatile() > bpf_ktime_get_boot_ns() }
 }
 
 /// A function of its own, for its stack: "combined stack size" is the sum of what is called in turn.

@@ -75,6 +75,7 @@ struct Original {
     cursors: Vec<(u32, ServiceCursor)>,
     settings: Settings,
     table: TableState,
+    takeover: u64,
     flow: Option<Flow>,
     half: Option<Half>,
 }
@@ -142,6 +143,7 @@ impl Original {
         let cursors: Table<u32, ServiceCursor> = Table::open(&open(maps::CURSORS))?;
         let settings: Table<u32, Settings> = Table::open(&open(maps::SETTINGS))?;
         let table: Table<u32, TableState> = Table::open(&open(maps::TABLE))?;
+        let takeover: Table<u32, u64> = Table::open(&open(maps::TAKEOVER))?;
         let missing = || io::Error::other("an entry is missing");
         let count = |index: &u32| Ok((*index, kernel.counts.get(index)?.ok_or_else(missing)?));
         let cursor = |id: &u32| Ok((*id, cursors.get(id)?.ok_or_else(missing)?));
@@ -164,6 +166,7 @@ impl Original {
                 .collect::<io::Result<_>>()?,
             settings: settings.get(&0)?.ok_or_else(missing)?,
             table: table.get(&0)?.ok_or_else(missing)?,
+            takeover: takeover.get(&0)?.ok_or_else(missing)?,
             flow,
             half,
             image,
@@ -191,6 +194,7 @@ impl Original {
             cursors.set(id, cursor)?;
         }
         plane.table.set(&0, &self.table)?;
+        Table::open(&open(maps::TAKEOVER))?.set(&0, &self.takeover)?;
         match ends.keys() {
             Keys::V4(key) => {
                 put(&open(maps::FLOWS4), &key, self.flow.as_ref())?;

@@ -35,6 +35,9 @@ use crate::net::{
 };
 
 /// How often an interface that is missing or has no address is looked at again.
+/// For so long after a takeover the program waits for the other director's word of flows that it does not know. Not longer
+/// than a client waits before it sends a packet again (Linux: 200 ms), so that each loses one packet at most.
+const PEERS_WORD: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Claims that may wait; the guardian drops and counts what is more.
 const CLAIMS: usize = 64;
@@ -312,6 +315,11 @@ impl Router {
     }
 
     async fn perform(&mut self, actions: Vec<Action>) {
+        let takes_over = |action: &Action| matches!(action, Action::Turned { from, to, .. } if *to == Role::Active && from != to);
+        // Before any client can find this director.
+        if actions.iter().any(takes_over) {
+            self.await_peer();
+        }
         for action in actions {
             match action {
                 Action::Advertise { priority } => self.advertise(priority),
@@ -374,6 +382,16 @@ impl Router {
         // Who gives way says a last word too.
         if priority != 0 && self.role() == Role::Active {
             self.grant(sent_at + machine::peers_wait(self.instance.interval));
+        }
+    }
+
+    /// What the other director knew last may still be on its way.
+    fn await_peer(&self) {
+        let Some(leases) = self.leases.get() else {
+            return;
+        };
+        if let Err(error) = leases.await_peer(clock() + PEERS_WORD) {
+            self.report(Report::Trouble(format!("waiting for flows: {error}")));
         }
     }
 

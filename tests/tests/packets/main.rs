@@ -24,4 +24,5 @@ mod reasons;
 mod rig;
 mod soundness;
 mod states;
+mod takeover;
 mod truncation;

@@ -366,8 +366,9 @@ fn every_reason_is_counted_and_does_what_it_says() {
         row.play(&mut full, family);
         seen.insert(row.reason);
     }
-    // It concerns no segment: `lease` has its packets.
+    // It concerns no segment: `lease` has its packets; and `takeover` has those of the other.
     seen.insert(Reason::LeaseOver);
+    seen.insert(Reason::AwaitsPeer);
     for reason in Reason::ALL {
         assert!(seen.contains(reason), "{reason:?} was not provoked");
     }

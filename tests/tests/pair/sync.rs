@@ -1,6 +1,10 @@
 //! Flows of the active director are held on the standby, with right counts.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
+use mb_lb_ctl::dataplane::{Leases, pin_dir};
+use mb_lb_ctl::vrrp::clock::clock;
 use mb_lb_tests::cluster::expect_all_alive;
 use mb_lb_tests::pair::SOON;
 use mb_lb_tests::{PairSetup, Session, try_wait_until};
@@ -29,9 +33,20 @@ fn flows_and_counts_are_on_both_and_sessions_go_on_after_a_planned_failover() ->
         pair.wait_counts(at, &shares)?;
     }
 
+    // From the moment that it takes over, and no longer than a client waits before it sends again, the other one's program
+    // leaves packets alone whose flows it may yet hear of.
+    let awaits = |at: usize| {
+        let pins = pin_dir(pair.directors[at].bpf_root());
+        anyhow::Ok(Leases::open(&pins)?.awaits_peer_until()?)
+    };
+    let before = (clock(), awaits(0)?);
     let answer = pair.directors[0].expect(&["failover"])?;
     ensure!(answer.contains("is active"), "{answer}");
     pair.wait_active(1)?;
+    let until = awaits(1)?;
+    let most = clock() + Duration::from_millis(200);
+    ensure!(before.0 < until && until < most, "{before:?} {until:?} {most:?}");
+    ensure!(awaits(0)? == before.1, "lb1 takes nothing over");
     expect_all_alive(&mut sessions)?;
     for at in 0..2 {
         pair.wait_counts(at, &shares)?;
