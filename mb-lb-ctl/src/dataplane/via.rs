@@ -55,6 +55,14 @@ impl Vias {
         if vips.is_empty() {
             return Ok(());
         }
+        // Both, before the first is attached.
+        for name in [OUT, BACK] {
+            if !self.loaded.contains(name) {
+                let loaded = program(ebpf, name)?.load();
+                loaded.map_err(|error| refused(name, &error))?;
+                self.loaded.insert(name);
+            }
+        }
         for (interface, index) in interfaces {
             for (name, hook) in [(OUT, TcAttachType::Egress), (BACK, TcAttachType::Ingress)] {
                 let place = (name, interface.clone(), *index);
@@ -62,10 +70,6 @@ impl Vias {
                     continue;
                 }
                 let program = program(ebpf, name)?;
-                if !self.loaded.contains(name) {
-                    program.load().map_err(|error| refused(name, &error))?;
-                    self.loaded.insert(name);
-                }
                 attach(program, interface, name, hook)
                     .map_err(|why| format!("{interface}: {why}"))?;
                 self.attached.insert(place);

@@ -45,7 +45,10 @@ fn flows_and_counts_are_on_both_and_sessions_go_on_after_a_planned_failover() ->
     pair.wait_active(1)?;
     let until = awaits(1)?;
     let most = clock() + Duration::from_millis(200);
-    ensure!(before.0 < until && until < most, "{before:?} {until:?} {most:?}");
+    ensure!(
+        before.0 < until && until < most,
+        "{before:?} {until:?} {most:?}"
+    );
     ensure!(awaits(0)? == before.1, "lb1 takes nothing over");
     expect_all_alive(&mut sessions)?;
     for at in 0..2 {
