@@ -39,6 +39,8 @@ pub const MAX_LINE: usize = 16 * 1024;
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
 /// Connections served at once.
 pub const MAX_CONNECTIONS: usize = 64;
+/// Served besides, where they are root's or of the daemon's own user.
+pub const RESERVED: usize = 8;
 /// Clients told at once that there are too many; the next ones wait to be accepted until one of these has gone.
 const MAX_REFUSALS: usize = 64;
 /// A connection that says nothing for so long is closed; HAProxy's default. One that is refused has as long to go.
@@ -201,7 +203,7 @@ pub async fn serve(socket: AdminSocket, handle: AdminHandle, shutdown: impl Futu
             Some(ended) = connections.join_next() => told(ended),
             Some(ended) = refusals.join_next() => told(ended),
             accepted = socket.accept(), if refusals.len() < MAX_REFUSALS => match accepted {
-                Ok(stream) if connections.len() < MAX_CONNECTIONS => {
+                Ok(stream) if connections.len() < room_for(&stream) => {
                     connections.spawn(connection::serve(stream, Arc::clone(&shared)));
                 }
                 Ok(stream) => {
@@ -219,6 +221,19 @@ pub async fn serve(socket: AdminSocket, handle: AdminHandle, shutdown: impl Futu
     refusals.shutdown().await;
 }
 
+/// Whoever may do everything on this machine has some places more, so that nobody else can lock the operator out.
+fn room_for(stream: &UnixStream) -> usize {
+    let own = nix::unistd::geteuid().as_raw();
+    room(stream.peer_cred().ok().map(|peer| peer.uid()), own)
+}
+
+fn room(peer: Option<u32>, own: u32) -> usize {
+    match peer {
+        Some(uid) if uid == 0 || uid == own => MAX_CONNECTIONS + RESERVED,
+        _ => MAX_CONNECTIONS,
+    }
+}
+
 fn told(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection of the admin socket ended badly");
@@ -231,4 +246,18 @@ async fn refuse(stream: UnixStream) {
     );
     // The client may be gone already, and then nobody misses the text.
     let _ = tokio::time::timeout(IDLE_TIMEOUT, connection::farewell(stream, &text)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_can_take_the_operators_places() {
+        let own = 990;
+        assert_eq!(room(Some(1000), own), MAX_CONNECTIONS);
+        assert_eq!(room(None, own), MAX_CONNECTIONS);
+        assert_eq!(room(Some(0), own), MAX_CONNECTIONS + RESERVED);
+        assert_eq!(room(Some(own), own), MAX_CONNECTIONS + RESERVED);
+    }
 }

@@ -205,10 +205,20 @@ fn write_beside(temporary: &Path, target: &Path, pem: &[u8]) -> io::Result<()> {
     file.write_all(pem)?;
     if let Ok(present) = fs::metadata(target) {
         std::os::unix::fs::fchown(&file, Some(present.uid()), Some(present.gid()))?;
-        file.set_permissions(fs::Permissions::from_mode(present.mode() & 0o7777))?;
+        // A file that everybody could read, for it had a chain only, must not get a key.
+        let had_key = fs::read(target).is_ok_and(|old| has_key(&old));
+        let mode = match has_key(pem) && !had_key {
+            true => present.mode() & 0o700,
+            false => present.mode() & 0o7777,
+        };
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
     }
     file.sync_all()?;
     fs::rename(temporary, target)
+}
+
+fn has_key(pem: &[u8]) -> bool {
+    memchr::memmem::find(pem, b"PRIVATE KEY-----").is_some()
 }
 
 #[cfg(test)]
@@ -240,6 +250,16 @@ mod tests {
         write(&new, b"new\n").unwrap();
         assert_eq!(fs::metadata(&new).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+        // What had no key is for the owner alone when it gets one.
+        let chain = directory.path().join("a.pem");
+        fs::set_permissions(&chain, fs::Permissions::from_mode(0o644)).unwrap();
+        let with_key = b"chain\n-----BEGIN PRIVATE KEY-----\n";
+        write(&chain, with_key).unwrap();
+        assert_eq!(fs::metadata(&chain).unwrap().mode() & 0o7777, 0o600);
+        // Whoever has opened it since is right about it.
+        fs::set_permissions(&chain, fs::Permissions::from_mode(0o640)).unwrap();
+        write(&chain, &[with_key.as_slice(), b"next\n"].concat()).unwrap();
+        assert_eq!(fs::metadata(&chain).unwrap().mode() & 0o7777, 0o640);
         assert!(write(&directory.path().join("none/x.pem"), b"x").is_err());
     }
 }

@@ -62,6 +62,8 @@ pub enum LoadError {
     Detached,
     #[error("another mb-lb-ctl works on {path}")]
     Locked { path: PathBuf },
+    #[error("others read the flow table already; try again when they are done")]
+    Reading,
     #[error("cannot attach to {interface}: {error}")]
     Attach { interface: String, error: String },
 }

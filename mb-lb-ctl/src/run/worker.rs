@@ -1,5 +1,6 @@
 //! The data plane's thread: one job after the other, so that an answer after a job means that it is done.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -45,6 +46,10 @@ pub enum Job {
     },
 }
 
+/// Readings of the flow table that may wait or be under way: each may take as long as the table is large, and a change of the
+/// pools comes behind them.
+const READINGS: usize = 4;
+
 /// Handle of the thread.
 pub struct Worker {
     jobs: blocking::Sender<Job>,
@@ -52,6 +57,7 @@ pub struct Worker {
     attach: watch::Sender<Option<(u64, Config)>>,
     /// A tick is waiting or under way: a slow sweep must not pile up more of them.
     ticking: Arc<Mutex<bool>>,
+    readings: Arc<AtomicUsize>,
 }
 
 impl Worker {
@@ -60,9 +66,11 @@ impl Worker {
         let (jobs, queue) = blocking::channel();
         let ticking = Arc::new(Mutex::new(false));
         let done = Arc::clone(&ticking);
+        let readings = Arc::new(AtomicUsize::new(0));
+        let read = Arc::clone(&readings);
         let thread = std::thread::Builder::new()
             .name("dataplane".to_owned())
-            .spawn(move || work(dataplane, &queue, &events, &done))
+            .spawn(move || work(dataplane, &queue, &events, &done, &read))
             .context("cannot start the data plane's thread")?;
         let (attach, wanted) = watch::channel(None);
         tokio::spawn(look_up(wanted, jobs.clone()));
@@ -71,6 +79,7 @@ impl Worker {
             thread: Some(thread),
             attach,
             ticking,
+            readings,
         })
     }
 
@@ -84,6 +93,15 @@ impl Worker {
             if std::mem::replace(&mut *ticking, true) {
                 return;
             }
+        }
+        if let Job::Flows { .. } = job
+            && self.readings.fetch_add(1, Ordering::Relaxed) >= READINGS
+        {
+            self.readings.fetch_sub(1, Ordering::Relaxed);
+            if let Job::Flows { done, .. } = job {
+                done(Err(LoadError::Reading));
+            }
+            return;
         }
         let _queued = self.jobs.send(job);
     }
@@ -129,6 +147,7 @@ fn work(
     queue: &blocking::Receiver<Job>,
     events: &mpsc::Sender<Event>,
     ticking: &Mutex<bool>,
+    readings: &AtomicUsize,
 ) {
     while let Ok(job) = queue.recv() {
         let event = match job {
@@ -155,6 +174,7 @@ fn work(
             }
             Job::Flows { limit, done } => {
                 done(dataplane.flows(limit));
+                readings.fetch_sub(1, Ordering::Relaxed);
                 None
             }
             Job::FlowSync { done } => {

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use mb_lb_ctl::admin::{MAX_CONNECTIONS, MAX_LINE, MAX_PAYLOAD};
+use mb_lb_ctl::admin::{MAX_CONNECTIONS, MAX_LINE, MAX_PAYLOAD, RESERVED};
 use mb_lb_ctl::config::SocketLevel;
 use mb_lb_ctl::snapshot::AdminState;
 use serde_json::Value;
@@ -189,7 +189,9 @@ fn sizes_are_bounded_and_said_to_be() {
 #[test]
 fn too_many_connections_are_refused_in_words() {
     let daemon = Daemon::start(well());
-    let mut open: Vec<UnixStream> = (0..MAX_CONNECTIONS).map(|_| connect(&daemon)).collect();
+    let mut open: Vec<UnixStream> = (0..MAX_CONNECTIONS + RESERVED)
+        .map(|_| connect(&daemon))
+        .collect();
     // All have been accepted when each has been answered.
     for stream in &mut open {
         stream.write_all(b"prompt\n").unwrap();

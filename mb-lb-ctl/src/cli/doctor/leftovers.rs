@@ -16,7 +16,8 @@ const PROGRAMS: [&str; 2] = ["haproxy", "keepalived"];
 pub struct Program {
     pub name: String,
     pub pid: u32,
-    pub listens: BTreeSet<SocketAddr>,
+    /// `None`: its descriptors could not be read.
+    pub listens: Option<BTreeSet<SocketAddr>>,
     /// Of keepalived's virtual routers; `None`: its configuration could not be read.
     pub router_ids: Option<BTreeSet<u8>>,
 }
@@ -64,6 +65,13 @@ fn judge(name: &str, running: &[&Program], enabled: bool, config: &Config) -> Fi
         );
     }
     if name == "keepalived" && !config.vrrps.is_empty() {
+        if ids.is_empty() && running.iter().any(|program| program.router_ids.is_none()) {
+            return Finding::not_known(
+                GROUP,
+                &format!("{what}, and its configuration cannot be read"),
+                "run doctor as root, and compare its virtual_router_id with those of [vrrp.NAME]",
+            );
+        }
         return match ids.is_empty() {
             false => Finding::problem(
                 GROUP,
@@ -82,6 +90,13 @@ fn judge(name: &str, running: &[&Program], enabled: bool, config: &Config) -> Fi
             ),
         };
     }
+    if running.iter().any(|program| program.listens.is_none()) {
+        return Finding::not_known(
+            GROUP,
+            &format!("{what}; what it listens on cannot be read"),
+            "run doctor as root",
+        );
+    }
     Finding::warning(
         GROUP,
         &what,
@@ -94,7 +109,9 @@ fn judge(name: &str, running: &[&Program], enabled: bool, config: &Config) -> Fi
 fn listened(running: &[&Program], config: &Config) -> Vec<String> {
     let taken: BTreeSet<SocketAddr> = running
         .iter()
-        .flat_map(|program| program.listens.iter().copied())
+        .filter_map(|program| program.listens.as_ref())
+        .flatten()
+        .copied()
         .collect();
     let services = config
         .services
@@ -164,11 +181,8 @@ fn running(proc: &Path) -> Vec<Program> {
     found
 }
 
-fn sockets(process: &Path, listeners: &[(SocketAddr, u64)]) -> BTreeSet<SocketAddr> {
-    let descriptors = fs::read_dir(process.join("fd"))
-        .into_iter()
-        .flatten()
-        .flatten();
+fn sockets(process: &Path, listeners: &[(SocketAddr, u64)]) -> Option<BTreeSet<SocketAddr>> {
+    let descriptors = fs::read_dir(process.join("fd")).ok()?.flatten();
     let inodes: BTreeSet<u64> = descriptors
         .filter_map(|entry| fs::read_link(entry.path()).ok())
         .filter_map(|target| {
@@ -181,7 +195,7 @@ fn sockets(process: &Path, listeners: &[(SocketAddr, u64)]) -> BTreeSet<SocketAd
         })
         .collect();
     let own = listeners.iter().filter(|(_, inode)| inodes.contains(inode));
-    own.map(|(address, _)| *address).collect()
+    Some(own.map(|(address, _)| *address).collect())
 }
 
 /// Address and inode of a line of /proc/net/tcp (proc(5)) that is of a listening socket.

@@ -18,7 +18,7 @@ fn program(listens: &[&str], ids: Option<&[u8]>) -> Program {
     Program {
         name: "x".to_owned(),
         pid: 77,
-        listens: listens.iter().map(|text| text.parse().unwrap()).collect(),
+        listens: Some(listens.iter().map(|text| text.parse().unwrap()).collect()),
         router_ids: ids.map(|ids| ids.iter().copied().collect()),
     }
 }
@@ -100,6 +100,31 @@ fn what_is_left_of_the_old_pair() {
                 .contains(&format!("systemctl disable --now {name}"));
         assert_eq!(disable, level != Level::Ok, "{found:?}");
     }
+}
+
+#[test]
+fn what_could_not_be_read_is_not_taken_for_good() {
+    let unread = Program {
+        listens: None,
+        ..program(&[], None)
+    };
+    let found = judge("haproxy", &[&unread], true, &config(true));
+    assert_eq!(found.level, Level::NotKnown, "{found:?}");
+    assert!(
+        found.text.contains("what it listens on cannot be read"),
+        "{found:?}"
+    );
+    let secret = program(&[], None);
+    let found = judge("keepalived", &[&secret], true, &config(true));
+    assert_eq!(found.level, Level::NotKnown, "{found:?}");
+    assert!(
+        found.text.contains("its configuration cannot be read"),
+        "{found:?}"
+    );
+    // Where another one is seen to be in the way, that is worse.
+    let seen = program(&["192.0.2.100:25"], None);
+    let found = judge("haproxy", &[&unread, &seen], true, &config(true));
+    assert_eq!(found.level, Level::Problem, "{found:?}");
 }
 
 #[cfg(target_endian = "little")]
