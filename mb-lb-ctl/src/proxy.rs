@@ -72,6 +72,8 @@ use crate::snapshot::{AdminState, HealthState};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steering {
     pub proxy: String,
+    /// At most so many clients, in place of what is configured; 0: as many as come.
+    pub most_clients: Option<u32>,
     pub targets: Vec<Target>,
 }
 

@@ -241,6 +241,9 @@ pub fn refusal(refusal: &Refusal, server: Option<&ServerRef>, snapshot: &Snapsho
         | Refusal::ChecksNotEnabled
         | Refusal::AgentNotEnabled
         | Refusal::NoSessions
+        | Refusal::NoClientCap
+        | Refusal::ShutAlready
+        | Refusal::Shut(_)
         | Refusal::PausedAlready(_) => complaint(Code::Refused, &refusal.to_string()),
     }
 }

@@ -173,9 +173,7 @@ impl Setting {
                 "Health check was not configured on this server, cannot enable.\n".to_owned(),
             ),
             Self::Checks(on) => set(server, engine::Setting::Checks(Which::Health, on)),
-            Self::MaxConnections(_) => Err(not_done(
-                "`max_connections` of a server is changed in the configuration file, followed by a reload",
-            )),
+            Self::MaxConnections(most) => set(server, engine::Setting::MaxConnections(most)),
             Self::CutOff => silent(Change::EndSessions { server }),
         }
     }

@@ -36,6 +36,39 @@ pub struct ByHand {
     pub agent_address: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_port: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Cap>,
+}
+
+/// At most so many connections at a time, in place of what the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cap {
+    /// 0: as many as come.
+    pub most: u32,
+    /// What the file said when this was set: it holds until the file says something else.
+    #[serde(default)]
+    pub file: Option<u32>,
+}
+
+impl Cap {
+    /// `None`: it is what the file says.
+    fn beside(most: u32, file: Option<u32>) -> Option<Self> {
+        (most != file.unwrap_or(0)).then_some(Self { most, file })
+    }
+
+    fn words(self) -> String {
+        let file = self
+            .file
+            .map_or("no cap".to_owned(), |file| file.to_string());
+        format!("{} (file: {file})", cap_words(self.most))
+    }
+}
+
+fn cap_words(most: u32) -> String {
+    match most {
+        0 => "no cap of connections".to_owned(),
+        most => format!("at most {most} connections"),
+    }
 }
 
 impl ByHand {
@@ -47,8 +80,9 @@ impl ByHand {
         *self == nobody
     }
 
-    /// Forgets what is set of a check, or an agent, that is not there.
-    pub fn drop_what_has_no_object(&mut self, has_check: bool, has_agent: bool) {
+    /// Forgets what is set of a check, or an agent, that is not there, and in place of a cap that is another one now.
+    pub fn drop_what_has_no_object(&mut self, has_check: bool, has_agent: bool, file: Option<u32>) {
+        self.cap = self.cap.filter(|cap| cap.file == file);
         if has_check {
             self.down = false;
         } else {
@@ -63,29 +97,48 @@ impl ByHand {
 
     /// In words, for people.
     pub fn words(&self) -> Vec<String> {
-        let mut words = Vec::new();
-        let mut say = |is: bool, text: &str| {
-            if is {
-                words.push(text.to_owned());
-            }
+        self.said().map(|(words, _)| words).collect()
+    }
+
+    /// In words, and what undoes it of the server `name`.
+    pub fn words_and_undo(&self, name: &str) -> Vec<(String, String)> {
+        let undo = |undo: Option<String>| match undo {
+            Some(undo) => format!("{}, on the admin socket", undo.replace("NAME", name)),
+            None => format!("mb-lb-ctl describe {name}"),
         };
-        say(self.check_off, "its check rests");
-        say(self.agent_off, "its agent is not asked");
-        say(self.stopping, "stopping");
-        say(self.down, "set down");
-        if self.check_address.is_some() || self.check_port.is_some() {
-            let address = self.check_address.map(|address| address.to_string());
-            let port = self.check_port.map(|port| format!("port {port}"));
+        self.said().map(|(words, how)| (words, undo(how))).collect()
+    }
+
+    /// `None`: where it went before is in the file.
+    fn said(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        let say = |is: bool, words: &str, undo: &str| {
+            is.then(|| (words.to_owned(), Some(undo.to_owned())))
+        };
+        let to = |verb: &str, address: Option<IpAddr>, port: Option<u16>| {
+            let address = address.map(|address| address.to_string());
+            let port = port.map(|port| format!("port {port}"));
             let to: Vec<_> = address.into_iter().chain(port).collect();
-            words.push(format!("its check goes to {}", to.join(" ")));
-        }
-        if self.agent_address.is_some() || self.agent_port.is_some() {
-            let address = self.agent_address.map(|address| address.to_string());
-            let port = self.agent_port.map(|port| format!("port {port}"));
-            let to: Vec<_> = address.into_iter().chain(port).collect();
-            words.push(format!("its agent is asked at {}", to.join(" ")));
-        }
-        words
+            (!to.is_empty()).then(|| (format!("{verb} {}", to.join(" ")), None))
+        };
+        let cap = self.cap.map(|cap| {
+            let undo = format!("set maxconn server NAME {}", cap.file.unwrap_or(0));
+            (cap.words(), Some(undo))
+        });
+        [
+            say(self.check_off, "its check rests", "enable health NAME"),
+            say(
+                self.agent_off,
+                "its agent is not asked",
+                "enable agent NAME",
+            ),
+            say(self.stopping, "stopping", "set server NAME health up"),
+            say(self.down, "set down", "set server NAME health up"),
+            to("its check goes to", self.check_address, self.check_port),
+            to("its agent is asked at", self.agent_address, self.agent_port),
+            cap,
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 
@@ -124,6 +177,8 @@ pub enum Setting {
     CheckAt(IpAddr, u16),
     AgentAddress(Option<IpAddr>),
     AgentPort(Option<u16>),
+    /// 0: as many as come.
+    MaxConnections(u32),
 }
 
 impl ServerState {
@@ -234,6 +289,10 @@ impl Engine {
                 }
                 hand.agent_port = port.filter(|port| Some(*port) != agent_port);
                 format!("its agent is asked at port {}", shown(*port))
+            }
+            Setting::MaxConnections(most) => {
+                hand.cap = Cap::beside(*most, server.config.max_connections);
+                cap_words(*most)
             }
             Setting::Health(forced) => {
                 hand.stopping = *forced == Forced::Stopping;

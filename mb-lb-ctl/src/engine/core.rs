@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 
+use super::frontend::{ClientCap, most_clients};
 use super::indices::Indices;
 use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
@@ -68,6 +69,9 @@ pub struct ServiceState {
     pub relayed: Option<crate::proxy::Reading>,
     /// Takes no new client, because this operator wants that.
     pub paused: Option<String>,
+    /// And nobody can have it take one while this process lives.
+    pub shut: bool,
+    pub cap: Option<ClientCap>,
 }
 
 /// The one owner of policy state.
@@ -381,9 +385,19 @@ impl Engine {
                         .saved
                         .as_ref()
                         .and_then(|saved| saved.paused.get(&service.name).cloned()),
+                    shut: false,
+                    cap: self
+                        .sent
+                        .saved
+                        .as_ref()
+                        .and_then(|saved| saved.client_caps.get(&service.name).cloned()),
                     config: service.clone(),
                 },
             };
+            // One that the operator set stays, unless the file says something new.
+            let most = most_clients(&config, &service.name);
+            let in_kernel = service.forward.is_in_kernel();
+            state.cap = state.cap.filter(|cap| !in_kernel && cap.file == most);
             self.merge_servers(&mut state, service, now, actions);
             state.config = service.clone();
             self.services.push(state);

@@ -1,4 +1,4 @@
-//! Sessions of a server that an operator ends, and services that he has take nobody.
+//! Sessions of a server that an operator ends.
 //!
 //! In the kernel a flow belongs to an index of a generation. To end the flows of a server it gets another index, and what it had
 //! stays behind as that of a removed server whose flows are reset: the next packet of each is answered with RST, and its count
@@ -61,34 +61,5 @@ impl Engine {
         state.reading = ServerReading::default();
         state.counted = false;
         Ok(())
-    }
-
-    /// Has a service take new clients, or nobody. Those that it has go on.
-    ///
-    /// # Errors
-    /// There is no such service.
-    pub(super) fn pause(
-        &mut self,
-        service: &str,
-        takes: bool,
-        by: &str,
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) -> Result<String, Refusal> {
-        let services = self.services.iter_mut();
-        let mut services = services.filter(|known| known.config.name == service);
-        let known = services.next().ok_or(Refusal::NoSuchService)?;
-        if known.paused.is_none() == takes {
-            return Err(Refusal::PausedAlready(!takes));
-        }
-        known.paused = (!takes).then(|| by.to_owned());
-        let text = match takes {
-            true => format!("takes new clients again, by {by}"),
-            false => format!("takes no new clients, by {by}"),
-        };
-        let kind = if takes { "enabled" } else { "disabled" };
-        self.record(now, service, kind, text.clone(), actions);
-        self.tell_usable(now, actions);
-        Ok(format!("{service}: {text}"))
     }
 }

@@ -134,10 +134,9 @@ impl Admitted {
     /// `None`: there are as many as there may be, which is counted.
     pub fn new(listen: &Listen, worker: &Rc<Worker>) -> Option<Self> {
         let proxy = &listen.proxy;
-        let limits = proxy.in_force.load().config.limits;
         let closed = proxy.stats.closed.get();
         let open = proxy.stats.connections.get().saturating_sub(closed);
-        if open >= u64::from(limits.connections) {
+        if proxy.is_full(open) {
             proxy.stats.refuse("connections");
             return None;
         }

@@ -107,7 +107,7 @@ impl Proxies {
         let known = self.known();
         for steering in steering {
             if let Some(proxy) = known.get(&steering.proxy) {
-                proxy.steer(steering.targets.clone());
+                proxy.steer(steering.most_clients, steering.targets.clone());
             }
         }
     }

@@ -140,6 +140,7 @@ pub struct Proxy {
     pub stats: stats::Proxy,
     /// What the engine said last.
     targets: ArcSwap<Vec<Target>>,
+    most_clients: ArcSwap<Option<u32>>,
     /// Configurations that are not in force any more, under which requests may still wait.
     before: Mutex<Vec<Weak<InForce>>>,
     /// Counts what the engine and the configuration say.
@@ -211,6 +212,7 @@ impl Proxy {
             queue: Arc::default(),
             stats: stats::Proxy::default(),
             targets: ArcSwap::default(),
+            most_clients: ArcSwap::default(),
         }
     }
 
@@ -229,13 +231,24 @@ impl Proxy {
     }
 
     /// What the engine says of the servers.
-    pub fn steer(&self, targets: Vec<Target>) {
+    pub fn steer(&self, most_clients: Option<u32>, targets: Vec<Target>) {
+        self.most_clients.store(Arc::new(most_clients));
         self.in_force.load().steer(&targets);
         for before in self.before().iter().filter_map(Weak::upgrade) {
             before.steer(&targets);
         }
         self.targets.store(Arc::new(targets));
         self.look_again();
+    }
+
+    /// Whether `open` clients are as many as there may be at a time.
+    pub fn is_full(&self, open: u64) -> bool {
+        let most = match **self.most_clients.load() {
+            None => self.in_force.load().config.limits.connections,
+            Some(0) => return false,
+            Some(most) => most,
+        };
+        open >= u64::from(most)
     }
 
     fn before(&self) -> std::sync::MutexGuard<'_, Vec<Weak<InForce>>> {

@@ -499,10 +499,8 @@ fn levels_decide_before_anything_else_is_looked_at() {
 #[test]
 fn what_mb_lb_cannot_do_is_said_in_one_line() {
     for command in [
-        "shutdown frontend smtp_backend",
         "add server smtp_backend/mb9 192.0.2.9:25 ssl",
         "add server smtp_backend/mb9 192.0.2.9:26",
-        "set maxconn frontend smtp_backend 5",
         "set rate-limit sessions global 5",
     ] {
         let text = text(command);

@@ -96,6 +96,7 @@ impl Relay {
     fn steer(&self) {
         self.proxies.steer(&[Steering {
             proxy: "smtp".to_owned(),
+            most_clients: None,
             targets: self.targets.clone(),
         }]);
     }

@@ -101,6 +101,7 @@ fn proxy() -> ServiceView {
         servers: vec![server(1), server(2)],
         layer: 7,
         clients: Some(ClientsView {
+            most: 20_000,
             open: 12,
             connections: 1234,
             requests: 56_789,
