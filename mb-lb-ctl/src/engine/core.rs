@@ -428,15 +428,21 @@ impl Engine {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        let mut old = std::mem::take(&mut state.servers);
+        let key = |server: &config::Server| (server.name.clone(), server.address, server.port);
+        let mut old: Vec<_> = std::mem::take(&mut state.servers)
+            .into_iter()
+            .map(Some)
+            .collect();
+        // A thousand servers are looked for among a thousand.
+        let places: HashMap<_, _> = old
+            .iter()
+            .flatten()
+            .enumerate()
+            .map(|(at, known)| (key(&known.config), at))
+            .collect();
         for server in &service.servers {
-            let same = |known: &ServerState| {
-                known.config.name == server.name
-                    && known.config.address == server.address
-                    && known.config.port == server.port
-            };
-            if let Some(at) = old.iter().position(same) {
-                let mut known = old.remove(at);
+            let at = places.get(&key(server));
+            if let Some(mut known) = at.and_then(|&at| old[at].take()) {
                 // A weight that the operator set stays, unless the file says something new.
                 if known.config.weight != server.weight {
                     known.weight = server.weight;
@@ -489,7 +495,7 @@ impl Engine {
             }
             state.servers.push(new);
         }
-        for gone in old {
+        for gone in old.into_iter().flatten() {
             let record = self.last_record(state, &gone);
             self.indices.retire(gone.slot.index, record);
         }
