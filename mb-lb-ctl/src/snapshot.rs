@@ -435,6 +435,8 @@ pub struct HandView {
     pub check_port: Option<u16>,
     /// In place of what the file says; 0: no cap.
     pub max_connections: Option<u32>,
+    /// In place of what the file says; empty: nothing.
+    pub agent_send: Option<String>,
 }
 
 /// What only a process can count of a server.

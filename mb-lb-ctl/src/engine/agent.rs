@@ -115,6 +115,10 @@ impl ServerState {
             check.is_some(),
             service.agent.is_some(),
             self.config.max_connections,
+            service
+                .agent
+                .as_ref()
+                .and_then(|agent| agent.send.as_deref()),
         );
     }
 

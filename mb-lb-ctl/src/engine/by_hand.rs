@@ -38,6 +38,43 @@ pub struct ByHand {
     pub agent_port: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap: Option<Cap>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_send: Option<Told>,
+}
+
+/// What an agent is told first, in place of what the file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Empty: nothing.
+    pub text: String,
+    /// What the file said when this was set: it holds until the file says something else.
+    #[serde(default)]
+    pub file: Option<String>,
+}
+
+impl Told {
+    fn beside(text: &str, file: Option<String>) -> Option<Self> {
+        (text != file.as_deref().unwrap_or("")).then(|| Self {
+            text: text.to_owned(),
+            file,
+        })
+    }
+
+    fn words(&self) -> String {
+        let file = told_words(self.file.as_deref().unwrap_or(""));
+        format!(
+            "its agent is told {} (file: {file})",
+            told_words(&self.text)
+        )
+    }
+}
+
+/// On one line.
+fn told_words(text: &str) -> String {
+    match text {
+        "" => "nothing".to_owned(),
+        text => format!("\"{}\"", text.escape_debug()),
+    }
 }
 
 /// At most so many connections at a time, in place of what the file says.
@@ -64,6 +101,12 @@ impl Cap {
     }
 }
 
+/// As one word of the admin socket's language.
+fn written(text: &str) -> String {
+    let plain = text.replace('\n', "\\n").replace('\r', "\\r");
+    crate::command::line::quote(&plain)
+}
+
 fn cap_words(most: u32) -> String {
     match most {
         0 => "no cap of connections".to_owned(),
@@ -81,8 +124,16 @@ impl ByHand {
     }
 
     /// Forgets what is set of a check, or an agent, that is not there, and in place of a cap that is another one now.
-    pub fn drop_what_has_no_object(&mut self, has_check: bool, has_agent: bool, file: Option<u32>) {
+    pub fn drop_what_has_no_object(
+        &mut self,
+        has_check: bool,
+        has_agent: bool,
+        file: Option<u32>,
+        send: Option<&str>,
+    ) {
         self.cap = self.cap.filter(|cap| cap.file == file);
+        let holds = |told: &Told| has_agent && told.file.as_deref() == send;
+        self.agent_send = self.agent_send.take().filter(holds);
         if has_check {
             self.down = false;
         } else {
@@ -136,6 +187,11 @@ impl ByHand {
             to("its check goes to", self.check_address, self.check_port),
             to("its agent is asked at", self.agent_address, self.agent_port),
             cap,
+            self.agent_send.as_ref().map(|told| {
+                let file = told.file.as_deref().unwrap_or("");
+                let undo = format!("set server NAME agent-send {}", written(file));
+                (told.words(), Some(undo.trim_end().to_owned()))
+            }),
         ]
         .into_iter()
         .flatten()
@@ -179,6 +235,8 @@ pub enum Setting {
     AgentPort(Option<u16>),
     /// 0: as many as come.
     MaxConnections(u32),
+    /// What its agent is told first; empty: nothing.
+    AgentSend(String),
 }
 
 impl ServerState {
@@ -289,6 +347,13 @@ impl Engine {
                 }
                 hand.agent_port = port.filter(|port| Some(*port) != agent_port);
                 format!("its agent is asked at port {}", shown(*port))
+            }
+            Setting::AgentSend(text) => {
+                let Some(agent) = &service.agent else {
+                    return Err(Refusal::AgentNotEnabled);
+                };
+                hand.agent_send = Told::beside(text, agent.send.clone());
+                format!("its agent is told {}", told_words(text))
             }
             Setting::MaxConnections(most) => {
                 hand.cap = Cap::beside(*most, server.config.max_connections);

@@ -215,6 +215,7 @@ impl Engine {
             check_address: hand.check_address,
             check_port: hand.check_port,
             max_connections: hand.cap.map(|cap| cap.most),
+            agent_send: hand.agent_send.as_ref().map(|told| told.text.clone()),
         })
     }
 

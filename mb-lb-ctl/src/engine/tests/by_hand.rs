@@ -638,3 +638,53 @@ fn a_service_that_is_shut_down_takes_nobody_until_the_next_start_and_until_it_is
     again.change(frontend(true)).expect("it takes nobody");
     assert_eq!(again.snapshot().services[0].paused_by, None);
 }
+
+#[test]
+fn an_agent_is_told_what_an_operator_says() {
+    let config = three("agent = { port = 9707, send = \"state\\n\" }");
+    let mut bench = Bench::up(&config);
+    let told = |bench: &Bench| {
+        let tasks = bench.checks.iter();
+        let mut tasks = tasks.filter(|task| task.which == Which::Agent);
+        let task = tasks.next().expect("it is asked");
+        match &task.check.kind {
+            config::CheckKind::Agent { send } => send.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(told(&bench).as_deref(), Some("state\n"));
+    let say = |text: &str| Setting::AgentSend(text.to_owned());
+    let said = set(&mut bench, "mb1", say("how are you\n")).expect("it has one");
+    assert_eq!(
+        said,
+        "smtp/mb1: its agent is told \"how are you\\n\", by alice"
+    );
+    assert_eq!(told(&bench).as_deref(), Some("how are you\n"));
+    let view = server(&bench, "mb1").by_hand.expect("it is shown");
+    assert_eq!(
+        view.words,
+        ["its agent is told \"how are you\\n\" (file: \"state\\n\")"]
+    );
+    let alarms = bench.snapshot().alarms;
+    let alarm = alarms.iter().find(|alarm| alarm.text.contains("is told"));
+    assert_eq!(
+        alarm.expect("it is an alarm").next,
+        "set server smtp/mb1 agent-send state\\\\n, on the admin socket"
+    );
+
+    let mut again = restarted(&bench, &config);
+    assert_eq!(told(&again).as_deref(), Some("how are you\n"));
+    set(&mut again, "mb1", say("")).expect("it has one");
+    assert_eq!(told(&again), None, "nothing is said");
+    set(&mut again, "mb1", say("state\n")).expect("it has one");
+    assert!(server(&again, "mb1").by_hand.is_none(), "as the file says");
+
+    let new = three("agent = { port = 9707, send = \"other\" }");
+    bench.handle(Event::Config(Box::new(new)));
+    assert_eq!(told(&bench).as_deref(), Some("other"));
+    let mut without = Bench::up(&three(""));
+    assert_eq!(
+        set(&mut without, "mb1", say("x")),
+        Err(Refusal::AgentNotEnabled)
+    );
+}
