@@ -87,6 +87,8 @@ pub enum Event {
     Relayed(crate::proxy::Readings),
     /// Certificates of proxies, by name of the proxy, where they are others than before.
     Certificates(std::collections::BTreeMap<String, Vec<crate::proxy::Info>>),
+    /// A connection of a client of theirs has ended because this operator wanted that; `subject` is where it was.
+    SessionEnded { subject: String, by: String },
     /// What proxies and services in user mode cannot do, by what it is, and why.
     Unserved(std::collections::BTreeMap<String, crate::proxy::Trouble>),
     /// What became of the last plan: `None` is well.
@@ -298,8 +300,6 @@ pub enum Refusal {
         "Not done: the kernel counts no clients of a service; `set maxconn server` caps each of its servers."
     )]
     NoClientCap,
-    #[error("Requests of a proxy belong to no session: maint ends what a server has of them.")]
-    NoSessions,
     /// With `true`: it takes nobody.
     #[error("{}", match .0 { true => "All sockets are already disabled.", false => "All sockets are already enabled." })]
     PausedAlready(bool),

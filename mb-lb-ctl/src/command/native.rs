@@ -240,7 +240,6 @@ pub fn refusal(refusal: &Refusal, server: Option<&ServerRef>, snapshot: &Snapsho
         | Refusal::NoAgent
         | Refusal::ChecksNotEnabled
         | Refusal::AgentNotEnabled
-        | Refusal::NoSessions
         | Refusal::NoClientCap
         | Refusal::ShutAlready
         | Refusal::Shut(_)

@@ -281,6 +281,9 @@ impl Engine {
                 actions.push(Action::Reply { id, result });
             }
             Event::Certificates(certificates) => self.certificates = certificates,
+            Event::SessionEnded { subject, by } => {
+                self.on_session_ended(&subject, &by, now, &mut actions);
+            }
             Event::Unserved(unserved) => self.on_unserved(unserved, now, &mut actions),
             Event::Relayed(readings) => self.on_relayed(&readings, now, &mut actions),
             Event::Counted(report) => self.on_counted(*report, now, &mut actions),

@@ -229,16 +229,13 @@ mod tests {
     #[tokio::test]
     async fn who_has_something_at_a_server_ends_with_it_and_no_other() {
         let sessions = Sessions::default();
-        let (mb1, mb2) = (server("mb1", "192.0.2.11:80"), server("mb2", "192.0.2.12:80"));
-        let enter = |proxy| {
-            sessions.enter(
-                proxy,
-                address("203.0.113.7:40000"),
-                address("192.0.2.1:80"),
-            )
-        };
-        let [first, second, idle, elsewhere] =
-            ["web", "web", "web", "other"].map(enter);
+        let (mb1, mb2) = (
+            server("mb1", "192.0.2.11:80"),
+            server("mb2", "192.0.2.12:80"),
+        );
+        let enter =
+            |proxy| sessions.enter(proxy, address("203.0.113.7:40000"), address("192.0.2.1:80"));
+        let [first, second, idle, elsewhere] = ["web", "web", "web", "other"].map(enter);
         let _first = first.visit(&mb1);
         let both = (second.visit(&mb1), second.visit(&mb2));
         let _elsewhere = elsewhere.visit(&mb1);
@@ -258,7 +255,10 @@ mod tests {
             shown.server,
             Some(("mb2".to_owned(), address("192.0.2.12:80")))
         );
-        assert!(list.iter().all(|shown| is_session(shown.id) && shown.id <= BITS));
+        assert!(
+            list.iter()
+                .all(|shown| is_session(shown.id) && shown.id <= BITS)
+        );
         assert_eq!(sessions.cut(second.id).map(|cut| cut.id), Some(second.id));
         second.ends().await;
         sessions.leave(&second);
@@ -277,7 +277,10 @@ mod tests {
         let waits = futures_util::poll!(&mut ends);
         assert!(waits.is_pending());
         let cut = sessions.cut(session.id).expect("it is open");
-        assert_eq!((cut.client, cut.local), (address("198.51.100.1:5"), address("192.0.2.9:443")));
+        assert_eq!(
+            (cut.client, cut.local),
+            (address("198.51.100.1:5"), address("192.0.2.9:443"))
+        );
         assert_eq!(cut.server, None);
         ends.await;
     }

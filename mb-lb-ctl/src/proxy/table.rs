@@ -317,12 +317,15 @@ impl Proxy {
         at.map_or(!is_tier, |at| in_force.balance.load().lives(at))
     }
 
-    /// How often an operator ended the sessions of a server.
-    pub fn ended(&self, server: &Server) -> u64 {
-        let in_force = self.in_force.load();
-        let is_it = |known: &Arc<Server>| known.is_same(&server.config);
-        let at = in_force.servers.iter().position(is_it);
-        at.map_or(0, |at| in_force.balance.load().ended(at))
+    /// Servers whose sessions an operator has ended since `targets` were told before.
+    pub fn ended<'t>(&self, targets: &'t [Target]) -> Vec<&'t str> {
+        let before = self.targets.load();
+        let ended = targets.iter().filter(|target| {
+            let mut before = before.iter();
+            let known = before.find(|known| known.name == target.name);
+            known.is_some_and(|known| known.ended < target.ended)
+        });
+        ended.map(|target| target.name.as_str()).collect()
     }
 
     /// Whether the connections to a server are still of use.

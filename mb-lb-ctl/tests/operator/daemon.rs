@@ -190,6 +190,7 @@ impl Controller {
                     ..Sessions::default()
                 })));
             }
+            Request::CutSession { reply, .. } => drop(reply.send(false)),
             Request::LookAtCertificates => {}
             Request::CertificatePaths { reply } => drop(reply.send(Vec::new())),
             Request::Sync { name, reply } => drop(reply.send(match name.as_str() {
