@@ -427,6 +427,9 @@ pub struct HandView {
     pub by: String,
     /// Each of it in words: `its check rests`.
     pub words: Vec<String>,
+    /// And as a stable word: `check_off`.
+    #[serde(default)]
+    pub what: Vec<String>,
     pub check_off: bool,
     pub agent_off: bool,
     /// Takes no new flow until a check succeeds.

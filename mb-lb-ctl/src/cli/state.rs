@@ -3,7 +3,9 @@
 use crate::cli::format::{count, span};
 use crate::cli::style::Style;
 use crate::command::native::state_word;
-use crate::snapshot::{AdminState, HealthState, RemovedView, ServerView, Snapshot};
+use crate::snapshot::{
+    AdminState, AgentView, HandView, HealthState, RemovedView, ServerView, ServiceView, Snapshot,
+};
 
 /// How much the word matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +75,16 @@ pub fn note(server: &ServerView) -> String {
     if server.weight == 0 {
         parts.push("weight 0: no new flows".to_owned());
     }
-    if let Some(hand) = &server.by_hand {
-        parts.extend(hand.words.iter().cloned());
+    parts.extend(server.by_hand.as_ref().map(by_hand));
+    let asked: Vec<_> = server
+        .agent
+        .iter()
+        .flat_map(limits_asked)
+        // It asks for what is so anyway.
+        .filter(|asked| asked != "weight 100%")
+        .collect();
+    if !asked.is_empty() {
+        parts.push(format!("its agent asks for {}", asked.join(", ")));
     }
     if server.backup {
         parts.push(match server.usable {
@@ -86,6 +96,67 @@ pub fn note(server: &ServerView) -> String {
         parts.push(format!("drift {:+}", server.drift));
     }
     parts.join("; ")
+}
+
+/// What operators set of a service as a whole.
+pub fn service_by_hand(service: &ServiceView) -> Vec<String> {
+    let paused = service
+        .paused_by
+        .as_ref()
+        .map(|by| match service.shut_down {
+            true => format!("takes no new clients: {by} shut it down"),
+            false => format!("takes no new clients: {by} disabled it"),
+        });
+    let most = service.most_clients.map(|most| match most {
+        0 => "any number of clients".to_owned(),
+        most => format!("at most {}", count(most.into(), "client")),
+    });
+    let by = service.most_clients_by.as_deref().unwrap_or_default();
+    let most = most.map(|most| format!("{most}, by {by}"));
+    paused.into_iter().chain(most).collect()
+}
+
+/// What operators set, and who.
+pub fn by_hand(hand: &HandView) -> String {
+    format!("{}, by {}", hand.words.join("; "), hand.by)
+}
+
+/// What the agent asks for, and what it said last.
+pub fn agent(agent: &AgentView) -> String {
+    let mut asks = Vec::new();
+    if agent.admin != AdminState::Ready {
+        asks.push(state_word(agent.admin).to_owned());
+    }
+    asks.extend(limits_asked(agent));
+    if !agent.up {
+        asks.push("down".to_owned());
+    }
+    let asks = match asks.is_empty() {
+        true => "asks for nothing".to_owned(),
+        false => format!("asks for {}", asks.join(", ")),
+    };
+    let off = if agent.off {
+        ", not asked at present"
+    } else {
+        ""
+    };
+    format!(
+        "port {}{off}: {asks}; {}: {}",
+        agent.port, agent.code, agent.detail
+    )
+}
+
+/// Weight and cap that an agent asks for.
+fn limits_asked(agent: &AgentView) -> impl Iterator<Item = String> + use<> {
+    let weight = agent
+        .weight
+        .as_ref()
+        .map(|weight| format!("weight {weight}"));
+    let most = agent.max_connections.map(|most| match most {
+        0 => "no cap".to_owned(),
+        most => format!("at most {most} flows"),
+    });
+    weight.into_iter().chain(most)
 }
 
 /// ` (file 5)` where somebody has set another weight by hand.

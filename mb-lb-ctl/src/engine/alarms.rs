@@ -313,9 +313,9 @@ impl Engine {
     fn hand_alarms(&self, service: &ServiceState, server: &ServerState, alarms: &mut Vec<Alarm>) {
         let name = format!("{}/{}", service.config.name, server.config.name);
         let hand = &server.by_hand;
-        for (words, next) in hand.words_and_undo(&name) {
-            let text = format!("{name}: {words}, set by {}", hand.by);
-            alarms.push(alarm(Severity::Warning, text, &next));
+        for said in hand.said() {
+            let text = format!("{name}: {}, set by {}", said.words, hand.by);
+            alarms.push(alarm(Severity::Warning, text, &said.next(&name)));
         }
         let target = ServerRef {
             service: service.config.name.clone(),

@@ -146,55 +146,94 @@ impl ByHand {
         }
     }
 
-    /// In words, for people.
-    pub fn words(&self) -> Vec<String> {
-        self.said().map(|(words, _)| words).collect()
-    }
-
-    /// In words, and what undoes it of the server `name`.
-    pub fn words_and_undo(&self, name: &str) -> Vec<(String, String)> {
-        let undo = |undo: Option<String>| match undo {
-            Some(undo) => format!("{}, on the admin socket", undo.replace("NAME", name)),
-            None => format!("mb-lb-ctl describe {name}"),
+    /// Each of it.
+    pub fn said(&self) -> Vec<Said> {
+        let say = |is: bool, what, words: &str, undo: &str| {
+            is.then(|| Said {
+                what,
+                words: words.to_owned(),
+                undo: Some(undo.to_owned()),
+            })
         };
-        self.said().map(|(words, how)| (words, undo(how))).collect()
-    }
-
-    /// `None`: where it went before is in the file.
-    fn said(&self) -> impl Iterator<Item = (String, Option<String>)> {
-        let say = |is: bool, words: &str, undo: &str| {
-            is.then(|| (words.to_owned(), Some(undo.to_owned())))
-        };
-        let to = |verb: &str, address: Option<IpAddr>, port: Option<u16>| {
+        let to = |what, verb: &str, address: Option<IpAddr>, port: Option<u16>| {
             let address = address.map(|address| address.to_string());
             let port = port.map(|port| format!("port {port}"));
             let to: Vec<_> = address.into_iter().chain(port).collect();
-            (!to.is_empty()).then(|| (format!("{verb} {}", to.join(" ")), None))
+            (!to.is_empty()).then(|| Said {
+                what,
+                words: format!("{verb} {}", to.join(" ")),
+                undo: None,
+            })
         };
-        let cap = self.cap.map(|cap| {
-            let undo = format!("set maxconn server NAME {}", cap.file.unwrap_or(0));
-            (cap.words(), Some(undo))
+        let cap = self.cap.map(|cap| Said {
+            what: "max_connections",
+            words: cap.words(),
+            undo: Some(format!("set maxconn server NAME {}", cap.file.unwrap_or(0))),
         });
+        let told = self.agent_send.as_ref().map(|told| {
+            let file = told.file.as_deref().unwrap_or("");
+            let undo = format!("set server NAME agent-send {}", written(file));
+            Said {
+                what: "agent_send",
+                words: told.words(),
+                undo: Some(undo.trim_end().to_owned()),
+            }
+        });
+        let up = "set server NAME health up";
         [
-            say(self.check_off, "its check rests", "enable health NAME"),
+            say(
+                self.check_off,
+                "check_off",
+                "its check rests",
+                "enable health NAME",
+            ),
             say(
                 self.agent_off,
+                "agent_off",
                 "its agent is not asked",
                 "enable agent NAME",
             ),
-            say(self.stopping, "stopping", "set server NAME health up"),
-            say(self.down, "set down", "set server NAME health up"),
-            to("its check goes to", self.check_address, self.check_port),
-            to("its agent is asked at", self.agent_address, self.agent_port),
+            say(self.stopping, "stopping", "stopping", up),
+            say(self.down, "down", "set down", up),
+            to(
+                "check_to",
+                "its check goes to",
+                self.check_address,
+                self.check_port,
+            ),
+            to(
+                "agent_at",
+                "its agent is asked at",
+                self.agent_address,
+                self.agent_port,
+            ),
             cap,
-            self.agent_send.as_ref().map(|told| {
-                let file = told.file.as_deref().unwrap_or("");
-                let undo = format!("set server NAME agent-send {}", written(file));
-                (told.words(), Some(undo.trim_end().to_owned()))
-            }),
+            told,
         ]
         .into_iter()
         .flatten()
+        .collect()
+    }
+}
+
+/// One thing that is set by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// A stable word.
+    pub what: &'static str,
+    /// For people.
+    pub words: String,
+    /// As the admin socket takes it, with `NAME` for the server. `None`: where it was before is in the file.
+    undo: Option<String>,
+}
+
+impl Said {
+    /// What undoes it of the server `name`.
+    pub fn next(&self, name: &str) -> String {
+        match &self.undo {
+            Some(undo) => format!("{}, on the admin socket", undo.replace("NAME", name)),
+            None => format!("mb-lb-ctl describe {name}"),
+        }
     }
 }
 

@@ -201,14 +201,18 @@ impl Engine {
         if hand.is_nothing() && amended.is_none() {
             return None;
         }
-        let mut words = hand.words();
+        let said = hand.said();
+        let mut words: Vec<_> = said.iter().map(|said| said.words.clone()).collect();
         words.extend(amended.map(|amendment| amendment.words()));
+        let mut what: Vec<_> = said.iter().map(|said| said.what.to_owned()).collect();
+        what.extend(amended.map(|amendment| amendment.word().to_owned()));
         Some(HandView {
             by: match amended {
                 Some(amendment) if hand.is_nothing() => amendment.by.clone(),
                 _ => hand.by.clone(),
             },
             words,
+            what,
             check_off: hand.check_off,
             agent_off: hand.agent_off,
             stopping: hand.stopping,
