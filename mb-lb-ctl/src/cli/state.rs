@@ -118,7 +118,22 @@ pub fn service_by_hand(service: &ServiceView) -> Vec<String> {
 
 /// What operators set, and who.
 pub fn by_hand(hand: &HandView) -> String {
-    format!("{}, by {}", hand.words.join("; "), hand.by)
+    // What differs from the file in the servers that there are says itself who did it.
+    let is_own = |at: usize| {
+        let what = hand.what.get(at).map(String::as_str);
+        !matches!(what, Some("added" | "moved" | "removed"))
+    };
+    let words = hand.words.iter().enumerate();
+    let (own, amended): (Vec<_>, Vec<_>) = words.partition(|(at, _)| is_own(*at));
+    let join = |words: Vec<(usize, &String)>| {
+        let words: Vec<_> = words.into_iter().map(|(_, word)| word.as_str()).collect();
+        words.join("; ")
+    };
+    match (own.is_empty(), amended.is_empty()) {
+        (true, _) => join(amended),
+        (false, true) => format!("{}, by {}", join(own), hand.by),
+        (false, false) => format!("{}, by {}; {}", join(own), hand.by, join(amended)),
+    }
 }
 
 /// What the agent asks for, and what it said last.
@@ -250,5 +265,32 @@ fn cause(server: &ServerView) -> String {
     match code {
         Some(code) => format!("{} ({code})", server.health_reason),
         None => server.health_reason.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_set_it_is_said_once() {
+        let hand = |said: &[(&str, &str)]| HandView {
+            by: "alice".to_owned(),
+            words: said.iter().map(|(words, _)| (*words).to_owned()).collect(),
+            what: said.iter().map(|(_, what)| (*what).to_owned()).collect(),
+            ..HandView::default()
+        };
+        let rests = ("its check rests", "check_off");
+        let added = ("was added by bob, and is in no file", "added");
+        for (said, text) in [
+            (&[rests][..], "its check rests, by alice"),
+            (&[added], "was added by bob, and is in no file"),
+            (
+                &[rests, added],
+                "its check rests, by alice; was added by bob, and is in no file",
+            ),
+        ] {
+            assert_eq!(by_hand(&hand(said)), text);
+        }
     }
 }
