@@ -156,10 +156,16 @@ pub enum Request {
         limit: usize,
         reply: oneshot::Sender<Result<Vec<FlowView>, String>>,
     },
-    /// Flows for `show sess`, at most so many as it shows; with `id`, that one.
+    /// Flows and connections for `show sess`, at most so many as it shows; with `id`, that one.
     Sessions {
         id: Option<u64>,
         reply: oneshot::Sender<Result<Sessions, String>>,
+    },
+    /// End a connection of a client of a proxy, or of a service in user mode. True: there was such a one.
+    CutSession {
+        id: u64,
+        by: String,
+        reply: oneshot::Sender<bool>,
     },
     /// Files and directories that the configuration has certificates in.
     CertificatePaths {

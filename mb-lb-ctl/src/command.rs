@@ -360,10 +360,13 @@ fn of_frontend(snapshot: &Snapshot, name: &str, order: &FrontendOrder) -> Result
     match order {
         FrontendOrder::Enable => Ok(frontend(true)),
         FrontendOrder::Disable => Ok(frontend(false)),
-        FrontendOrder::Shutdown => Err(not_done(
-            "a service is there as long as the configuration file has it; 'disable frontend' has it take nobody",
-        )),
-        FrontendOrder::MaxConnections(value) => Err(limits::frontend(value)),
+        FrontendOrder::Shutdown => Ok(Change::ShutFrontend {
+            service: snapshot.services[at].name.clone(),
+        }),
+        FrontendOrder::MaxConnections(value) => Ok(Change::ClientCap {
+            service: snapshot.services[at].name.clone(),
+            most: limits::frontend(value)?,
+        }),
     }
 }
 

@@ -11,6 +11,7 @@ mod change;
 mod core;
 mod desired;
 mod ended;
+mod frontend;
 mod indices;
 mod paths;
 mod peering;
@@ -36,6 +37,7 @@ pub use self::alarms::summary;
 pub use self::amend::{Added, Amendment};
 pub use self::by_hand::{ByHand, Forced, Setting};
 pub use self::core::{Engine, Identity};
+pub use self::frontend::ClientCap;
 pub use self::preview::changes;
 pub use self::syncs::SyncRefusal;
 pub use self::view::mac;
@@ -85,6 +87,8 @@ pub enum Event {
     Relayed(crate::proxy::Readings),
     /// Certificates of proxies, by name of the proxy, where they are others than before.
     Certificates(std::collections::BTreeMap<String, Vec<crate::proxy::Info>>),
+    /// A connection of a client of theirs has ended because this operator wanted that; `subject` is where it was.
+    SessionEnded { subject: String, by: String },
     /// What proxies and services in user mode cannot do, by what it is, and why.
     Unserved(std::collections::BTreeMap<String, crate::proxy::Trouble>),
     /// What became of the last plan: `None` is well.
@@ -250,6 +254,10 @@ pub enum Change {
     EndSessions { server: ServerRef },
     /// Have a service take new clients, or nobody.
     Frontend { service: String, takes: bool },
+    /// Have a service take nobody until the controller is started anew.
+    ShutFrontend { service: String },
+    /// Have a service in user mode have at most so many clients at a time; 0: as many as come.
+    ClientCap { service: String, most: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,11 +308,17 @@ pub enum Refusal {
     ChecksNotEnabled,
     #[error("agent checks are not enabled on this server.")]
     AgentNotEnabled,
-    #[error("Requests of a proxy belong to no session: maint ends what a server has of them.")]
-    NoSessions,
+    #[error(
+        "Not done: the kernel counts no clients of a service; `set maxconn server` caps each of its servers."
+    )]
+    NoClientCap,
     /// With `true`: it takes nobody.
     #[error("{}", match .0 { true => "All sockets are already disabled.", false => "All sockets are already enabled." })]
     PausedAlready(bool),
+    #[error("Frontend was already shut down.")]
+    ShutAlready,
+    #[error("Frontend was previously shut down, cannot {}.", match .0 { true => "enable", false => "disable" })]
+    Shut(bool),
     /// Empty: none at all.
     #[error("{}", no_instance(.0))]
     NoInstance(String),
@@ -465,6 +479,9 @@ pub struct SavedState {
     /// Services that take nobody, and who wants that.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub paused: std::collections::BTreeMap<String, String>,
+    /// Services that have another number of clients at most than the file says.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub client_caps: std::collections::BTreeMap<String, ClientCap>,
     /// What checks last said of each server, by `SERVICE/SERVER@ADDRESS`.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub health: std::collections::BTreeMap<String, SavedHealth>,

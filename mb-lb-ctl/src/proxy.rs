@@ -43,6 +43,7 @@ pub mod proxy_header;
 mod queue;
 mod relay;
 mod serve;
+mod sessions;
 mod splice;
 mod stats;
 mod table;
@@ -60,6 +61,7 @@ pub use certs::{
 pub use journal::Log;
 pub use listening::{Keeper, NoKeeper};
 pub use proxies::Proxies;
+pub use sessions::{OpenSession, is_session};
 pub use table::Plan;
 pub use tickets::{MOST as MOST_TICKET_KEYS, TicketKey, Tickets, unix_seconds};
 pub use tls::server_config;
@@ -72,6 +74,8 @@ use crate::snapshot::{AdminState, HealthState};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steering {
     pub proxy: String,
+    /// At most so many clients, in place of what is configured; 0: as many as come.
+    pub most_clients: Option<u32>,
     pub targets: Vec<Target>,
 }
 

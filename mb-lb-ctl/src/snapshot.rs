@@ -245,6 +245,15 @@ pub struct ServiceView {
     /// Takes no new client, because this operator wants that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_by: Option<String>,
+    /// And does so until the controller is started anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shut_down: bool,
+    /// In user mode: has at most so many clients at a time because this operator wants that, in place of what the file says;
+    /// 0: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_clients: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_clients_by: Option<String>,
     /// 4: a service; 7: a proxy.
     #[serde(default = "layer_4")]
     pub layer: u8,
@@ -259,6 +268,9 @@ pub struct ServiceView {
 /// Clients of a proxy, or of a service in user mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientsView {
+    /// How many connections there may be at a time; 0: as many as come.
+    #[serde(default)]
+    pub most: u32,
     /// Connections that are open, and all of them.
     pub open: u64,
     pub connections: u64,
@@ -425,12 +437,19 @@ pub struct HandView {
     pub by: String,
     /// Each of it in words: `its check rests`.
     pub words: Vec<String>,
+    /// And as a stable word: `check_off`.
+    #[serde(default)]
+    pub what: Vec<String>,
     pub check_off: bool,
     pub agent_off: bool,
     /// Takes no new flow until a check succeeds.
     pub stopping: bool,
     pub check_address: Option<IpAddr>,
     pub check_port: Option<u16>,
+    /// In place of what the file says; 0: no cap.
+    pub max_connections: Option<u32>,
+    /// In place of what the file says; empty: nothing.
+    pub agent_send: Option<String>,
 }
 
 /// What only a process can count of a server.

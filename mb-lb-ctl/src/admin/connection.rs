@@ -375,7 +375,10 @@ fn server_of(change: &Change) -> Option<&ServerRef> {
         | Change::Add { server, .. }
         | Change::Remove { server }
         | Change::EndSessions { server } => Some(server),
-        Change::Failover { .. } | Change::Frontend { .. } => None,
+        Change::Failover { .. }
+        | Change::Frontend { .. }
+        | Change::ShutFrontend { .. }
+        | Change::ClientCap { .. } => None,
     }
 }
 

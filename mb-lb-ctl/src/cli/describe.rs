@@ -22,7 +22,7 @@ use crate::command::line::quote;
 use crate::command::native::state_word;
 use crate::engine::advice;
 use crate::snapshot::{
-    AdminState, AgentView, CheckView, EventView, HealthState, JSON_VERSION, ServerView, ServiceView,
+    AdminState, CheckView, EventView, HealthState, JSON_VERSION, ServerView, ServiceView,
 };
 
 /// Events that are looked through for those of the server, and those that are shown.
@@ -192,13 +192,10 @@ fn states(server: &ServerView) -> Vec<(&'static str, String)> {
     };
     let mut rows = vec![("wanted", format!("{}{wanted}", state_word(server.admin)))];
     if let Some(hand) = &server.by_hand {
-        rows.push((
-            "by hand",
-            format!("{}, by {}", hand.words.join("; "), hand.by),
-        ));
+        rows.push(("by hand", state::by_hand(hand)));
     }
     if let Some(agent) = &server.agent {
-        rows.push(("agent", agent_text(agent)));
+        rows.push(("agent", state::agent(agent)));
     }
     rows.extend([
         ("health", format!("{health}{reason}")),
@@ -215,35 +212,6 @@ fn states(server: &ServerView) -> Vec<(&'static str, String)> {
         ("next hop", next_hop),
     ]);
     rows
-}
-
-/// What the agent asks for, and what it said last.
-fn agent_text(agent: &AgentView) -> String {
-    let mut asks = Vec::new();
-    if agent.admin != AdminState::Ready {
-        asks.push(state_word(agent.admin).to_owned());
-    }
-    asks.extend(agent.weight.iter().map(|weight| format!("weight {weight}")));
-    asks.extend(agent.max_connections.map(|most| match most {
-        0 => "no cap".to_owned(),
-        most => format!("at most {most} flows"),
-    }));
-    if !agent.up {
-        asks.push("down".to_owned());
-    }
-    let asks = match asks.is_empty() {
-        true => "asks for nothing".to_owned(),
-        false => format!("asks for {}", asks.join(", ")),
-    };
-    let off = if agent.off {
-        ", not asked at present"
-    } else {
-        ""
-    };
-    format!(
-        "port {}{off}: {asks}; {}: {}",
-        agent.port, agent.code, agent.detail
-    )
 }
 
 fn flows(server: &ServerView) -> Vec<(&'static str, String)> {

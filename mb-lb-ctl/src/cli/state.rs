@@ -3,7 +3,9 @@
 use crate::cli::format::{count, span};
 use crate::cli::style::Style;
 use crate::command::native::state_word;
-use crate::snapshot::{AdminState, HealthState, RemovedView, ServerView, Snapshot};
+use crate::snapshot::{
+    AdminState, AgentView, HandView, HealthState, RemovedView, ServerView, ServiceView, Snapshot,
+};
 
 /// How much the word matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +75,16 @@ pub fn note(server: &ServerView) -> String {
     if server.weight == 0 {
         parts.push("weight 0: no new flows".to_owned());
     }
-    if let Some(hand) = &server.by_hand {
-        parts.extend(hand.words.iter().cloned());
+    parts.extend(server.by_hand.as_ref().map(by_hand));
+    let asked: Vec<_> = server
+        .agent
+        .iter()
+        .flat_map(limits_asked)
+        // It asks for what is so anyway.
+        .filter(|asked| asked != "weight 100%")
+        .collect();
+    if !asked.is_empty() {
+        parts.push(format!("its agent asks for {}", asked.join(", ")));
     }
     if server.backup {
         parts.push(match server.usable {
@@ -86,6 +96,82 @@ pub fn note(server: &ServerView) -> String {
         parts.push(format!("drift {:+}", server.drift));
     }
     parts.join("; ")
+}
+
+/// What operators set of a service as a whole.
+pub fn service_by_hand(service: &ServiceView) -> Vec<String> {
+    let paused = service
+        .paused_by
+        .as_ref()
+        .map(|by| match service.shut_down {
+            true => format!("takes no new clients: {by} shut it down"),
+            false => format!("takes no new clients: {by} disabled it"),
+        });
+    let most = service.most_clients.map(|most| match most {
+        0 => "any number of clients".to_owned(),
+        most => format!("at most {}", count(most.into(), "client")),
+    });
+    let by = service.most_clients_by.as_deref().unwrap_or_default();
+    let most = most.map(|most| format!("{most}, by {by}"));
+    paused.into_iter().chain(most).collect()
+}
+
+/// What operators set, and who.
+pub fn by_hand(hand: &HandView) -> String {
+    // What differs from the file in the servers that there are says itself who did it.
+    let is_own = |at: usize| {
+        let what = hand.what.get(at).map(String::as_str);
+        !matches!(what, Some("added" | "moved" | "removed"))
+    };
+    let words = hand.words.iter().enumerate();
+    let (own, amended): (Vec<_>, Vec<_>) = words.partition(|(at, _)| is_own(*at));
+    let join = |words: Vec<(usize, &String)>| {
+        let words: Vec<_> = words.into_iter().map(|(_, word)| word.as_str()).collect();
+        words.join("; ")
+    };
+    match (own.is_empty(), amended.is_empty()) {
+        (true, _) => join(amended),
+        (false, true) => format!("{}, by {}", join(own), hand.by),
+        (false, false) => format!("{}, by {}; {}", join(own), hand.by, join(amended)),
+    }
+}
+
+/// What the agent asks for, and what it said last.
+pub fn agent(agent: &AgentView) -> String {
+    let mut asks = Vec::new();
+    if agent.admin != AdminState::Ready {
+        asks.push(state_word(agent.admin).to_owned());
+    }
+    asks.extend(limits_asked(agent));
+    if !agent.up {
+        asks.push("down".to_owned());
+    }
+    let asks = match asks.is_empty() {
+        true => "asks for nothing".to_owned(),
+        false => format!("asks for {}", asks.join(", ")),
+    };
+    let off = if agent.off {
+        ", not asked at present"
+    } else {
+        ""
+    };
+    format!(
+        "port {}{off}: {asks}; {}: {}",
+        agent.port, agent.code, agent.detail
+    )
+}
+
+/// Weight and cap that an agent asks for.
+fn limits_asked(agent: &AgentView) -> impl Iterator<Item = String> + use<> {
+    let weight = agent
+        .weight
+        .as_ref()
+        .map(|weight| format!("weight {weight}"));
+    let most = agent.max_connections.map(|most| match most {
+        0 => "no cap".to_owned(),
+        most => format!("at most {most} flows"),
+    });
+    weight.into_iter().chain(most)
 }
 
 /// ` (file 5)` where somebody has set another weight by hand.
@@ -179,5 +265,32 @@ fn cause(server: &ServerView) -> String {
     match code {
         Some(code) => format!("{} ({code})", server.health_reason),
         None => server.health_reason.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_set_it_is_said_once() {
+        let hand = |said: &[(&str, &str)]| HandView {
+            by: "alice".to_owned(),
+            words: said.iter().map(|(words, _)| (*words).to_owned()).collect(),
+            what: said.iter().map(|(_, what)| (*what).to_owned()).collect(),
+            ..HandView::default()
+        };
+        let rests = ("its check rests", "check_off");
+        let added = ("was added by bob, and is in no file", "added");
+        for (said, text) in [
+            (&[rests][..], "its check rests, by alice"),
+            (&[added], "was added by bob, and is in no file"),
+            (
+                &[rests, added],
+                "its check rests, by alice; was added by bob, and is in no file",
+            ),
+        ] {
+            assert_eq!(by_hand(&hand(said)), text);
+        }
     }
 }

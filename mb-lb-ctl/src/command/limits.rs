@@ -7,6 +7,9 @@ const RATES: &str = "'set rate-limit' only supports :\n   \
      - 'ssl-sessions global' to set the per-process maximum SSL session rate\n   \
      - 'http-compression global' to set the per-process maximum compression speed in kB/s\n";
 const INTEGER: &str = "Expects an integer value.\n";
+const OUT_OF_RANGE: &str = "Value out of range.\n";
+/// As in the configuration.
+const MOST: u32 = 1_000_000;
 
 /// What follows `set rate-limit`.
 pub fn rate(words: &[&str]) -> String {
@@ -36,29 +39,29 @@ pub fn global(value: &str) -> String {
     }
 }
 
-/// What follows `set maxconn frontend NAME`, of a service that exists.
-pub fn frontend(value: &str) -> String {
-    match value.parse::<u32>() {
-        Err(_) => "Integer value expected.\n".to_owned(),
-        Ok(_) => super::not_done(
-            "a service has no limit of its own: `max_connections` belongs to its servers, in the configuration file",
-        ),
-    }
+/// The limit of `set maxconn frontend`, of a service that exists, or HAProxy's complaint. 0: as many as come.
+pub fn frontend(value: &str) -> Result<u32, String> {
+    let number = value.parse::<i64>();
+    let number = number.map_err(|_| "Integer value expected.\n".to_owned())?;
+    let most = u32::try_from(number).ok().filter(|most| *most <= MOST);
+    most.ok_or_else(|| OUT_OF_RANGE.to_owned())
 }
 
-/// The limit of `set maxconn server`, or HAProxy's complaint, which does not always end its line.
+/// The limit of `set maxconn server`, or HAProxy's complaint, which does not always end its line. 0: as many as come.
 pub fn server(value: &str) -> Result<u32, String> {
     if value.is_empty() {
         return Err("Require <maxconn>.\n".to_owned());
     }
+    let value = value.strip_prefix('+').unwrap_or(value);
     let digits = value
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(value.len());
     match value.split_at(digits) {
         ("", _) => Err("maxconn string empty or preceded by garbage".to_owned()),
-        (number, "") => number
-            .parse()
-            .map_err(|_| "maxconn string empty or preceded by garbage".to_owned()),
+        (number, "") => {
+            let most = number.parse().ok().filter(|most| *most <= MOST);
+            most.ok_or_else(|| OUT_OF_RANGE.to_owned())
+        }
         _ => Err("Trailing garbage in maxconn string".to_owned()),
     }
 }

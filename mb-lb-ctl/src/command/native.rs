@@ -281,7 +281,9 @@ pub fn refusal(refusal: &Refusal, server: Option<&ServerRef>, snapshot: &Snapsho
         | Refusal::NoAgent
         | Refusal::ChecksNotEnabled
         | Refusal::AgentNotEnabled
-        | Refusal::NoSessions
+        | Refusal::NoClientCap
+        | Refusal::ShutAlready
+        | Refusal::Shut(_)
         | Refusal::PausedAlready(_) => complaint(Code::Refused, &refusal.to_string()),
     }
 }

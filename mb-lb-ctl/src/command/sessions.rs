@@ -1,12 +1,15 @@
-//! `show sess`: a line for each flow of the table, in HAProxy's shape.
+//! `show sess`: a line for each flow of the table and each connection that the controller has itself, in HAProxy's shape.
 //!
 //! What HAProxy shows of its own buffers and tasks has no meaning for a flow that is steered in the kernel, and is left out.
+
+pub mod client;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::command::{find_service, info, proxy_id};
 use crate::config::FlowTimeouts;
+use crate::proxy::OpenSession;
 use crate::snapshot::{FlowView, Snapshot};
 
 /// Flows that are shown at most: more would take longer to read than the first of them live.
@@ -18,6 +21,8 @@ pub struct Sessions {
     pub flows: Vec<FlowView>,
     /// There are more than these.
     pub more: bool,
+    /// Those of proxies and of services in user mode.
+    pub clients: Vec<OpenSession>,
     pub timeouts: FlowTimeouts,
 }
 
@@ -39,7 +44,7 @@ pub fn line(flow: &FlowView, timeouts: &FlowTimeouts) -> String {
     format!(
         "{:#x}: proto={} src={} fe={} be={} srv={} ts=00 age={} exp={} rc=0 c_exp= dst={} st={}\n",
         id(flow.client, flow.vip),
-        protocol(flow),
+        protocol(flow.client),
         flow.client,
         flow.service,
         flow.service,
@@ -77,7 +82,7 @@ pub fn describe(
          state={} age={} idle={} exp={}\n",
         id(flow.client, flow.vip),
         info::log_date(opened),
-        protocol(flow),
+        protocol(flow.client),
         flow.client,
         flow.vip,
         flow.server,
@@ -89,8 +94,8 @@ pub fn describe(
     )
 }
 
-fn protocol(flow: &FlowView) -> &'static str {
-    match flow.client {
+const fn protocol(client: SocketAddr) -> &'static str {
+    match client {
         SocketAddr::V4(_) => "tcpv4",
         SocketAddr::V6(_) => "tcpv6",
     }

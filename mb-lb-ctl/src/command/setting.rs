@@ -44,6 +44,8 @@ const HEALTH_EXPECTS: &str = "'set server <srv> health' expects 'up', 'stopping'
 const USAGE: &str = "usage: set server <backend>/<server> addr | agent | agent-addr | agent-port | agent-send | check-addr \
      | check-port | fqdn | health | ssl | state | weight\n";
 const AGENT_EXPECTS: &str = "'set server <srv> agent' expects 'up' or 'down'.\n";
+/// As `send` of the configuration.
+const LONGEST_SEND: usize = 1024;
 const NO_AGENT: &str = "agent checks are not enabled on this server";
 const NO_CHECK: &str = "health checks are not enabled on this server";
 
@@ -86,7 +88,11 @@ impl Setting {
             "agent-port" => {
                 given("agent-port requires a port.").map(|value| Self::AgentPort(value.to_owned()))
             }
-            "agent-send" => Ok(Self::AgentSend(value.to_owned())),
+            // A line end cannot be written on the socket; HAProxy has no word for it.
+            "agent-send" => {
+                let text = value.replace("\\n", "\n").replace("\\r", "\r");
+                Ok(Self::AgentSend(text))
+            }
             "check-addr" => {
                 let value = given("check-addr requires an address and optionally a port.")?;
                 let address = value
@@ -138,9 +144,10 @@ impl Setting {
             }
             Self::Agent(Some(up)) => set(server, engine::Setting::AgentSays(up)),
             Self::Agent(None) => Err(AGENT_EXPECTS.to_owned()),
-            Self::AgentSend(_) => Err(not_done(
-                "what an agent is told is `send` in the configuration file, followed by a reload",
-            )),
+            Self::AgentSend(text) if text.len() > LONGEST_SEND => Err(not_done(&format!(
+                "an agent is told {LONGEST_SEND} bytes at most"
+            ))),
+            Self::AgentSend(text) => set(server, engine::Setting::AgentSend(text)),
             Self::AgentAddress(text) => match text.parse() {
                 Ok(address) => set(server, engine::Setting::AgentAddress(Some(address))),
                 Err(_) => Err(format!("invalid addr '{text}'")),
@@ -174,9 +181,7 @@ impl Setting {
                 "Health check was not configured on this server, cannot enable.\n".to_owned(),
             ),
             Self::Checks(on) => set(server, engine::Setting::Checks(Which::Health, on)),
-            Self::MaxConnections(_) => Err(not_done(
-                "`max_connections` of a server is changed in the configuration file, followed by a reload",
-            )),
+            Self::MaxConnections(most) => set(server, engine::Setting::MaxConnections(most)),
             Self::CutOff => silent(Change::EndSessions { server }),
         }
     }

@@ -306,16 +306,19 @@ fn frontend(snapshot: &Snapshot, service: &ServiceView) -> Row {
         row.u64(Field(79, "MCP"), opened);
     }
     row.u64(Field(8, "MCP"), sum(service, |server| server.bytes));
-    let state = if service.paused_by.is_some() {
-        "PAUSED"
-    } else {
-        "OPEN"
+    let state = match service.paused_by {
+        Some(_) if service.shut_down => "STOP",
+        Some(_) => "PAUSED",
+        None => "OPEN",
     };
     row.text(Field(17, "SGP"), state);
     row.u32(Field(33, "MRP"), rate);
     row.u32(Field(77, "MRP"), rate);
     if let Some(clients) = &service.clients {
         row.u32(Field(4, "MGP"), clients.open);
+        if clients.most != 0 {
+            row.u32(Field(6, "CLP"), clients.most);
+        }
         row.u64(Field(7, "MCP"), clients.connections);
         row.u64(Field(79, "MCP"), clients.connections);
         if is_proxy(service) {

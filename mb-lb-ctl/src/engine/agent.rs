@@ -111,8 +111,15 @@ impl ServerState {
         if service.agent.is_none() && !is_agent {
             self.agent.forget();
         }
-        self.by_hand
-            .drop_what_has_no_object(check.is_some(), service.agent.is_some());
+        self.by_hand.drop_what_has_no_object(
+            check.is_some(),
+            service.agent.is_some(),
+            self.config.max_connections,
+            service
+                .agent
+                .as_ref()
+                .and_then(|agent| agent.send.as_deref()),
+        );
     }
 
     /// What operator and agent together want: the stricter of the two.
@@ -133,10 +140,16 @@ impl ServerState {
         }
     }
 
-    /// 0: no cap.
+    /// 0: no cap. What an agent asks for stands in place of what the file says, and only takes away from what an operator has
+    /// set.
     pub fn most_connections(&self) -> u32 {
         let configured = self.config.max_connections.unwrap_or(0);
-        self.agent.max_connections.unwrap_or(configured)
+        match (self.by_hand.cap, self.agent.max_connections) {
+            (None, asked) => asked.unwrap_or(configured),
+            (Some(cap), None | Some(0)) => cap.most,
+            (Some(cap), Some(asked)) if cap.most == 0 => asked,
+            (Some(cap), Some(asked)) => cap.most.min(asked),
+        }
     }
 
     /// An operator, or an agent beside the check, has put it into maintenance: the check rests. An agent that is the check

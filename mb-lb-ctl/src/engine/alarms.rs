@@ -206,6 +206,25 @@ impl Engine {
 
     fn service_alarms(&self, service: &ServiceState, alarms: &mut Vec<Alarm>) {
         let name = &service.config.name;
+        if let Some(by) = &service.paused {
+            let enable = format!("enable frontend {name}, on the admin socket");
+            let (did, next) = match service.shut {
+                true => ("shut it down", format!("restart mb-lb, then {enable}")),
+                false => ("disabled it", enable),
+            };
+            let text = format!("{name} takes no new clients: {by} {did}");
+            alarms.push(alarm(Severity::Warning, text, &next));
+        }
+        if let Some(cap) = &service.cap {
+            alarms.push(alarm(
+                Severity::Warning,
+                format!("{name}: {}, set by {}", cap.words(), cap.by),
+                &format!(
+                    "set maxconn frontend {name} {}, on the admin socket",
+                    cap.file
+                ),
+            ));
+        }
         if self.is_tier(name) {
             // Its machine knows better what to say.
             return;
@@ -215,13 +234,6 @@ impl Engine {
                 Severity::Warning,
                 format!("{name} follows {member} of {other}, and the health pages there say nothing of it"),
                 &format!("correct `follows`, or the page; mb-lb-ctl list checks {other}"),
-            ));
-        }
-        if let Some(by) = &service.paused {
-            alarms.push(alarm(
-                Severity::Warning,
-                format!("{name} takes no new clients: {by} disabled it"),
-                &format!("enable frontend {name}, on the admin socket"),
             ));
         }
         let standings: Vec<Standing> = service
@@ -319,17 +331,9 @@ impl Engine {
     fn hand_alarms(&self, service: &ServiceState, server: &ServerState, alarms: &mut Vec<Alarm>) {
         let name = format!("{}/{}", service.config.name, server.config.name);
         let hand = &server.by_hand;
-        for words in hand.words() {
-            let next = match () {
-                () if hand.check_off => format!("enable health {name}, on the admin socket"),
-                () if hand.agent_off => format!("enable agent {name}, on the admin socket"),
-                () if hand.stopping || hand.down => {
-                    format!("set server {name} health up, on the admin socket")
-                }
-                () => format!("mb-lb-ctl describe {name}"),
-            };
-            let text = format!("{name}: {words}, set by {}", hand.by);
-            alarms.push(alarm(Severity::Warning, text, &next));
+        for said in hand.said() {
+            let text = format!("{name}: {}, set by {}", said.words, hand.by);
+            alarms.push(alarm(Severity::Warning, text, &said.next(&name)));
         }
         let target = ServerRef {
             service: service.config.name.clone(),

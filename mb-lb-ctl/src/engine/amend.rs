@@ -46,6 +46,15 @@ pub struct Added {
 }
 
 impl Amendment {
+    /// A stable word.
+    pub const fn word(&self) -> &'static str {
+        match &self.what {
+            Amended::Added(_) => "added",
+            Amended::Removed => "removed",
+            Amended::Moved { .. } => "moved",
+        }
+    }
+
     /// In words, for people.
     pub fn words(&self) -> String {
         match &self.what {

@@ -36,6 +36,82 @@ pub struct ByHand {
     pub agent_address: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_port: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Cap>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_send: Option<Told>,
+}
+
+/// What an agent is told first, in place of what the file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Empty: nothing.
+    pub text: String,
+    /// What the file said when this was set: it holds until the file says something else.
+    #[serde(default)]
+    pub file: Option<String>,
+}
+
+impl Told {
+    fn beside(text: &str, file: Option<String>) -> Option<Self> {
+        (text != file.as_deref().unwrap_or("")).then(|| Self {
+            text: text.to_owned(),
+            file,
+        })
+    }
+
+    fn words(&self) -> String {
+        let file = told_words(self.file.as_deref().unwrap_or(""));
+        format!(
+            "its agent is told {} (file: {file})",
+            told_words(&self.text)
+        )
+    }
+}
+
+/// On one line.
+fn told_words(text: &str) -> String {
+    match text {
+        "" => "nothing".to_owned(),
+        text => format!("\"{}\"", text.escape_debug()),
+    }
+}
+
+/// At most so many connections at a time, in place of what the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cap {
+    /// 0: as many as come.
+    pub most: u32,
+    /// What the file said when this was set: it holds until the file says something else.
+    #[serde(default)]
+    pub file: Option<u32>,
+}
+
+impl Cap {
+    /// `None`: it is what the file says.
+    fn beside(most: u32, file: Option<u32>) -> Option<Self> {
+        (most != file.unwrap_or(0)).then_some(Self { most, file })
+    }
+
+    fn words(self) -> String {
+        let file = self
+            .file
+            .map_or("no cap".to_owned(), |file| file.to_string());
+        format!("{} (file: {file})", cap_words(self.most))
+    }
+}
+
+/// As one word of the admin socket's language.
+fn written(text: &str) -> String {
+    let plain = text.replace('\n', "\\n").replace('\r', "\\r");
+    crate::command::line::quote(&plain)
+}
+
+fn cap_words(most: u32) -> String {
+    match most {
+        0 => "no cap of connections".to_owned(),
+        most => format!("at most {most} connections"),
+    }
 }
 
 impl ByHand {
@@ -47,8 +123,17 @@ impl ByHand {
         *self == nobody
     }
 
-    /// Forgets what is set of a check, or an agent, that is not there.
-    pub fn drop_what_has_no_object(&mut self, has_check: bool, has_agent: bool) {
+    /// Forgets what is set of a check, or an agent, that is not there, and in place of a cap that is another one now.
+    pub fn drop_what_has_no_object(
+        &mut self,
+        has_check: bool,
+        has_agent: bool,
+        file: Option<u32>,
+        send: Option<&str>,
+    ) {
+        self.cap = self.cap.filter(|cap| cap.file == file);
+        let holds = |told: &Told| has_agent && told.file.as_deref() == send;
+        self.agent_send = self.agent_send.take().filter(holds);
         if has_check {
             self.down = false;
         } else {
@@ -61,31 +146,94 @@ impl ByHand {
         }
     }
 
-    /// In words, for people.
-    pub fn words(&self) -> Vec<String> {
-        let mut words = Vec::new();
-        let mut say = |is: bool, text: &str| {
-            if is {
-                words.push(text.to_owned());
-            }
+    /// Each of it.
+    pub fn said(&self) -> Vec<Said> {
+        let say = |is: bool, what, words: &str, undo: &str| {
+            is.then(|| Said {
+                what,
+                words: words.to_owned(),
+                undo: Some(undo.to_owned()),
+            })
         };
-        say(self.check_off, "its check rests");
-        say(self.agent_off, "its agent is not asked");
-        say(self.stopping, "stopping");
-        say(self.down, "set down");
-        if self.check_address.is_some() || self.check_port.is_some() {
-            let address = self.check_address.map(|address| address.to_string());
-            let port = self.check_port.map(|port| format!("port {port}"));
+        let to = |what, verb: &str, address: Option<IpAddr>, port: Option<u16>| {
+            let address = address.map(|address| address.to_string());
+            let port = port.map(|port| format!("port {port}"));
             let to: Vec<_> = address.into_iter().chain(port).collect();
-            words.push(format!("its check goes to {}", to.join(" ")));
+            (!to.is_empty()).then(|| Said {
+                what,
+                words: format!("{verb} {}", to.join(" ")),
+                undo: None,
+            })
+        };
+        let cap = self.cap.map(|cap| Said {
+            what: "max_connections",
+            words: cap.words(),
+            undo: Some(format!("set maxconn server NAME {}", cap.file.unwrap_or(0))),
+        });
+        let told = self.agent_send.as_ref().map(|told| {
+            let file = told.file.as_deref().unwrap_or("");
+            let undo = format!("set server NAME agent-send {}", written(file));
+            Said {
+                what: "agent_send",
+                words: told.words(),
+                undo: Some(undo.trim_end().to_owned()),
+            }
+        });
+        let up = "set server NAME health up";
+        [
+            say(
+                self.check_off,
+                "check_off",
+                "its check rests",
+                "enable health NAME",
+            ),
+            say(
+                self.agent_off,
+                "agent_off",
+                "its agent is not asked",
+                "enable agent NAME",
+            ),
+            say(self.stopping, "stopping", "stopping", up),
+            say(self.down, "down", "set down", up),
+            to(
+                "check_to",
+                "its check goes to",
+                self.check_address,
+                self.check_port,
+            ),
+            to(
+                "agent_at",
+                "its agent is asked at",
+                self.agent_address,
+                self.agent_port,
+            ),
+            cap,
+            told,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// One thing that is set by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// A stable word.
+    pub what: &'static str,
+    /// For people.
+    pub words: String,
+    /// As the admin socket takes it, with `NAME` for the server. `None`: where it was before is in the file.
+    undo: Option<String>,
+}
+
+impl Said {
+    /// What undoes it of the server `name`.
+    pub fn next(&self, name: &str) -> String {
+        match &self.undo {
+            Some(undo) => format!("{}, on the admin socket", undo.replace("NAME", name)),
+            None => format!("mb-lb-ctl describe {name}"),
         }
-        if self.agent_address.is_some() || self.agent_port.is_some() {
-            let address = self.agent_address.map(|address| address.to_string());
-            let port = self.agent_port.map(|port| format!("port {port}"));
-            let to: Vec<_> = address.into_iter().chain(port).collect();
-            words.push(format!("its agent is asked at {}", to.join(" ")));
-        }
-        words
     }
 }
 
@@ -124,6 +272,10 @@ pub enum Setting {
     CheckAt(IpAddr, u16),
     AgentAddress(Option<IpAddr>),
     AgentPort(Option<u16>),
+    /// 0: as many as come.
+    MaxConnections(u32),
+    /// What its agent is told first; empty: nothing.
+    AgentSend(String),
 }
 
 impl ServerState {
@@ -234,6 +386,17 @@ impl Engine {
                 }
                 hand.agent_port = port.filter(|port| Some(*port) != agent_port);
                 format!("its agent is asked at port {}", shown(*port))
+            }
+            Setting::AgentSend(text) => {
+                let Some(agent) = &service.agent else {
+                    return Err(Refusal::AgentNotEnabled);
+                };
+                hand.agent_send = Told::beside(text, agent.send.clone());
+                format!("its agent is told {}", told_words(text))
+            }
+            Setting::MaxConnections(most) => {
+                hand.cap = Cap::beside(*most, server.config.max_connections);
+                cap_words(*most)
             }
             Setting::Health(forced) => {
                 hand.stopping = *forced == Forced::Stopping;

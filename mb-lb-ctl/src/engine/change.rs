@@ -25,6 +25,10 @@ impl Engine {
             Change::Frontend { service, takes } => {
                 return self.pause(service, *takes, by, now, actions);
             }
+            Change::ShutFrontend { service } => return self.shut(service, by, now, actions),
+            Change::ClientCap { service, most } => {
+                return self.cap_clients(service, *most, by, now, actions);
+            }
             // It has no answer of this turn.
             Change::Failover { .. } => return Err(Refusal::NoInstance(String::new())),
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 
+use super::frontend::{ClientCap, most_clients};
 use super::indices::Indices;
 use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
@@ -68,6 +69,9 @@ pub struct ServiceState {
     pub relayed: Option<crate::proxy::Reading>,
     /// Takes no new client, because this operator wants that.
     pub paused: Option<String>,
+    /// And nobody can have it take one while this process lives.
+    pub shut: bool,
+    pub cap: Option<ClientCap>,
 }
 
 /// The one owner of policy state.
@@ -293,6 +297,9 @@ impl Engine {
                 actions.push(Action::Reply { id, result });
             }
             Event::Certificates(certificates) => self.certificates = certificates,
+            Event::SessionEnded { subject, by } => {
+                self.on_session_ended(&subject, &by, now, actions);
+            }
             Event::Unserved(unserved) => self.on_unserved(unserved, now, actions),
             Event::Relayed(readings) => self.on_relayed(&readings, now, actions),
             Event::Counted(report) => self.on_counted(*report, now, actions),
@@ -394,9 +401,19 @@ impl Engine {
                         .saved
                         .as_ref()
                         .and_then(|saved| saved.paused.get(&service.name).cloned()),
+                    shut: false,
+                    cap: self
+                        .sent
+                        .saved
+                        .as_ref()
+                        .and_then(|saved| saved.client_caps.get(&service.name).cloned()),
                     config: service.clone(),
                 },
             };
+            // One that the operator set stays, unless the file says something new.
+            let most = most_clients(&config, &service.name);
+            let in_kernel = service.forward.is_in_kernel();
+            state.cap = state.cap.filter(|cap| !in_kernel && cap.file == most);
             self.merge_servers(&mut state, service, now, actions);
             state.config = service.clone();
             self.services.push(state);
@@ -427,15 +444,21 @@ impl Engine {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        let mut old = std::mem::take(&mut state.servers);
+        let key = |server: &config::Server| (server.name.clone(), server.address, server.port);
+        let mut old: Vec<_> = std::mem::take(&mut state.servers)
+            .into_iter()
+            .map(Some)
+            .collect();
+        // A thousand servers are looked for among a thousand.
+        let places: HashMap<_, _> = old
+            .iter()
+            .flatten()
+            .enumerate()
+            .map(|(at, known)| (key(&known.config), at))
+            .collect();
         for server in &service.servers {
-            let same = |known: &ServerState| {
-                known.config.name == server.name
-                    && known.config.address == server.address
-                    && known.config.port == server.port
-            };
-            if let Some(at) = old.iter().position(same) {
-                let mut known = old.remove(at);
+            let at = places.get(&key(server));
+            if let Some(mut known) = at.and_then(|&at| old[at].take()) {
                 // A weight that the operator set stays, unless the file says something new.
                 if known.config.weight != server.weight {
                     known.weight = server.weight;
@@ -488,7 +511,7 @@ impl Engine {
             }
             state.servers.push(new);
         }
-        for gone in old {
+        for gone in old.into_iter().flatten() {
             let record = self.last_record(state, &gone);
             self.indices.retire(gone.slot.index, record);
         }

@@ -164,6 +164,15 @@ impl Engine {
         (address, hand.agent_port.unwrap_or(agent.port)).into()
     }
 
+    /// The agent with what it is told by hand.
+    fn asked_of(server: &ServerState, agent: &AgentCheck) -> AgentCheck {
+        let mut agent = agent.clone();
+        if let Some(told) = &server.by_hand.agent_send {
+            agent.send = Some(told.text.clone()).filter(|text| !text.is_empty());
+        }
+        agent
+    }
+
     fn wanted_agents(&self, service: &ServiceState) -> Vec<CheckTask> {
         let Some(agent) = &service.config.agent else {
             return Vec::new();
@@ -182,7 +191,7 @@ impl Engine {
                 address: Self::agent_at(server, agent),
                 vip: service.config.listen.first().copied(),
                 via: None,
-                check: agent.check(),
+                check: Self::asked_of(server, agent).check(),
                 interval: agent.interval,
             })
             .collect()

@@ -1,4 +1,4 @@
-//! Sessions of a server that an operator ends, and services that he has take nobody.
+//! Sessions of a server that an operator ends.
 //!
 //! In the kernel a flow belongs to an index of a generation. To end the flows of a server it gets another index, and what it had
 //! stays behind as that of a removed server whose flows are reset: the next packet of each is answered with RST, and its count
@@ -15,8 +15,7 @@ impl Engine {
     /// Ends the sessions that a server has now, whatever state it is in; new ones come as before.
     ///
     /// # Errors
-    /// There is no such server; the kernel has no room for another index; or it is one of a proxy, whose requests belong to no
-    /// session.
+    /// There is no such server, or the kernel has no room for another index.
     pub(super) fn end_sessions(
         &mut self,
         target: &ServerRef,
@@ -26,9 +25,10 @@ impl Engine {
     ) -> Result<String, Refusal> {
         let position = self.places.get(target).copied();
         let (at, server) = position.ok_or(Refusal::NoSuchServer)?;
-        if self.is_proxy(&self.services[at]) {
-            return Err(Refusal::NoSessions);
-        }
+        let what = match self.is_proxy(&self.services[at]) {
+            true => "requests",
+            false => "sessions",
+        };
         let had = self.services[at].servers[server].reading.active.max(0);
         if self.services[at].config.forward.is_in_kernel() {
             self.renew(at, server)?;
@@ -36,9 +36,26 @@ impl Engine {
         let state = &mut self.services[at].servers[server];
         state.ended += 1;
         let subject = format!("{}/{}", target.service, target.server);
-        let text = format!("{had} sessions ended by {by}");
+        let text = format!("{had} {what} ended by {by}");
         self.record(now, &subject, "ended", text.clone(), actions);
         Ok(format!("{subject}: {text}"))
+    }
+
+    /// A connection of a client has ended because an operator wanted that.
+    pub(super) fn on_session_ended(
+        &mut self,
+        subject: &str,
+        by: &str,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        self.record(
+            now,
+            subject,
+            "ended",
+            format!("1 session ended by {by}"),
+            actions,
+        );
     }
 
     /// Gives a server another index, and has the flows of the old one reset.
@@ -61,34 +78,5 @@ impl Engine {
         state.reading = ServerReading::default();
         state.counted = false;
         Ok(())
-    }
-
-    /// Has a service take new clients, or nobody. Those that it has go on.
-    ///
-    /// # Errors
-    /// There is no such service.
-    pub(super) fn pause(
-        &mut self,
-        service: &str,
-        takes: bool,
-        by: &str,
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) -> Result<String, Refusal> {
-        let services = self.services.iter_mut();
-        let mut services = services.filter(|known| known.config.name == service);
-        let known = services.next().ok_or(Refusal::NoSuchService)?;
-        if known.paused.is_none() == takes {
-            return Err(Refusal::PausedAlready(!takes));
-        }
-        known.paused = (!takes).then(|| by.to_owned());
-        let text = match takes {
-            true => format!("takes new clients again, by {by}"),
-            false => format!("takes no new clients, by {by}"),
-        };
-        let kind = if takes { "enabled" } else { "disabled" };
-        self.record(now, service, kind, text.clone(), actions);
-        self.tell_usable(now, actions);
-        Ok(format!("{service}: {text}"))
     }
 }

@@ -22,6 +22,7 @@ impl Engine {
             .filter(|service| !service.config.forward.is_in_kernel())
             .map(|service| Steering {
                 proxy: service.config.name.clone(),
+                most_clients: service.cap.as_ref().map(|cap| cap.most),
                 targets: service
                     .servers
                     .iter()

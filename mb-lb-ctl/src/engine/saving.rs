@@ -90,6 +90,11 @@ impl Engine {
                 .iter()
                 .filter_map(|service| Some((service.config.name.clone(), service.paused.clone()?)))
                 .collect(),
+            client_caps: self
+                .services
+                .iter()
+                .filter_map(|service| Some((service.config.name.clone(), service.cap.clone()?)))
+                .collect(),
             known: names
                 .filter(|(hash, _)| held.contains(hash))
                 .map(|(_, name)| name.clone())

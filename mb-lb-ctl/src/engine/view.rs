@@ -7,6 +7,7 @@ use std::net::Ipv6Addr;
 use mb_lb_common::Reason;
 
 use super::core::{Engine, ServiceState};
+use super::frontend::most_clients;
 use super::server::{ServerState, Standing};
 use super::{Neighbour, Now, ServerRef};
 use crate::config::OnDown;
@@ -132,6 +133,10 @@ impl Engine {
             forward: service.config.forward.name().to_owned(),
             scheduler: self.scheduler_name(service).to_owned(),
             clients: service.relayed.as_ref().map(|reading| ClientsView {
+                most: service.cap.as_ref().map_or_else(
+                    || most_clients(&self.config, &service.config.name),
+                    |cap| cap.most,
+                ),
                 open: reading.open,
                 connections: reading.connections,
                 requests: reading.requests,
@@ -159,6 +164,9 @@ impl Engine {
                 .collect(),
             min_up: service.config.min_up,
             paused_by: service.paused.clone(),
+            shut_down: service.shut,
+            most_clients: service.cap.as_ref().map(|cap| cap.most),
+            most_clients_by: service.cap.as_ref().map(|cap| cap.by.clone()),
             layer: if self.is_proxy(service) { 7 } else { 4 },
             on_down: match service.config.on_down {
                 OnDown::Reset => "reset".to_owned(),
@@ -194,19 +202,25 @@ impl Engine {
         if hand.is_nothing() && amended.is_none() {
             return None;
         }
-        let mut words = hand.words();
+        let said = hand.said();
+        let mut words: Vec<_> = said.iter().map(|said| said.words.clone()).collect();
         words.extend(amended.map(|amendment| amendment.words()));
+        let mut what: Vec<_> = said.iter().map(|said| said.what.to_owned()).collect();
+        what.extend(amended.map(|amendment| amendment.word().to_owned()));
         Some(HandView {
             by: match amended {
                 Some(amendment) if hand.is_nothing() => amendment.by.clone(),
                 _ => hand.by.clone(),
             },
             words,
+            what,
             check_off: hand.check_off,
             agent_off: hand.agent_off,
             stopping: hand.stopping,
             check_address: hand.check_address,
             check_port: hand.check_port,
+            max_connections: hand.cap.map(|cap| cap.most),
+            agent_send: hand.agent_send.as_ref().map(|told| told.text.clone()),
         })
     }
 

@@ -1,12 +1,13 @@
 //! Connections of clients: how many there may be, and who is still there when all are to go.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::sessions::Session;
 use super::table::{Listen, Proxy};
 use super::worker::Worker;
 use crate::config::ProxyLimits;
@@ -126,18 +127,22 @@ pub struct Admitted {
     proxy: Arc<Proxy>,
     worker: Rc<Worker>,
     turn: usize,
+    session: Arc<Session>,
     /// It is counted for this source.
     source: Option<IpAddr>,
 }
 
 impl Admitted {
-    /// `None`: there are as many as there may be, which is counted.
-    pub fn new(listen: &Listen, worker: &Rc<Worker>) -> Option<Self> {
+    /// `ends` are the client's and what it has connected to. `None`: there are as many as there may be, which is counted.
+    pub fn new(
+        listen: &Listen,
+        worker: &Rc<Worker>,
+        ends: (SocketAddr, SocketAddr),
+    ) -> Option<Self> {
         let proxy = &listen.proxy;
-        let limits = proxy.in_force.load().config.limits;
         let closed = proxy.stats.closed.get();
         let open = proxy.stats.connections.get().saturating_sub(closed);
-        if open >= u64::from(limits.connections) {
+        if proxy.is_full(open) {
             proxy.stats.refuse("connections");
             return None;
         }
@@ -150,8 +155,13 @@ impl Admitted {
             proxy: Arc::clone(proxy),
             worker: Rc::clone(worker),
             turn,
+            session: worker.sessions().enter(&proxy.name, ends.0, ends.1),
             source: None,
         })
+    }
+
+    pub const fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// `false`: the source has as many as it may have.
@@ -167,6 +177,7 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.proxy.stats.closed.add(1);
+        self.worker.sessions().leave(&self.session);
         self.worker.census().open[self.turn].fetch_sub(1, Ordering::SeqCst);
         if let Some(source) = self.source {
             self.worker.limits.disconnect(source);

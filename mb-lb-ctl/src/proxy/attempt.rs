@@ -84,6 +84,7 @@ impl Exchange {
         loop {
             let (at, place) = self.place(&mut tried).await?;
             let server = Arc::clone(&self.in_force.servers[at]);
+            let place = (place, self.client.session().visit(&server));
             self.journal.placed(&server);
             let mut from_pool = false;
             let http = match switch {
@@ -408,10 +409,12 @@ impl Exchange {
                 }
                 let worker = Rc::clone(&self.client.worker);
                 let proxy = Arc::clone(&self.proxy);
+                let session = Arc::clone(self.client.session());
                 let stop = async move {
                     tokio::select! {
                         () = worker.stopping() => {}
                         () = proxy.retired() => {}
+                        () = session.ends() => {}
                     }
                 };
                 tokio::task::spawn_local(taken.carry(finishing, timeouts.tunnel, stop));

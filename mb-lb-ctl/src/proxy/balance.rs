@@ -29,8 +29,6 @@ pub struct Balance {
     keeps: Vec<bool>,
     /// Whether its connections go on, by index.
     lives: Vec<bool>,
-    /// How often an operator ended its sessions, by index.
-    ended: Vec<u64>,
     /// `max_connections` with slow start, by index.
     most: Vec<Option<u32>>,
     usable: Vec<Usable>,
@@ -83,10 +81,6 @@ impl Balance {
                     })
                 })
                 .collect(),
-            ended: servers
-                .iter()
-                .map(|server| of(server).map_or(0, |target| target.ended))
-                .collect(),
             most: servers
                 .iter()
                 .map(|server| {
@@ -111,11 +105,6 @@ impl Balance {
     /// Whether its connections go on: not where it is down or in maintenance. Nothing is known of it: they do.
     pub fn lives(&self, server: usize) -> bool {
         self.lives.get(server).copied().unwrap_or(true)
-    }
-
-    /// How often an operator ended its sessions.
-    pub fn ended(&self, server: usize) -> u64 {
-        self.ended.get(server).copied().unwrap_or(0)
     }
 
     /// Whether it takes new users.

@@ -20,6 +20,7 @@ use super::journal::Journal;
 use super::page::{self, Refusal};
 use super::queue::Place;
 use super::serve::{Busy, Client};
+use super::sessions::Visit;
 use super::table::{InForce, Proxy, Server};
 use super::{forwarded, upgrade};
 use crate::config;
@@ -40,7 +41,7 @@ pub struct Finishing {
     pub(super) request: Rc<Progress>,
     pub(super) client: Rc<Client>,
     pub(super) journal: Journal,
-    pub(super) _place: Place,
+    pub(super) _place: (Place, Visit),
     pub(super) busy: Busy,
 }
 
@@ -67,6 +68,8 @@ impl Finish for Finishing {
         }
         let letters = match fault {
             None => ['-', '-'],
+            // Killed by an operator, as HAProxy has it.
+            Some(Fault::Gone) if self.client.session().is_cut() => ['K', 'D'],
             Some(Fault::Gone) => ['C', 'D'],
             Some(Fault::Silent) => ['s', 'D'],
             Some(Fault::Stalled) => ['c', 'D'],

@@ -58,7 +58,7 @@ struct Notes {
 }
 
 impl Drop for Notes {
-    /// The client has gone before there was a response.
+    /// The client has gone before there was a response, or an operator has ended it.
     fn drop(&mut self) {
         if self.is_written {
             return;
@@ -68,7 +68,11 @@ impl Drop for Notes {
             (Some(_), None) => 'C',
             (Some(_), Some(_)) => 'H',
         };
-        let line = self.line(None, 0, 0, ['C', phase], self.started.elapsed());
+        let who = match self.client.session().is_cut() {
+            true => 'K',
+            false => 'C',
+        };
+        let line = self.line(None, 0, 0, [who, phase], self.started.elapsed());
         self.log.writer.write(line);
     }
 }

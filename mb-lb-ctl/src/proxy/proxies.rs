@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::admitted::Census;
 use super::limits::Limits;
 use super::listening::{Keeper, Listening};
+use super::sessions::{OpenSession, Sessions};
 use super::table::{Listen, Plan, Proxy};
 use super::worker::{self, Shared, Stage};
 use super::{Reading, Readings, Steering};
@@ -41,6 +42,7 @@ impl Proxies {
             stage: watch::Sender::new(Stage::Serving),
             limits: Arc::new(Limits::default()),
             census: Census::of_this_process(),
+            sessions: Sessions::default(),
             listening: Listening::new(inherited, keeper),
         });
         for number in 0..threads {
@@ -107,7 +109,10 @@ impl Proxies {
         let known = self.known();
         for steering in steering {
             if let Some(proxy) = known.get(&steering.proxy) {
-                proxy.steer(steering.targets.clone());
+                for server in proxy.ended(&steering.targets) {
+                    self.shared.sessions.cut_at(&proxy.name, server);
+                }
+                proxy.steer(steering.most_clients, steering.targets.clone());
             }
         }
     }
@@ -136,6 +141,16 @@ impl Proxies {
             .iter()
             .map(|(name, proxy)| (name.clone(), of(proxy)))
             .collect()
+    }
+
+    /// Connections of clients that are open.
+    pub fn sessions(&self) -> Vec<OpenSession> {
+        self.shared.sessions.list()
+    }
+
+    /// Ends one of them, and says which it was. `None`: there is no such one.
+    pub fn cut(&self, id: u64) -> Option<OpenSession> {
+        self.shared.sessions.cut(id)
     }
 
     /// Servers of proxies that are up, and to which connections cannot be made all the same, and why.

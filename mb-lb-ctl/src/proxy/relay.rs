@@ -35,15 +35,23 @@ pub async fn connection(
     let Some(relay) = &in_force.relay else {
         return;
     };
-    let Some(_admitted) = Admitted::new(&listen, &worker) else {
+    let local = client.local_addr().unwrap_or(listen.address);
+    let Some(admitted) = Admitted::new(&listen, &worker, (peer, local)) else {
         reset(&client);
         return;
     };
+    let session = admitted.session();
     // Without it the last bytes of a word wait for the acknowledgement of the first.
     let _set = client.set_nodelay(true);
     keep_alive(&client);
-    let local = client.local_addr().unwrap_or(listen.address);
-    let reached = reach(&listen, &in_force, &worker, peer, local).await;
+    let reached = tokio::select! {
+        biased;
+        () = session.ends() => {
+            reset(&client);
+            return;
+        }
+        reached = reach(&listen, &in_force, &worker, peer, local) => reached,
+    };
     let Some((at, place, server, _held)) = reached else {
         listen.proxy.stats.refuse("no_server");
         refuse(&mut client, relay).await;
@@ -51,11 +59,11 @@ pub async fn connection(
     };
     let proxy = Arc::clone(&listen.proxy);
     let at = &in_force.servers[at];
-    let ended = proxy.ended(at);
+    let visit = session.visit(at);
     let gone = async {
         let keeps = relay.on_down == OnDown::Keep;
         let mut turns = proxy.turns();
-        while (keeps || proxy.serves(at)) && proxy.ended(at) <= ended {
+        while keeps || proxy.serves(at) {
             if turns.changed().await.is_err() {
                 return;
             }
@@ -70,6 +78,8 @@ pub async fn connection(
     let stop = async {
         tokio::select! {
             () = gone => {}
+            // An operator has had enough of it, or of all that its server has.
+            () = session.ends() => {}
             // Nobody would say any more which server is the right one.
             () = retired => {}
             // A mail that is under way has until then.
@@ -83,7 +93,7 @@ pub async fn connection(
         reset(&client);
         reset(&server);
     }
-    drop(place);
+    drop((place, visit));
 }
 
 /// A server that takes the connection.

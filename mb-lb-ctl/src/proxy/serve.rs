@@ -19,10 +19,11 @@ use super::exchange;
 use super::gate::{self, GateStream};
 pub use super::io::Busy;
 use super::io::{Activity, Prefixed, Reading, Watched, reset};
-use super::journal::{Journal, Session};
+use super::journal::{Journal, Session as TlsSession};
 use super::local::Local;
 use super::page;
 use super::proxy_header::{self, Decoded};
+use super::sessions::Session;
 use super::table::{Listen, Proxy};
 use super::worker::Worker;
 use crate::config::{ProxyLimits, ProxyTimeouts};
@@ -47,32 +48,48 @@ pub struct Client {
     /// Of the address, in canonical form.
     pub source: IpAddr,
     /// `None`: in clear.
-    pub tls: Option<Session>,
+    pub tls: Option<TlsSession>,
     pub is_http2: bool,
     pub listen: Listen,
     pub worker: Rc<Worker>,
     /// A tunnel has the client as well, and counts as a connection as long as it lasts.
-    _admitted: Rc<Admitted>,
+    admitted: Rc<Admitted>,
     /// HTTP/1.1 only.
     pub gate: Option<gate::Handle>,
+}
+
+impl Client {
+    pub fn session(&self) -> &Arc<Session> {
+        self.admitted.session()
+    }
 }
 
 /// Serves what was accepted.
 pub async fn connection(stream: TcpStream, peer: SocketAddr, listen: Listen, worker: Rc<Worker>) {
     let peer = exchange::canonical(peer);
     let proxy = Arc::clone(&listen.proxy);
-    let Some(admitted) = Admitted::new(&listen, &worker) else {
+    let local = stream.local_addr().unwrap_or(listen.address);
+    let Some(admitted) = Admitted::new(&listen, &worker, (peer, local)) else {
         reset(&stream);
         return;
     };
     // Without it the end of a response waits for the acknowledgement of its beginning.
     let _set = stream.set_nodelay(true);
-    // What the beginning takes is free again when HTTP begins.
-    let greeted = Box::pin(greet(stream, peer, listen, worker, admitted)).await;
-    let ended = match greeted {
-        Ok(Some(spoken)) => spoken.await,
-        Ok(None) => Ok(()),
-        Err(word) => Err(word),
+    let session = Arc::clone(admitted.session());
+    let served = async {
+        // What the beginning takes is free again when HTTP begins.
+        let greeted = Box::pin(greet(stream, (peer, local), listen, worker, admitted)).await;
+        match greeted {
+            Ok(Some(spoken)) => spoken.await,
+            Ok(None) => Ok(()),
+            Err(word) => Err(word),
+        }
+    };
+    let ended = tokio::select! {
+        biased;
+        // An operator has ended it: what is under way is dropped, and the client with it.
+        () = session.ends() => Ok(()),
+        ended = served => ended,
     };
     if let Err(word) = ended {
         proxy.stats.refuse(word);
@@ -82,7 +99,7 @@ pub async fn connection(stream: TcpStream, peer: SocketAddr, listen: Listen, wor
 /// All that comes before HTTP. `None`: the client has gone without a word. An error is the word under which it is counted.
 async fn greet(
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, mut local): (SocketAddr, SocketAddr),
     listen: Listen,
     worker: Rc<Worker>,
     mut admitted: Admitted,
@@ -90,7 +107,6 @@ async fn greet(
     let in_force = listen.proxy.in_force.load_full();
     let config = &in_force.config;
     let limit = config.timeouts.handshake;
-    let mut local = stream.local_addr().unwrap_or(listen.address);
     let mut address = peer;
     let mut stream = Prefixed::new(stream);
     if config
@@ -104,6 +120,7 @@ async fn greet(
             .map_err(|_| "proxy_header")?;
         if let Some((from, to)) = ends {
             (address, local) = (exchange::canonical(from), to);
+            admitted.session().comes_from(address, local);
         }
     }
     if !admitted.counts_for(&config.limits, address.ip()) {
@@ -146,7 +163,7 @@ async fn greet(
             _ => stats.handshakes_full.add(1),
         }
         let is_http2 = session.alpn_protocol() == Some(b"h2");
-        let known = Session::of(session);
+        let known = TlsSession::of(session);
         return Ok(Some(begin(Some(known)).speak(stream, is_http2)));
     }
     let is_http2 = match config.http2 && listen.redirect_to.is_none() {
@@ -190,7 +207,7 @@ type Spoken = Pin<Box<dyn Future<Output = Result<(), &'static str>>>>;
 struct Begun {
     address: SocketAddr,
     local: SocketAddr,
-    session: Option<Session>,
+    session: Option<TlsSession>,
     listen: Listen,
     worker: Rc<Worker>,
     admitted: Rc<Admitted>,
@@ -221,7 +238,7 @@ impl Begun {
             is_http2: gate.is_none(),
             listen: self.listen.clone(),
             worker: Rc::clone(&self.worker),
-            _admitted: Rc::clone(&self.admitted),
+            admitted: Rc::clone(&self.admitted),
             gate,
         })
     }

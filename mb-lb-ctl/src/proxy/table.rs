@@ -141,6 +141,7 @@ pub struct Proxy {
     pub stats: stats::Proxy,
     /// What the engine said last.
     targets: ArcSwap<Vec<Target>>,
+    most_clients: ArcSwap<Option<u32>>,
     /// Configurations that are not in force any more, under which requests may still wait.
     before: Mutex<Vec<Weak<InForce>>>,
     /// Counts what the engine and the configuration say.
@@ -212,6 +213,7 @@ impl Proxy {
             queue: Arc::default(),
             stats: stats::Proxy::default(),
             targets: ArcSwap::default(),
+            most_clients: ArcSwap::default(),
         }
     }
 
@@ -230,13 +232,24 @@ impl Proxy {
     }
 
     /// What the engine says of the servers.
-    pub fn steer(&self, targets: Vec<Target>) {
+    pub fn steer(&self, most_clients: Option<u32>, targets: Vec<Target>) {
+        self.most_clients.store(Arc::new(most_clients));
         self.in_force.load().steer(&targets);
         for before in self.before().iter().filter_map(Weak::upgrade) {
             before.steer(&targets);
         }
         self.targets.store(Arc::new(targets));
         self.look_again();
+    }
+
+    /// Whether `open` clients are as many as there may be at a time.
+    pub fn is_full(&self, open: u64) -> bool {
+        let most = match **self.most_clients.load() {
+            None => self.in_force.load().config.limits.connections,
+            Some(0) => return false,
+            Some(most) => most,
+        };
+        open >= u64::from(most)
     }
 
     fn before(&self) -> std::sync::MutexGuard<'_, Vec<Weak<InForce>>> {
@@ -305,12 +318,15 @@ impl Proxy {
         at.map_or(!is_tier, |at| in_force.balance.load().lives(at))
     }
 
-    /// How often an operator ended the sessions of a server.
-    pub fn ended(&self, server: &Server) -> u64 {
-        let in_force = self.in_force.load();
-        let is_it = |known: &Arc<Server>| known.is_same(&server.config);
-        let at = in_force.servers.iter().position(is_it);
-        at.map_or(0, |at| in_force.balance.load().ended(at))
+    /// Servers whose sessions an operator has ended since `targets` were told before.
+    pub fn ended<'t>(&self, targets: &'t [Target]) -> Vec<&'t str> {
+        let before = self.targets.load();
+        let ended = targets.iter().filter(|target| {
+            let mut before = before.iter();
+            let known = before.find(|known| known.name == target.name);
+            known.is_some_and(|known| known.ended < target.ended)
+        });
+        ended.map(|target| target.name.as_str()).collect()
     }
 
     /// Whether the connections to a server are still of use.

@@ -16,6 +16,7 @@ use super::admitted::Census;
 use super::limits::Limits;
 use super::listening::Listening;
 use super::pool::Pool;
+use super::sessions::Sessions;
 use super::table::{Listen, Proxy};
 use super::{relay, serve};
 
@@ -42,6 +43,7 @@ pub struct Shared {
     pub stage: watch::Sender<Stage>,
     pub limits: Arc<Limits>,
     pub census: Census,
+    pub sessions: Sessions,
     pub listening: Listening,
 }
 
@@ -73,6 +75,10 @@ impl std::fmt::Debug for Worker {
 impl Worker {
     pub fn census(&self) -> &Census {
         &self.shared.census
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
     }
 
     /// Ready when connections are to end.

@@ -13,6 +13,7 @@ use crate::command::sessions::{self, Sessions};
 use crate::config_sync::Report;
 use crate::dataplane::{FlowEntry, LoadError};
 use crate::engine::{Event, Refusal, ServerRef};
+use crate::proxy::{OpenSession, is_session};
 use crate::snapshot::{FlowView, Snapshot};
 
 pub type ChangeReply = oneshot::Sender<Result<String, Refusal>>;
@@ -64,6 +65,9 @@ impl Director {
                 reply,
             } => self.flows(service, limit, reply),
             Request::Sessions { id, reply } => self.sessions(id, reply),
+            Request::CutSession { id, by, reply } => {
+                let _sent = reply.send(self.cut_session(id, by));
+            }
             Request::CertificatePaths { reply } => {
                 let _sent = reply.send(self.proxying.certificate_paths());
             }
@@ -112,8 +116,19 @@ impl Director {
     }
 
     fn sessions(&self, id: Option<u64>, reply: oneshot::Sender<Result<Sessions, String>>) {
-        let names = names(&self.engine.snapshot(self.now()));
+        let is_wanted = |session: &OpenSession| id.is_none_or(|id| id == session.id);
+        let clients: Vec<_> = self.proxying.sessions();
+        let clients: Vec<_> = clients.into_iter().filter(is_wanted).collect();
         let timeouts = self.flow_timeouts;
+        if id.is_some_and(is_session) {
+            let _sent = reply.send(Ok(Sessions {
+                clients,
+                timeouts,
+                ..Sessions::default()
+            }));
+            return;
+        }
+        let names = names(&self.engine.snapshot(self.now()));
         // One by its id needs all of them: the kernel knows it by its addresses.
         let limit = match id {
             Some(_) => usize::MAX,
@@ -131,12 +146,26 @@ impl Director {
                     Sessions {
                         flows: shown.map(|flow| view(flow, &names)).collect(),
                         more: flows.next().is_some(),
+                        clients,
                         timeouts,
                     }
                 });
                 let _sent = reply.send(result);
             }),
         });
+    }
+
+    /// Ends the connection of a client. True: there was such a one.
+    fn cut_session(&mut self, id: u64, by: String) -> bool {
+        let Some(cut) = self.proxying.cut(id) else {
+            return false;
+        };
+        let subject = match cut.server {
+            Some((server, _)) => format!("{}/{server}", cut.proxy),
+            None => cut.proxy,
+        };
+        self.turn(Event::SessionEnded { subject, by });
+        true
     }
 
     fn kernel_record(

@@ -15,7 +15,9 @@ use super::certificates::{Looked, Reader, Wanted, When, no_answer};
 use crate::config::{self, Config};
 use crate::proxy::log::Writer;
 use crate::proxy::server_config;
-use crate::proxy::{Info, Keeper, Log, Plan, Proxies, Readings, Resolver, Steering, Trouble};
+use crate::proxy::{
+    Info, Keeper, Log, OpenSession, Plan, Proxies, Readings, Resolver, Steering, Trouble,
+};
 
 /// Clients that are served when the process is to end have so long.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -383,6 +385,16 @@ impl Proxying {
 
     pub fn readings(&self) -> Readings {
         self.proxies.readings()
+    }
+
+    /// Connections of clients that are open.
+    pub fn sessions(&self) -> Vec<OpenSession> {
+        self.proxies.sessions()
+    }
+
+    /// Ends one of them, and says which it was.
+    pub fn cut(&self, id: u64) -> Option<OpenSession> {
+        self.proxies.cut(id)
     }
 
     /// What does not work, by what it is.

@@ -190,6 +190,7 @@ impl Controller {
                     ..Sessions::default()
                 })));
             }
+            Request::CutSession { reply, .. } => drop(reply.send(false)),
             Request::LookAtCertificates => {}
             Request::CertificatePaths { reply } => drop(reply.send(Vec::new())),
             Request::Sync { name, reply } => drop(reply.send(match name.as_str() {
@@ -229,7 +230,9 @@ impl Controller {
             | Change::Add { server, .. }
             | Change::Remove { server }
             | Change::EndSessions { server } => server,
-            Change::Frontend { service, .. } => return Ok(format!("{service}: done")),
+            Change::Frontend { service, .. }
+            | Change::ShutFrontend { service }
+            | Change::ClientCap { service, .. } => return Ok(format!("{service}: done")),
             Change::Failover { instance } => {
                 return match instance.as_deref() {
                     None | Some("VI_1") => Ok("VI_1: 192.168.1.11 is active".to_owned()),

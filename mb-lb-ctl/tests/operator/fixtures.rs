@@ -100,6 +100,9 @@ pub fn well() -> Snapshot {
         services: vec![ServiceView {
             min_up: 2,
             paused_by: None,
+            shut_down: false,
+            most_clients: None,
+            most_clients_by: None,
             layer: 4,
             clients: None,
             certificates: Vec::new(),

@@ -4,8 +4,8 @@ use mb_lb_ctl::command::line::split;
 use mb_lb_ctl::command::native::{DEFAULT_EVENTS, DEFAULT_FLOWS};
 use mb_lb_ctl::command::{Answer, Context, Native, respond};
 use mb_lb_ctl::config::SocketLevel;
-use mb_lb_ctl::engine::{Change, ServerRef, Weight};
-use mb_lb_ctl::snapshot::{AdminState, Snapshot};
+use mb_lb_ctl::engine::{Change, ServerRef, Setting, Weight};
+use mb_lb_ctl::snapshot::{AdminState, AgentView, Snapshot};
 
 use crate::fixtures::{NOW_MS, well};
 
@@ -508,10 +508,9 @@ fn levels_decide_before_anything_else_is_looked_at() {
 #[test]
 fn what_mb_lb_cannot_do_is_said_in_one_line() {
     for command in [
-        "shutdown frontend smtp_backend",
+        "set maxconn global 5",
         "add server smtp_backend/mb9 192.0.2.9:25 ssl",
         "add server smtp_backend/mb9 192.0.2.9:26",
-        "set maxconn frontend smtp_backend 5",
         "set rate-limit sessions global 5",
     ] {
         let text = text(command);
@@ -520,6 +519,73 @@ fn what_mb_lb_cannot_do_is_said_in_one_line() {
             "{command}: {text}"
         );
         assert_eq!(text.lines().count(), 1, "{command}");
+    }
+}
+
+#[test]
+fn what_is_set_by_hand_is_understood() {
+    let set = |setting| Change::Set {
+        server: mb(1),
+        setting,
+    };
+    let frontend = |most| Change::ClientCap {
+        service: "smtp_backend".into(),
+        most,
+    };
+    for (command, wanted) in [
+        (
+            "set maxconn server smtp_backend/mb1 10",
+            set(Setting::MaxConnections(10)),
+        ),
+        (
+            "set maxconn server smtp_backend/mb1 +1000000",
+            set(Setting::MaxConnections(1_000_000)),
+        ),
+        ("set maxconn frontend smtp_backend 0", frontend(0)),
+        ("set maxconn frontend smtp_backend 5", frontend(5)),
+        (
+            "shutdown frontend smtp_backend",
+            Change::ShutFrontend {
+                service: "smtp_backend".into(),
+            },
+        ),
+    ] {
+        match ask(command) {
+            Answer::Change { change, done } => assert_eq!((change, done), (wanted, String::new())),
+            other => panic!("{command:?} gives {other:?}"),
+        }
+    }
+    for command in [
+        "set maxconn server smtp_backend/mb1 1000001",
+        "set maxconn server smtp_backend/mb1 99999999999999999999",
+        "set maxconn frontend smtp_backend -1",
+        "set maxconn frontend smtp_backend 1000001",
+    ] {
+        assert_eq!(text(command), "Value out of range.\n", "{command}");
+    }
+
+    let mut snapshot = well();
+    snapshot.services[0].servers[0].agent = Some(AgentView::default());
+    for (command, told) in [
+        ("agent-send how\\ are\\ you\\\\n", "how are you\n"),
+        ("agent-send one two", "one"),
+        ("agent-send", ""),
+    ] {
+        let command = format!("set server smtp_backend/mb1 {command}");
+        match ask_of(&snapshot, SocketLevel::Admin, &command) {
+            Answer::Change { change, .. } => {
+                assert_eq!(change, set(Setting::AgentSend(told.to_owned())));
+            }
+            other => panic!("{command:?} gives {other:?}"),
+        }
+    }
+    let long = format!(
+        "set server smtp_backend/mb1 agent-send {}",
+        "x".repeat(1025)
+    );
+    match ask_of(&snapshot, SocketLevel::Admin, &long) {
+        Answer::Text(text) => assert_eq!(text, "Not done: an agent is told 1024 bytes at most.\n"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -172,6 +172,7 @@ pub struct Bench {
     pub kept: Arc<Kept>,
     config: config::Proxy,
     targets: Vec<Target>,
+    most_clients: Option<u32>,
     log: Option<Log>,
     _port: Socket,
 }
@@ -235,6 +236,7 @@ impl Bench {
             at,
             config,
             targets,
+            most_clients: None,
         };
         bench.put_in_force();
         bench.steer();
@@ -260,12 +262,19 @@ impl Bench {
     fn steer(&self) {
         self.proxies.steer(&[Steering {
             proxy: self.config.name.clone(),
+            most_clients: self.most_clients,
             targets: self.targets.clone(),
         }]);
     }
 
     pub fn set(&mut self, server: usize, change: impl FnOnce(&mut Target)) {
         change(&mut self.targets[server]);
+        self.steer();
+    }
+
+    /// As the engine says it; `None`: as configured.
+    pub fn cap_clients(&mut self, most: Option<u32>) {
+        self.most_clients = most;
         self.steer();
     }
 

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use mb_lb_ctl::snapshot::AdminState;
+
 use crate::stalls::{read_head, with_bare};
 use crate::{Bench, Connection, Reply, wait_until};
 
@@ -403,4 +405,30 @@ fn an_answer_that_is_no_switch_opens_no_tunnel() {
     client.send(&frame(HEADERS, END_HEADERS, 1, &block(&connect)));
     assert_eq!(outcome(&mut client), Some(502));
     assert_eq!(bench.seen().len(), 1);
+}
+
+/// With all that is under way on it, at whichever server.
+#[test]
+fn a_connection_that_an_operator_ends_ends_with_all_of_its_streams() {
+    let mut bench = Bench::new("", "");
+    bench.set(2, |target| target.admin = AdminState::Drain);
+    for server in &bench.servers[..2] {
+        server.will(Reply::Silence);
+    }
+    let active = || (0..3).map(|at| bench.counted(at).active).sum::<u64>();
+    let mut client = open(&bench);
+    for stream in [1, 3] {
+        let get = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&GET));
+        client.send(&get);
+    }
+    wait_until(|| active() == 2);
+    let sessions = bench.proxies.sessions();
+    let mut busy = sessions.iter().filter(|session| session.server.is_some());
+    let session = busy.next().expect("it is open");
+    assert_eq!(busy.next(), None, "one for both");
+    assert!(bench.proxies.cut(session.id).is_some());
+    client.wait_end();
+    wait_until(|| active() == 0);
+    wait_until(|| bench.proxies.sessions().is_empty());
+    assert_eq!(ask(&bench, &GET), Some(200), "others are served");
 }

@@ -1,6 +1,7 @@
 //! The proxy on the loopback: real sockets, real HTTP on both sides, servers that fail as they are told.
 
 mod bench;
+mod clients;
 mod faults;
 mod http2;
 mod logs;

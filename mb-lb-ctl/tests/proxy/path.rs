@@ -158,6 +158,13 @@ fn a_websocket_is_carried_after_the_servers_101_and_not_before() {
 fn a_websocket_is_told_that_the_proxy_goes() {
     websocket_is_told(|bench| drop(bench.proxies.drain(SOON)));
     websocket_is_told(|bench| bench.proxies.configure(Vec::new(), &[]));
+    // An operator has ended it.
+    websocket_is_told(|bench| {
+        let mut sessions = bench.proxies.sessions().into_iter();
+        let session = sessions.find(|session| session.server.is_some());
+        let id = session.expect("it is open").id;
+        assert!(bench.proxies.cut(id).is_some());
+    });
 }
 
 fn websocket_is_told(go: impl FnOnce(&Bench)) {

@@ -96,6 +96,7 @@ impl Relay {
     fn steer(&self) {
         self.proxies.steer(&[Steering {
             proxy: "smtp".to_owned(),
+            most_clients: None,
             targets: self.targets.clone(),
         }]);
     }
@@ -266,4 +267,52 @@ fn who_leaves_a_tier_loses_its_connections() {
     relay.proxies.configure(Vec::new(), &[]);
     let end = retired.read(&mut byte).expect_err("an end").kind();
     assert_eq!(end, std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn who_an_operator_ends_is_reset_alone_or_with_all_that_the_server_has() {
+    let mut relay = Relay::new("scheduler = \"roundrobin\"");
+    let mut clients: Vec<_> = (0..4).map(|_| relay.connect()).collect();
+    let names: Vec<_> = clients
+        .iter_mut()
+        .map(|client| hear(client, 9)[4..7].to_owned())
+        .collect();
+    let is_reset = |client: &mut TcpStream| {
+        let error = client.read(&mut [0; 16]).expect_err("a reset");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    };
+    let goes_on = |client: &mut TcpStream| {
+        client.write_all(b"still").expect("it is taken");
+        assert_eq!(hear(client, 5), "still");
+    };
+    let address = clients[0].local_addr().expect("an address");
+    let sessions = relay.proxies.sessions();
+    let session = sessions.iter().find(|session| session.client == address);
+    let session = session.expect("it is open");
+    let (server, at) = session.server.clone().expect("it has one");
+    assert_eq!((&server, at.ip()), (&names[0], relay.at.ip()));
+    assert_eq!((session.proxy.as_str(), session.local), ("smtp", relay.at));
+    assert!(relay.proxies.cut(session.id).is_some());
+    is_reset(&mut clients[0]);
+    for client in &mut clients[1..] {
+        goes_on(client);
+    }
+
+    let ended = relay
+        .targets
+        .iter_mut()
+        .find(|target| target.name == names[1]);
+    ended.expect("it is there").ended += 1;
+    relay.steer();
+    for (client, name) in clients.iter_mut().zip(&names).skip(1) {
+        match *name == names[1] {
+            true => is_reset(client),
+            false => goes_on(client),
+        }
+    }
+    let mut again = relay.connect();
+    assert!(
+        hear(&mut again, 9).starts_with("220 mb"),
+        "new ones come as before"
+    );
 }

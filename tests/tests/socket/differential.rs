@@ -108,6 +108,7 @@ const ALIKE: &[&str] = &[
     "set maxconn frontend",
     "set maxconn frontend nope 10",
     "set maxconn frontend smtp",
+    "set maxconn frontend https -1",
     "show servers state nope",
     "show servers conn nope",
     "show errors nope",
@@ -260,11 +261,9 @@ const UNKNOWN: &[&str] = &[
 
 /// What HAProxy does and mb-lb does not.
 const NOT_DONE: &[&str] = &[
-    "set maxconn server smtp/mb1 10",
     "set maxconn frontend smtp 10",
     "set maxconn global 10",
     "set rate-limit connections global 10",
-    "shutdown frontend smtp",
     "add server smtp/mb9 192.0.2.9:25 ssl",
     "del ssl crt-list @D @D/a.pem",
 ];
@@ -282,6 +281,15 @@ const DONE: &[&str] = &[
     "set server smtp/mb1 addr 192.0.2.77",
     "set server smtp/mb1 addr 192.0.2.77",
     "set server smtp/mb1 addr @A",
+    "set server asked/mb1 agent-send",
+    "set server asked/mb1 agent-send how\\ are\\ you",
+    "set server asked/mb1 agent-send one two",
+    "set server asked/mb1 agent-send",
+    "set maxconn server smtp/mb1 10",
+    "set maxconn server smtp/mb1 +20",
+    "set maxconn server smtp/mb1 0",
+    "set maxconn frontend https 10",
+    "set maxconn frontend https 20000",
     "shutdown sessions server smtp/mb1",
     "disable frontend smtp",
     "disable frontend smtp",
@@ -294,6 +302,10 @@ const DONE: &[&str] = &[
     "disable server smtp/mb9",
     "del server smtp/mb9",
     "del server smtp/mb9",
+    "shutdown frontend plain",
+    "shutdown frontend plain",
+    "enable frontend plain",
+    "disable frontend plain",
 ];
 
 fn filled(rig: &Rig, command: &str) -> String {
@@ -360,7 +372,7 @@ fn what_is_set_at_run_time_is_done_and_said_in_the_same_words() -> Result<()> {
     ensure!(servers.len() == 2, "{servers:?}");
     ensure!(status.services[0].paused_by.is_none());
     rig.ours(
-        "set server smtp/mb2 check-port 2526; disable health smtp/mb2; disable frontend smtp",
+        "set server smtp/mb2 check-port 2526; disable health smtp/mb2; disable frontend smtp; set maxconn server smtp/mb2 7",
     )?;
     let status = rig.director.status()?;
     let hand = status.services[0].servers[1]
@@ -368,6 +380,7 @@ fn what_is_set_at_run_time_is_done_and_said_in_the_same_words() -> Result<()> {
         .clone()
         .unwrap_or_default();
     ensure!(hand.check_off && hand.check_port == Some(2526), "{hand:?}");
+    ensure!(hand.max_connections == Some(7), "{hand:?}");
     ensure!(status.services[0].paused_by.as_deref() == Some("root"));
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `show sess` and `clear counters` over connections that are really open.
 
 use anyhow::{Context as _, Result, ensure};
-use mb_lb_tests::cluster::Service;
-use mb_lb_tests::{Cluster, try_wait_until};
+use mb_lb_tests::cluster::{Service, expect_all_alive};
+use mb_lb_tests::{Cluster, Session, try_wait_until};
 
 use crate::ask;
 use crate::rig::SOON;
@@ -47,7 +47,7 @@ fn each_flow_is_a_session_and_can_be_asked_for() -> Result<()> {
         ensure!(one.contains("state=established"), "{one}");
         let cut = ask(&socket, format!("shutdown session {id}\n"))?;
         ensure!(
-            cut.starts_with("Not done: a single flow cannot be ended"),
+            cut.starts_with("Not done: a single flow of the kernel cannot be ended"),
             "{cut}"
         );
     }
@@ -56,6 +56,73 @@ fn each_flow_is_a_session_and_can_be_asked_for() -> Result<()> {
         servers == ["mb1", "mb1", "mb1", "mb2", "mb2", "mb2"],
         "{servers:?}"
     );
+    Ok(())
+}
+
+/// What the controller carries itself, and can therefore end.
+#[test]
+fn sessions_in_user_mode_are_listed_and_ended_one_by_one_or_all_of_a_server() -> Result<()> {
+    let cluster = Cluster::start("sockuser", 2, |lab| {
+        let service = Service::smtp(lab, &[10, 10]).toml();
+        service.replace("\"dsr\"", "\"proxy\"")
+    })?;
+    let socket = cluster.director.socket();
+    let mut sessions = cluster.open(4)?;
+    // Sessions of the sink's names, by the id that `show sess` has.
+    let listed = || -> Result<Vec<(String, String)>> {
+        let list = ask(&socket, "show sess\n")?;
+        let lines = list.lines().filter(|line| !line.is_empty());
+        lines
+            .map(|line| {
+                let (id, rest) = line.split_once(": ").context("an id")?;
+                let mut words = rest.split(' ');
+                let source = words.find_map(|word| word.strip_prefix("src="));
+                ensure!(rest.contains(" fe=smtp be=smtp srv=mb"), "{line}");
+                Ok((id.to_owned(), source.context("a source")?.to_owned()))
+            })
+            .collect()
+    };
+    let list = listed()?;
+    ensure!(list.len() == 4, "{list:?}");
+    let id_of = |session: &Session| {
+        let source = session.local().to_string();
+        let found = list.iter().find(|(_, src)| *src == source);
+        found.map(|(id, _)| id.clone()).context("it is listed")
+    };
+    let first = sessions.remove(0);
+    let id = id_of(&first)?;
+    let one = ask(&socket, format!("show sess {id}\n"))?;
+    let server = format!("server={} (id=", first.server());
+    ensure!(
+        one.starts_with(&format!("{id}: [")) && one.contains(&server),
+        "{one}"
+    );
+    ensure!(ask(&socket, format!("shutdown session {id}\n"))? == "\n");
+    let mut first = first;
+    ensure!(first.command("NOOP").is_err(), "it goes on");
+    try_wait_until("it to be forgotten", SOON, || {
+        let again = ask(&socket, format!("shutdown session {id}\n"))?;
+        ensure!(again == "No such session (use 'show sess').\n\n", "{again}");
+        Ok(())
+    })?;
+    expect_all_alive(&mut sessions)?;
+    let told = cluster.director.expect(&["events"])?;
+    ensure!(told.contains("1 session ended by root"), "{told}");
+
+    ensure!(ask(&socket, "shutdown sessions server smtp/mb1\n")? == "\n");
+    let (mut ended, mut others): (Vec<_>, Vec<_>) = sessions
+        .into_iter()
+        .partition(|session| session.server() == "mb1");
+    for session in &mut ended {
+        ensure!(session.command("NOOP").is_err(), "it goes on");
+    }
+    ensure!(!ended.is_empty() && !others.is_empty());
+    expect_all_alive(&mut others)?;
+    try_wait_until("the others to be listed", SOON, || {
+        let list = listed()?;
+        ensure!(list.len() == others.len(), "{list:?}");
+        Ok(())
+    })?;
     Ok(())
 }
 

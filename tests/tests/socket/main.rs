@@ -1,5 +1,6 @@
 //! The admin socket of the real controller, beside that of Debian's HAProxy: the same words to both.
 
+mod by_hand;
 mod certificates;
 mod clients;
 mod differential;

@@ -58,11 +58,13 @@ impl Rig {
         let mut ours = format!(
             "[service.smtp]\nlisten = [\"{vip}:25\"]\ncheck = {{ type = \"tcp\", interval = \"200ms\" }}\n[service.smtp.servers]\n{}\
              [service.plain]\nlisten = [\"{vip}:587\"]\ncheck = {{ type = \"none\" }}\n[service.plain.servers]\n{}\
+             [service.asked]\nlisten = [\"{vip}:2526\"]\ncheck = {{ type = \"none\" }}\nagent = {{ port = 9707 }}\n[service.asked.servers]\n{}\
              [proxy.https]\nlisten = [\"{vip}:443\"]\ncertificate = [{site:?}, {certificates:?}]\ncheck = {{ type = \"none\" }}\n\
              [proxy.https.servers]\n",
             servers(&lab, |name, address| format!(
                 "{name} = {{ address = \"{address}\", weight = 10 }}\n"
             )),
+            servers(&lab, |name, address| format!("{name} = \"{address}\"\n")),
             servers(&lab, |name, address| format!("{name} = \"{address}\"\n")),
         );
         ours += &servers(&lab, |name, address| format!("{name} = \"{address}:80\"\n"));
@@ -75,6 +77,7 @@ impl Rig {
             "global\n    stats socket {} level admin\n    stats timeout 30s\n\
              defaults\n    mode tcp\n    balance leastconn\n    timeout connect 5s\n    timeout client 50s\n    timeout server 50s\n\
              listen smtp\n    bind 127.0.0.1:2025\n{}listen plain\n    bind 127.0.0.1:2587\n{}\
+             listen asked\n    bind 127.0.0.1:2526\n{}\
              listen https\n    mode http\n    bind 127.0.0.1:2443 ssl crt {} crt {}\n{}",
             haproxy.display(),
             servers(&lab, |name, address| format!(
@@ -82,6 +85,9 @@ impl Rig {
             )),
             servers(&lab, |name, address| format!(
                 "    server {name} {address}:587\n"
+            )),
+            servers(&lab, |name, address| format!(
+                "    server {name} {address}:2526 agent-check agent-port 9707\n"
             )),
             site.display(),
             certificates.display(),

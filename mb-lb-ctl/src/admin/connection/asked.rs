@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::{Connection, unix_millis};
 use crate::admin::certificates::Outcome;
 use crate::admin::{AdminHandle, Request};
-use crate::command::sessions::{self, Sessions};
+use crate::command::sessions::{self, Sessions, client};
 use crate::command::ssl::Ssl;
-use crate::proxy::Info;
+use crate::proxy::{Info, is_session};
 use crate::snapshot::Snapshot;
 
 /// Bytes of a long list that are sent at once.
@@ -23,6 +23,7 @@ impl Connection {
         let Sessions {
             flows,
             more,
+            clients,
             timeouts,
         } = match self.flows(id).await {
             Ok(sessions) => sessions,
@@ -30,14 +31,16 @@ impl Connection {
         };
         if id.is_some() {
             let snapshot = self.snapshot();
-            return Ok(match flows.first() {
-                Some(flow) => sessions::describe(flow, &timeouts, &snapshot, unix_millis()),
-                None => "Session not found.\n".to_owned(),
+            return Ok(match (flows.first(), clients.first()) {
+                (Some(flow), _) => sessions::describe(flow, &timeouts, &snapshot, unix_millis()),
+                (None, Some(client)) => client::describe(client, &snapshot, unix_millis()),
+                (None, None) => "Session not found.\n".to_owned(),
             });
         }
         let mut text = String::new();
-        for flow in &flows {
-            text += &sessions::line(flow, &timeouts);
+        let lines = flows.iter().map(|flow| sessions::line(flow, &timeouts));
+        for line in lines.chain(clients.iter().map(client::line)) {
+            text += &line;
             if text.len() >= CHUNK {
                 self.send(&text).await?;
                 text.clear();
@@ -54,12 +57,20 @@ impl Connection {
 
     /// `shutdown session`.
     pub(super) async fn cut_session(&self, id: u64) -> String {
+        if is_session(id) {
+            let by = self.peer().await;
+            let request = |reply| Request::CutSession { id, by, reply };
+            return match self.ask(request).await {
+                Ok(true) => String::new(),
+                Ok(false) => "No such session (use 'show sess').\n".to_owned(),
+                Err(text) => format!("{text}\n"),
+            };
+        }
         match self.flows(Some(id)).await {
             Ok(found) if found.flows.is_empty() => {
                 "No such session (use 'show sess').\n".to_owned()
             }
-            Ok(_) => "Not done: a single flow cannot be ended; 'set server ... state maint' ends those of a server, where \
-                      `on_down` is \"reset\".\n"
+            Ok(_) => "Not done: a single flow of the kernel cannot be ended; 'shutdown sessions server' ends those of a server.\n"
                 .to_owned(),
             Err(text) => format!("{text}\n"),
         }

@@ -124,9 +124,7 @@ fn service_lines(service: &ServiceView) -> Vec<Line<'static>> {
         service.forward,
         span(service.since)
     ))];
-    if let Some(by) = &service.paused_by {
-        lines.push(Line::from(format!("takes no new client: {by} wants that")));
-    }
+    lines.extend(state::service_by_hand(service).into_iter().map(Line::from));
     lines
 }
 
@@ -160,6 +158,12 @@ fn server_lines(
             grouped(server.opened),
         )),
     ];
+    lines.extend(
+        server
+            .agent
+            .iter()
+            .map(|agent| Line::from(format!("agent {}", state::agent(agent)))),
+    );
     let name = state::full_name(&service.name, &server.name);
     let its = state
         .events

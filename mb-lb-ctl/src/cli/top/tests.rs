@@ -7,8 +7,8 @@ use super::pane::KEYS;
 use super::*;
 use crate::cli::style::Style;
 use crate::snapshot::{
-    AdminState, Alarm, CheckView, DataplaneView, HealthState, PeerView, ServerView, ServiceView,
-    Severity, VrrpView,
+    AdminState, AgentView, Alarm, CheckView, DataplaneView, HandView, HealthState, PeerView,
+    ServerView, ServiceView, Severity, VrrpView,
 };
 
 const PLAIN: Style = Style {
@@ -444,6 +444,43 @@ fn a_silent_daemon_is_said_and_what_was_so_stays() {
     let fresh = Box::new(state.snapshot.clone());
     state.update(Event::Fresh(fresh, events()));
     assert!(!screen(&state, 80, 24).contains("no answer"));
+}
+
+#[test]
+fn what_is_set_by_hand_and_what_an_agent_says_are_shown_with_the_server() {
+    let mut asked = server("mb1", 1);
+    asked.by_hand = Some(HandView {
+        by: "alice".to_owned(),
+        words: vec!["its check rests".to_owned()],
+        ..HandView::default()
+    });
+    asked.agent = Some(AgentView {
+        port: 9707,
+        code: "L7OK".to_owned(),
+        detail: "the agent says 50%".to_owned(),
+        weight: Some("50%".to_owned()),
+        up: true,
+        ..AgentView::default()
+    });
+    let mut paused = service("smtp_backend", vec![asked]);
+    paused.paused_by = Some("bob".to_owned());
+    (paused.most_clients, paused.most_clients_by) = (Some(20), Some("carol".to_owned()));
+    let mut state = State::new(snapshot(vec![paused]), events(), None);
+    let text = screen(&state, 120, 30);
+    for said in [
+        "its check rests, by alice; its agent asks for weight 50%",
+        "agent port 9707: asks for weight 50%; L7OK: the agent says 50%",
+    ] {
+        assert!(text.contains(said), "{text}");
+    }
+    press(&mut state, KeyCode::Up);
+    for said in [
+        "takes no new clients: bob disabled it",
+        "at most 20 clients, by carol",
+    ] {
+        let text = screen(&state, 120, 30);
+        assert!(text.contains(said), "{text}");
+    }
 }
 
 #[test]

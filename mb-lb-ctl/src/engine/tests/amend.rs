@@ -1,5 +1,7 @@
 //! Servers that come, go and move at run time.
 
+use std::collections::BTreeMap;
+
 use super::by_hand::weights;
 use super::*;
 
@@ -238,5 +240,72 @@ fn servers_of_a_proxy_come_and_go_as_its_others_are_spoken_to() {
         .change(port)
         .expect("with a proxy a port is the server's own");
     let ended = Change::EndSessions { server: web("mb1") };
-    assert_eq!(bench.change(ended), Err(Refusal::NoSessions));
+    assert_eq!(
+        bench.change(ended).as_deref(),
+        Ok("web/mb1: 0 requests ended by alice")
+    );
+    let steering = bench.engine.steering(bench.now);
+    let mb1 = &steering[0].targets[0];
+    assert_eq!((mb1.name.as_str(), mb1.ended), ("mb1", 1));
+}
+
+/// A reload that gives a thousand servers other places, takes some out, moves some and adds some.
+#[test]
+fn servers_are_the_same_ones_wherever_the_file_has_them() {
+    let config = |servers: &mut dyn Iterator<Item = (u16, u8)>| {
+        let mut text =
+            "[service.smtp]\nlisten = \"192.0.2.100:25\"\n[service.smtp.servers]\n".to_owned();
+        for (number, net) in servers {
+            let [high, low] = number.to_be_bytes();
+            text += &format!("s{number} = \"10.{net}.{high}.{low}\"\n");
+        }
+        parse(&text)
+    };
+    let mut bench = Bench::started(&config(&mut (1..=1000).map(|number| (number, 0))));
+    let weight = |number: u16| number % 200 + 2;
+    for number in (1..=1000).step_by(101) {
+        bench
+            .change(Change::Weight {
+                server: target(&format!("s{number}")),
+                weight: Weight::Absolute(weight(number)),
+            })
+            .expect("it is there");
+    }
+    let known = |bench: &Bench| {
+        let servers = &bench.engine.services[0].servers;
+        let known = servers.iter().map(|server| {
+            let slot = (server.slot.index, server.slot.generation, server.weight);
+            (server.config.name.clone(), slot)
+        });
+        known.collect::<Vec<_>>()
+    };
+    let before: BTreeMap<_, _> = known(&bench).into_iter().collect();
+    // Backwards; each tenth is gone, each seventh of the rest has another address.
+    let stays = |number: &u16| !number.is_multiple_of(10);
+    let net = |number: u16| u8::from(number.is_multiple_of(7));
+    let mut after = (1..=1010)
+        .rev()
+        .filter(|number| stays(number) || *number > 1000)
+        .map(|number| (number, net(number)));
+    bench.handle(Event::Config(Box::new(config(&mut after))));
+    let after = known(&bench);
+    let names: Vec<_> = after.iter().map(|(name, _)| name.clone()).collect();
+    let expected = (1..=1010_u16).rev();
+    let expected = expected.filter(|number| stays(number) || *number > 1000);
+    let expected: Vec<_> = expected.map(|number| format!("s{number}")).collect();
+    assert_eq!(names, expected, "in the order of the file");
+    for (name, slot) in &after {
+        let number: u16 = name[1..].parse().expect("a number");
+        let is_same = number <= 1000 && net(number) == 0;
+        assert_eq!(before.get(name) == Some(slot), is_same, "{name}");
+    }
+    let retired: BTreeSet<_> = bench
+        .engine
+        .indices
+        .retired()
+        .map(|(index, _)| index)
+        .collect();
+    let gone = (1..=1000_u16).filter(|number| !stays(number) || net(*number) == 1);
+    let gone: BTreeSet<_> = gone.map(|number| before[&format!("s{number}")].0).collect();
+    assert_eq!(retired, gone);
 }

@@ -459,3 +459,232 @@ fn a_server_whose_check_rests_is_taken_as_up_where_nothing_is_known() {
     set(&mut bench, "mb2", Setting::CheckPort(Some(25))).expect("it is checked");
     assert!(server(&bench, "mb2").by_hand.is_none());
 }
+
+/// The cap in the kernel's record.
+fn kernel_cap(bench: &Bench, name: &str) -> u32 {
+    let index = server(bench, name).id;
+    bench.desired().servers[&index].max_connections
+}
+
+/// A restart of the controller with what it had kept.
+fn restarted(bench: &Bench, config: &Config) -> Bench {
+    let saved = bench.saved.clone().expect("it is kept");
+    let mut again = Bench::new(&Adopted::default(), saved, config);
+    again.handle(Event::Config(Box::new(config.clone())));
+    again.attach();
+    for last in 1..=3 {
+        again.resolve(last);
+    }
+    again
+}
+
+fn capped(most: &str) -> Config {
+    parse(&format!(
+        "[service.smtp]\nlisten = \"192.0.2.100:25\"\nagent = {{ port = 9707 }}\n[service.smtp.servers]\n\
+         mb1 = {{ address = \"192.0.2.1\"{most} }}\nmb2 = \"192.0.2.2\"\nmb3 = \"192.0.2.3\"\n"
+    ))
+}
+
+#[test]
+fn a_cap_of_connections_holds_until_it_is_undone_or_the_file_says_something_new() {
+    let config = capped(", max_connections = 200");
+    let mut bench = Bench::up(&config);
+    let said = set(&mut bench, "mb1", Setting::MaxConnections(10)).expect("it is there");
+    assert_eq!(said, "smtp/mb1: at most 10 connections, by alice");
+    assert_eq!(kernel_cap(&bench, "mb1"), 10);
+    let view = server(&bench, "mb1");
+    assert_eq!(view.max_connections, Some(10));
+    let hand = view.by_hand.expect("it is shown");
+    assert_eq!(hand.words, ["at most 10 connections (file: 200)"]);
+    assert_eq!(
+        (hand.by.as_str(), hand.max_connections),
+        ("alice", Some(10))
+    );
+    let alarms = bench.snapshot().alarms;
+    let said = alarms
+        .iter()
+        .find(|alarm| alarm.text.contains("at most 10"));
+    let said = said.expect("it is an alarm");
+    assert_eq!(
+        said.next,
+        "set maxconn server smtp/mb1 200, on the admin socket"
+    );
+
+    // Over a reload that says nothing new, and over a restart.
+    bench.handle(Event::Config(Box::new(config.clone())));
+    assert_eq!(kernel_cap(&bench, "mb1"), 10);
+    let mut again = restarted(&bench, &config);
+    assert_eq!(kernel_cap(&again, "mb1"), 10);
+
+    set(&mut again, "mb1", Setting::MaxConnections(0)).expect("it is there");
+    assert_eq!(kernel_cap(&again, "mb1"), 0, "0 is none");
+    set(&mut again, "mb1", Setting::MaxConnections(200)).expect("it is there");
+    assert!(server(&again, "mb1").by_hand.is_none(), "as the file says");
+
+    set(&mut again, "mb1", Setting::MaxConnections(10)).expect("it is there");
+    let new = capped(", max_connections = 300");
+    let after = restarted(&again, &new);
+    assert_eq!(kernel_cap(&after, "mb1"), 300);
+    again.handle(Event::Config(Box::new(new)));
+    assert_eq!(kernel_cap(&again, "mb1"), 300);
+    assert!(server(&again, "mb1").by_hand.is_none());
+}
+
+#[test]
+fn an_agent_can_lower_a_cap_that_an_operator_has_set_and_not_raise_it() {
+    let mut bench = Bench::up(&capped(""));
+    let asks = |most| AgentReply {
+        max_connections: Some(most),
+        ..AgentReply::default()
+    };
+    set(&mut bench, "mb1", Setting::MaxConnections(10)).expect("it is there");
+    for (asked, is) in [(30, 10), (5, 5), (0, 10)] {
+        hear(&mut bench, "mb1", asks(asked));
+        assert_eq!(kernel_cap(&bench, "mb1"), is, "{asked}");
+    }
+    // The file's cap is none: that is what undoes it.
+    set(&mut bench, "mb1", Setting::MaxConnections(0)).expect("it is there");
+    hear(&mut bench, "mb1", asks(30));
+    assert_eq!(kernel_cap(&bench, "mb1"), 30);
+    assert!(server(&bench, "mb1").by_hand.is_none());
+}
+
+#[test]
+fn a_service_in_user_mode_has_as_many_clients_as_an_operator_says() {
+    let config = parse(
+        "[proxy.web]\nlisten = \"192.0.2.100:443\"\ncertificate = \"/x.pem\"\nlimits = { connections = 500 }\n\
+         [proxy.web.servers]\nmb1 = \"192.0.2.1:80\"\n\
+         [service.smtp]\nlisten = \"192.0.2.100:25\"\n[service.smtp.servers]\nmb1 = \"192.0.2.1\"\n",
+    );
+    let mut bench = Bench::started(&config);
+    let cap = |service: &str, most| Change::ClientCap {
+        service: service.to_owned(),
+        most,
+    };
+    let steered = |bench: &Bench| {
+        let mut steering = bench.engine.steering(bench.now).into_iter();
+        let web = steering.find(|steering| steering.proxy == "web");
+        web.expect("it is steered").most_clients
+    };
+    assert_eq!(steered(&bench), None);
+    let said = bench.change(cap("web", 20)).expect("it is there");
+    assert_eq!(said, "web: at most 20 clients (file: 500), by alice");
+    assert_eq!(steered(&bench), Some(20));
+    let alarms = bench.snapshot().alarms;
+    let said = alarms
+        .iter()
+        .find(|alarm| alarm.next == "set maxconn frontend web 500, on the admin socket");
+    assert_eq!(
+        said.expect("it is an alarm").text,
+        "web: at most 20 clients (file: 500), set by alice"
+    );
+    assert_eq!(bench.change(cap("smtp", 20)), Err(Refusal::NoClientCap));
+    assert_eq!(bench.change(cap("nope", 20)), Err(Refusal::NoSuchService));
+
+    let mut again = restarted(&bench, &config);
+    assert_eq!(steered(&again), Some(20));
+    let view = again.snapshot().services;
+    let web = view.iter().find(|service| service.name == "web");
+    let web = web.expect("it is there");
+    assert_eq!(
+        (web.most_clients, web.most_clients_by.as_deref()),
+        (Some(20), Some("alice"))
+    );
+    again.change(cap("web", 500)).expect("it is there");
+    assert_eq!(steered(&again), None);
+    bench.handle(Event::Config(Box::new(parse(
+        "[proxy.web]\nlisten = \"192.0.2.100:443\"\ncertificate = \"/x.pem\"\nlimits = { connections = 600 }\n\
+         [proxy.web.servers]\nmb1 = \"192.0.2.1:80\"\n",
+    ))));
+    assert_eq!(steered(&bench), None, "the file says something new");
+}
+
+#[test]
+fn a_service_that_is_shut_down_takes_nobody_until_the_next_start_and_until_it_is_enabled() {
+    let config = three("");
+    let mut bench = Bench::up(&config);
+    let shut = Change::ShutFrontend {
+        service: "smtp".to_owned(),
+    };
+    let frontend = |takes| Change::Frontend {
+        service: "smtp".to_owned(),
+        takes,
+    };
+    let said = bench.change(shut.clone()).expect("it takes clients");
+    assert_eq!(said, "smtp: shut down by alice: takes no new clients");
+    assert!(bench.pool().is_empty());
+    assert_eq!(bench.change(shut), Err(Refusal::ShutAlready));
+    assert_eq!(bench.change(frontend(true)), Err(Refusal::Shut(true)));
+    assert_eq!(bench.change(frontend(false)), Err(Refusal::Shut(false)));
+    bench.handle(Event::Config(Box::new(config.clone())));
+    assert_eq!(
+        bench.change(frontend(true)),
+        Err(Refusal::Shut(true)),
+        "a reload is no restart"
+    );
+    let alarms = bench.snapshot().alarms;
+    assert_eq!(
+        (alarms[0].text.as_str(), alarms[0].next.as_str()),
+        (
+            "smtp takes no new clients: alice shut it down",
+            "restart mb-lb, then enable frontend smtp, on the admin socket"
+        )
+    );
+
+    let mut again = restarted(&bench, &config);
+    let service = &again.snapshot().services[0];
+    assert_eq!(service.paused_by.as_deref(), Some("alice"));
+    assert!(!service.shut_down);
+    again.change(frontend(true)).expect("it takes nobody");
+    assert_eq!(again.snapshot().services[0].paused_by, None);
+}
+
+#[test]
+fn an_agent_is_told_what_an_operator_says() {
+    let config = three("agent = { port = 9707, send = \"state\\n\" }");
+    let mut bench = Bench::up(&config);
+    let told = |bench: &Bench| {
+        let tasks = bench.checks.iter();
+        let mut tasks = tasks.filter(|task| task.which == Which::Agent);
+        let task = tasks.next().expect("it is asked");
+        match &task.check.kind {
+            config::CheckKind::Agent { send } => send.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(told(&bench).as_deref(), Some("state\n"));
+    let say = |text: &str| Setting::AgentSend(text.to_owned());
+    let said = set(&mut bench, "mb1", say("how are you\n")).expect("it has one");
+    assert_eq!(
+        said,
+        "smtp/mb1: its agent is told \"how are you\\n\", by alice"
+    );
+    assert_eq!(told(&bench).as_deref(), Some("how are you\n"));
+    let view = server(&bench, "mb1").by_hand.expect("it is shown");
+    assert_eq!(
+        view.words,
+        ["its agent is told \"how are you\\n\" (file: \"state\\n\")"]
+    );
+    let alarms = bench.snapshot().alarms;
+    let alarm = alarms.iter().find(|alarm| alarm.text.contains("is told"));
+    assert_eq!(
+        alarm.expect("it is an alarm").next,
+        "set server smtp/mb1 agent-send state\\\\n, on the admin socket"
+    );
+
+    let mut again = restarted(&bench, &config);
+    assert_eq!(told(&again).as_deref(), Some("how are you\n"));
+    set(&mut again, "mb1", say("")).expect("it has one");
+    assert_eq!(told(&again), None, "nothing is said");
+    set(&mut again, "mb1", say("state\n")).expect("it has one");
+    assert!(server(&again, "mb1").by_hand.is_none(), "as the file says");
+
+    let new = three("agent = { port = 9707, send = \"other\" }");
+    bench.handle(Event::Config(Box::new(new)));
+    assert_eq!(told(&bench).as_deref(), Some("other"));
+    let mut without = Bench::up(&three(""));
+    assert_eq!(
+        set(&mut without, "mb1", say("x")),
+        Err(Refusal::AgentNotEnabled)
+    );
+}

@@ -5,8 +5,8 @@ use std::time::Duration;
 use mb_lb_ctl::admin::http::page::{self, View};
 use mb_lb_ctl::admin::http::{History, Outcome, STEP};
 use mb_lb_ctl::snapshot::{
-    AdminState, CertificateView, ClientsView, EventView, ReasonCount, RejectionView, RelayedView,
-    ServerView, ServiceView, Snapshot,
+    AdminState, AgentView, CertificateView, ClientsView, EventView, HandView, ReasonCount,
+    RejectionView, RelayedView, ServerView, ServiceView, Snapshot,
 };
 
 use crate::fixtures;
@@ -36,6 +36,22 @@ pub fn everything() -> Snapshot {
     down[1] = fixtures::drained().services[0].servers[1].clone();
     down[2] = fixtures::one_down().services[0].servers[2].clone();
     down[2].max_connections = Some(200);
+    down[0].by_hand = Some(HandView {
+        by: "alice".into(),
+        words: vec!["at most 10 connections (file: no cap)".into()],
+        what: vec!["max_connections".into()],
+        max_connections: Some(10),
+        ..HandView::default()
+    });
+    down[0].agent = Some(AgentView {
+        port: 9707,
+        code: "L7OK".into(),
+        detail: "the agent says 50%".into(),
+        weight: Some("50%".into()),
+        up: true,
+        ..AgentView::default()
+    });
+    snapshot.services[0].paused_by = Some("bob".into());
     snapshot.services.push(proxy());
     snapshot.dataplane.reasons = [
         (
@@ -101,6 +117,7 @@ fn proxy() -> ServiceView {
         servers: vec![server(1), server(2)],
         layer: 7,
         clients: Some(ClientsView {
+            most: 20_000,
             open: 12,
             connections: 1234,
             requests: 56_789,

@@ -4,7 +4,9 @@ use super::exposition::{families, one_hot};
 use super::{Exposition, bit, timestamp};
 use crate::cli::list::health_word;
 use crate::command::native::state_word;
-use crate::snapshot::{CheckView, ClientsView, RelayedView, ServerView, ServiceView, Snapshot};
+use crate::snapshot::{
+    AdminState, CheckView, ClientsView, RelayedView, ServerView, ServiceView, Snapshot,
+};
 
 families! {
     SERVICE = Gauge "mb_lb_service_info" ["service", "layer", "forward", "scheduler"]
@@ -17,6 +19,8 @@ families! {
         "min_up, where there is one: with fewer usable servers there is an alarm.";
     DOWNS = Counter "mb_lb_service_downs_total" ["service"]
         "How often no server of the service was usable.";
+    DISABLED = Gauge "mb_lb_service_disabled" ["service"]
+        "1 where an operator has the service take no new client.";
     ADMIN = Gauge "mb_lb_server_admin_state" ["service", "server", "state"]
         "1 for what the operator wants of the server: ready, drain or maint; 0 for the others.";
     HEALTH = Gauge "mb_lb_server_health" ["service", "server", "state"]
@@ -27,6 +31,8 @@ families! {
         "Weight as set now.";
     CONFIGURED = Gauge "mb_lb_server_configured_weight" ["service", "server"]
         "Weight as the file has it.";
+    SETTING = Gauge "mb_lb_server_setting_info" ["service", "server", "by", "what"]
+        "1 for each thing that an operator or an agent wants otherwise than the file: by is operator or agent, what is drain, maint, weight, max_connections, down, ...";
     SHARE = Gauge "mb_lb_server_slow_start_ratio" ["service", "server"]
         "Part of its weight that the server has got by slow start; 1 where there is none.";
     ACTIVE = Gauge "mb_lb_server_flows" ["service", "server"]
@@ -59,6 +65,8 @@ families! {
         "1; the code of the last check, in HAProxy's words: L4OK, L7STS, ...";
     CHECK_TIME = Gauge "mb_lb_check_duration_seconds" ["service", "server"]
         "How long the last check took.";
+    CHECK_EXPIRY = Gauge "mb_lb_check_certificate_expiry_timestamp_seconds" ["service", "server"]
+        "When the certificate expires that the server last showed to its check, in Unix time.";
     CHECK_FAILURES = Counter "mb_lb_check_failures_total" ["service", "server"]
         "Checks that failed while the server was up.";
     CHECK_FALLS = Counter "mb_lb_check_falls_total" ["service", "server"]
@@ -126,6 +134,10 @@ pub(super) fn write(snapshot: &Snapshot, text: &mut Exposition) {
         wanted.map(|service| ([&*service.name], u64::from(service.min_up))),
     );
     text.family(&DOWNS, of_service(|service| service.downs));
+    text.family(
+        &DISABLED,
+        of_service(|service| bit(service.paused_by.is_some()).into()),
+    );
 
     let servers = || {
         services().flat_map(|service| {
@@ -153,6 +165,14 @@ pub(super) fn write(snapshot: &Snapshot, text: &mut Exposition) {
     text.family(&USABLE, count(|server| bit(server.usable).into()));
     text.family(&WEIGHT, count(|server| server.weight.into()));
     text.family(&CONFIGURED, count(|server| server.initial_weight.into()));
+    text.family(
+        &SETTING,
+        servers().flat_map(|([service, name], server)| {
+            settings(server)
+                .into_iter()
+                .map(move |(by, what)| ([service, name, by, what], 1))
+        }),
+    );
     text.family(&SHARE, share);
     text.family(
         &ACTIVE,
@@ -189,8 +209,49 @@ pub(super) fn write(snapshot: &Snapshot, text: &mut Exposition) {
         &CHECK_TIME,
         checked().map(|(names, check)| (names, check.duration_ms as f64 / 1000.0)),
     );
+    text.family(
+        &CHECK_EXPIRY,
+        checked().filter_map(|(names, check)| Some((names, check.certificate_not_after?))),
+    );
     text.family(&CHECK_FAILURES, check(|check| check.failures));
     text.family(&CHECK_FALLS, check(|check| check.falls));
+}
+
+/// What is not as the file has it: who wants that, and what it is.
+fn settings(server: &ServerView) -> Vec<(&str, &str)> {
+    const OPERATOR: &str = "operator";
+    const AGENT: &str = "agent";
+    let mut settings = Vec::new();
+    let mut add = |by, what, is: bool| settings.extend(is.then_some((by, what)));
+    add(
+        OPERATOR,
+        state_word(server.admin),
+        server.admin != AdminState::Ready,
+    );
+    if let Some(agent) = &server.agent {
+        add(
+            AGENT,
+            state_word(agent.admin),
+            agent.admin != AdminState::Ready,
+        );
+        add(AGENT, "weight", agent.weight.is_some());
+        add(AGENT, "max_connections", agent.max_connections.is_some());
+        add(AGENT, "down", !agent.up);
+    }
+    // With the agent's it cannot be told from the weight that is in force.
+    let asks = server
+        .agent
+        .as_ref()
+        .is_some_and(|agent| agent.weight.is_some());
+    add(
+        OPERATOR,
+        "weight",
+        !asks && server.weight != server.initial_weight,
+    );
+    for what in server.by_hand.iter().flat_map(|hand| &hand.what) {
+        add(OPERATOR, what, true);
+    }
+    settings
 }
 
 /// What only proxies and services in user mode have.

@@ -67,6 +67,9 @@ fn service(view: &View<'_>, service: &ServiceView) -> Markup {
                     (grouped(service.servers.iter().map(|server| server.rate).sum())) " new/s"
                 }
             }
+            @for set in state::service_by_hand(service) {
+                p { (badge("odd", "BY HAND")) " " (set) }
+            }
             @if !service.servers.iter().any(|server| server.usable) {
                 p { (badge("bad", "NO SERVER")) " for " (span(service.since)) }
             }
@@ -148,6 +151,9 @@ fn why(server: &ServerView) -> Markup {
         (note)
         @if note.is_empty() || server.health == HealthState::Up {
             small class="faint" { (seen) }
+        }
+        @if let Some(agent) = &server.agent {
+            small class="faint" { "agent " (state::agent(agent)) }
         }
     }
 }
