@@ -73,6 +73,8 @@ const AT_WORK: &[Run] = &[
     run("lb1", "", "mb-lb-ctl list flows --limit 1", 0, "CLIENT"),
     run("lb1", "", "mb-lb-ctl list syncs", 0, "SYNC"),
     run("lb1", "", "mb-lb-ctl describe smtp_backend/mb1", 0, "history"),
+    // The example is of another network.
+    run("lb1", "", "mb-lb-ctl trace 203.0.113.9:40000 10.77.0.100:25", 0, "none listens there"),
     run("lb1", "", "mb-lb-ctl drain smtp_backend/mb1 --reason \"kernel upgrade\" --wait 20s", 0, "no flow left"),
     run("lb1", "", "mb-lb-ctl ready smtp_backend/mb1", 0, "drain -> ready"),
     run("lb1", "", "mb-lb-ctl maint smtp_backend/mb2 --reason disk", 0, "Undo: mb-lb-ctl ready smtp_backend/mb2"),
