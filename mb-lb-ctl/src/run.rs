@@ -266,6 +266,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         replies: Replies::default(),
         published,
         pace: Pace::default(),
+        deadline: None,
         followers,
         kept: VecDeque::new(),
         waiting: Vec::new(),
@@ -393,6 +394,8 @@ struct Director {
     replies: Replies,
     published: watch::Sender<Arc<Snapshot>>,
     pace: Pace,
+    /// Of the engine, as it was after the last turn that had a consequence.
+    deadline: Option<Duration>,
     followers: broadcast::Sender<EventView>,
     kept: VecDeque<EventView>,
     /// Changes whose answer waits for this turn's actions.
@@ -433,7 +436,7 @@ impl Director {
                 self.publish();
             }
             let at = |at: Option<Duration>| at.map(|at| (self.start + at).into());
-            let deadline = at(self.engine.next_deadline(self.now()));
+            let deadline = at(self.deadline);
             let show = at(self.pace.due());
             tokio::select! {
                 _ = terminate.recv() => if self.stop() { break },
@@ -563,7 +566,11 @@ impl Director {
     fn results(&mut self, results: &mut Vec<Event>) {
         if !results.is_empty() {
             let actions = self.engine.handle_all(results.drain(..), self.now());
-            self.act(actions, None);
+            // Most only confirm what was known: nothing follows, and to look at every server for the next step of a ramp
+            // would cost more than the check.
+            if !actions.is_empty() {
+                self.act(actions, None);
+            }
         }
     }
 
@@ -592,6 +599,7 @@ impl Director {
 
     /// What the engine wants done. `attached`: number of the attachment that it has been told of.
     fn act(&mut self, actions: Vec<Action>, attached: Option<u64>) {
+        self.deadline = self.engine.next_deadline(self.now());
         let mut replies = Vec::new();
         let mut answers = Vec::new();
         for action in actions {

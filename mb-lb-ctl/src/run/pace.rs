@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// Between two snapshots passes so many times what the last one took.
-const REST: u32 = 10;
+const REST: u32 = 20;
 
 /// When the next snapshot is due. Times are since the start of the process.
 #[derive(Default)]
@@ -55,13 +55,13 @@ mod tests {
 
         pace.made(ms(1), ms(6));
         assert_eq!(pace.due(), None);
-        assert!(!pace.is_due(ms(55)));
-        assert_eq!(pace.due(), Some(ms(56)));
+        assert!(!pace.is_due(ms(105)));
+        assert_eq!(pace.due(), Some(ms(106)));
         // More changes do not put it off.
-        assert!(!pace.is_due(ms(55)));
-        assert_eq!(pace.due(), Some(ms(56)));
-        assert!(pace.is_due(ms(56)));
-        pace.made(ms(56), ms(56));
+        assert!(!pace.is_due(ms(105)));
+        assert_eq!(pace.due(), Some(ms(106)));
+        assert!(pace.is_due(ms(106)));
+        pace.made(ms(106), ms(106));
         assert_eq!(pace.due(), None);
     }
 }
