@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use mb_lb_common::{SERVER_ACCEPT, Server as Record};
 
-use super::frontend::{ClientCap, most_clients};
+use super::frontend::ClientCap;
 use super::indices::Indices;
 use super::peering::PeerState;
 use super::routers::{RouterState, Scripts};
-use super::server::{ServerState, Standing, Way, full_name, name_hash, parse_full_name};
-use super::suspect::is_silent;
+use super::server::{ServerState, Standing, Way, name_hash, parse_full_name};
 use super::syncs::Syncs;
 use super::tiers::Tiers;
 use super::via::Vias;
@@ -22,7 +21,7 @@ use super::{
 use crate::config::{self, Config};
 use crate::dataplane::{Adopted, Report};
 use crate::plan::Desired;
-use crate::snapshot::{AdminState, EventView, HealthState};
+use crate::snapshot::{AdminState, HealthState};
 
 /// What checks say is written at most so often: a network that goes takes all servers with it, one after the other.
 pub(super) const SAVE_HEALTH: Duration = Duration::from_secs(1);
@@ -90,7 +89,7 @@ pub struct Engine {
     /// Full names by the hash that the kernel has of them, those of removed servers among them.
     pub(super) full_names: BTreeMap<u64, String>,
     /// Indices of services in what an earlier controller left, by hash of the name.
-    adopted_services: BTreeMap<u32, u32>,
+    pub(super) adopted_services: BTreeMap<u32, u32>,
     /// What was last told of each next hop that is followed: only changes are, and a new server may share one.
     pub(super) neighbours: BTreeMap<IpAddr, Neighbour>,
     pub(super) attached: Vec<Attached>,
@@ -104,17 +103,17 @@ pub struct Engine {
     /// Of this host; `None` before that is known.
     pub(super) addresses: Option<BTreeSet<IpAddr>>,
     pub(super) report: Report,
-    counted_at: Option<Duration>,
+    pub(super) counted_at: Option<Duration>,
     pub(super) relayed_at: Option<Duration>,
     /// What user mode cannot do, by what it is, and why.
     pub(super) unserved: BTreeMap<String, crate::proxy::Trouble>,
     /// By name of the proxy.
     pub(super) certificates: BTreeMap<String, Vec<crate::proxy::Info>>,
-    table_full_at: Option<Duration>,
+    pub(super) table_full_at: Option<Duration>,
     pub(super) syncs: Syncs,
     pub(super) tiers: Tiers,
     pub(super) vias: Vias,
-    seq: u64,
+    pub(super) seq: u64,
     /// Since when what checks say is in the state file as it was then.
     pub(super) health_saved_at: Duration,
     /// What was last sent out, so that only changes are.
@@ -140,11 +139,11 @@ pub struct Engine {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sent {
-    desired: Option<Desired>,
-    checks: Option<Vec<CheckTask>>,
-    neighbours: Option<Vec<IpAddr>>,
-    replies: Option<Vec<(SocketAddr, String)>>,
-    steering: Option<Vec<crate::proxy::Steering>>,
+    pub(super) desired: Option<Desired>,
+    pub(super) checks: Option<Vec<CheckTask>>,
+    pub(super) neighbours: Option<Vec<IpAddr>>,
+    pub(super) replies: Option<Vec<(SocketAddr, String)>>,
+    pub(super) steering: Option<Vec<crate::proxy::Steering>>,
     pub(super) saved: Option<SavedState>,
     pub(super) routers: Option<Vec<config::Vrrp>>,
     pub(super) peer: Option<(config::Peer, Duration)>,
@@ -361,207 +360,6 @@ impl Engine {
             .min()
     }
 
-    fn on_config(&mut self, file: Config, now: Now, actions: &mut Vec<Action>) {
-        // Nothing to tell, unless it ends a refusal. Still worth the rest: it has everything looked at again.
-        let unchanged =
-            file == self.file && !self.config_hash.is_empty() && self.reload_error.is_none();
-        self.drop_amendments(&file, now, actions);
-        self.config_hash = file.hash();
-        self.reload_error = None;
-        if !unchanged {
-            let text = format!("configuration {} in force", self.config_hash);
-            self.record(now, "", "config", text, actions);
-        }
-        self.file = file;
-        self.put_in_force(now, actions);
-    }
-
-    /// Makes the state that of the file with its amendments.
-    pub(super) fn put_in_force(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let config = self.amended(&self.file);
-        let mut old = std::mem::take(&mut self.services);
-        // Indices of what goes are set free first, so that a server that only changed its place keeps its own.
-        for service in &config.balanced() {
-            let known = old.iter().position(|state| {
-                // What the kernel had goes on there, and is no more of the service that has left it.
-                state.config.name == service.name
-                    && state.config.forward.is_in_kernel() == service.forward.is_in_kernel()
-            });
-            let mut state = match known {
-                Some(at) => old.remove(at),
-                None => ServiceState {
-                    id: u32::MAX,
-                    servers: Vec::new(),
-                    usable: None,
-                    since: now.since_start,
-                    downs: 0,
-                    relayed: None,
-                    paused: self
-                        .sent
-                        .saved
-                        .as_ref()
-                        .and_then(|saved| saved.paused.get(&service.name).cloned()),
-                    shut: false,
-                    cap: self
-                        .sent
-                        .saved
-                        .as_ref()
-                        .and_then(|saved| saved.client_caps.get(&service.name).cloned()),
-                    config: service.clone(),
-                },
-            };
-            // One that the operator set stays, unless the file says something new.
-            let most = most_clients(&config, &service.name);
-            let in_kernel = service.forward.is_in_kernel();
-            state.cap = state.cap.filter(|cap| !in_kernel && cap.file == most);
-            self.merge_servers(&mut state, service, now, actions);
-            state.config = service.clone();
-            self.services.push(state);
-        }
-        for gone in old {
-            for server in &gone.servers {
-                let record = self.last_record(&gone, server);
-                self.indices.retire(server.slot.index, record);
-            }
-        }
-        self.places = self.find_places();
-        self.configure_tiers(&config, now);
-        self.give_service_ids();
-        let held = self.held();
-        self.full_names.retain(|hash, _| held.contains(hash));
-        self.shared_hash = config.shared_hash();
-        self.on_routers_config(&config.vrrps, now, actions);
-        self.configure_syncs(&config, now, actions);
-        actions.push(Action::Attach(Box::new(config.clone())));
-        self.config = config;
-    }
-
-    /// Makes the servers of a service those of its new configuration; what is known of those that stay is kept.
-    fn merge_servers(
-        &mut self,
-        state: &mut ServiceState,
-        service: &config::Service,
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) {
-        let key = |server: &config::Server| (server.name.clone(), server.address, server.port);
-        let mut old: Vec<_> = std::mem::take(&mut state.servers)
-            .into_iter()
-            .map(Some)
-            .collect();
-        // A thousand servers are looked for among a thousand.
-        let places: HashMap<_, _> = old
-            .iter()
-            .flatten()
-            .enumerate()
-            .map(|(at, known)| (key(&known.config), at))
-            .collect();
-        for server in &service.servers {
-            let at = places.get(&key(server));
-            if let Some(mut known) = at.and_then(|&at| old[at].take()) {
-                // A weight that the operator set stays, unless the file says something new.
-                if known.config.weight != server.weight {
-                    known.weight = server.weight;
-                }
-                if let Some(check) = &service.check {
-                    known.health.set_limits(check.rise, check.fall);
-                    if state.config.check.is_none() {
-                        known.begin_checks();
-                    }
-                }
-                known.config = server.clone();
-                known.drop_what_has_no_object(service);
-                state.servers.push(known);
-                continue;
-            }
-            let full_name = full_name(service, server);
-            let hash = name_hash(&full_name);
-            self.full_names.insert(hash, full_name.clone());
-            let Some((slot, earlier)) = self.indices.take(hash) else {
-                let text = format!(
-                    "no room in the kernel for server {}: too many removed servers still have flows",
-                    server.name
-                );
-                self.record(now, &service.name, "no-room", text, actions);
-                continue;
-            };
-            let mut new = ServerState::new(service, server, slot, earlier, now);
-            if let Some(saved) = self.sent.saved.as_ref().and_then(|saved| {
-                saved
-                    .servers
-                    .get(&format!("{}/{}", service.name, server.name))
-            }) {
-                new.restore(saved);
-                new.drop_what_has_no_object(service);
-            }
-            let changed = self.sent.saved.as_ref().and_then(|saved| {
-                let name = format!("{}/{}", service.name, server.name);
-                saved.changed.get(&name).copied()
-            });
-            new.changed_ms = changed.unwrap_or_default();
-            let saved = self.sent.saved.as_ref();
-            if let Some(last) = saved.and_then(|saved| saved.health.get(&full_name))
-                && service.check.is_some()
-                && new.admin != AdminState::Maint
-            {
-                new.begin_as(last, earlier.is_some(), now);
-            }
-            if let Some(neighbour) = self.neighbours.get(&server.address) {
-                new.on_neighbour(neighbour.clone());
-            }
-            state.servers.push(new);
-        }
-        for gone in old.into_iter().flatten() {
-            let record = self.last_record(state, &gone);
-            self.indices.retire(gone.slot.index, record);
-        }
-    }
-
-    /// The record of a server that leaves the configuration: as `on_down` has it now, so that flows of a server that
-    /// is down are still reset.
-    pub(super) fn last_record(
-        &self,
-        service: &ServiceState,
-        server: &ServerState,
-    ) -> mb_lb_common::Server {
-        let standing = self.standing(service, server);
-        server.record(service.id, &standing, service.config.on_down)
-    }
-
-    /// New services get the index that an earlier controller had given them, else a free one.
-    fn give_service_ids(&mut self) {
-        let mut used: Vec<u32> = self
-            .services
-            .iter()
-            .map(|s| s.id)
-            .filter(|&id| id != u32::MAX)
-            .collect();
-        for service in self
-            .services
-            .iter_mut()
-            .filter(|service| service.id == u32::MAX)
-        {
-            let earlier = self
-                .adopted_services
-                .get(&super::desired::service_hash(&service.config.name));
-            let id = earlier
-                .copied()
-                .filter(|id| !used.contains(id))
-                .or_else(|| {
-                    let taken = |id: &u32| {
-                        used.contains(id) || self.adopted_services.values().any(|a| a == id)
-                    };
-                    (0..mb_lb_common::MAX_SERVICES).find(|id| !taken(id))
-                })
-                .or_else(|| (0..mb_lb_common::MAX_SERVICES).find(|id| !used.contains(id)))
-                .expect("the configuration has at most MAX_SERVICES services");
-            used.push(id);
-            service.id = id;
-        }
-        // From now on the services that are there are all that count.
-        self.adopted_services.clear();
-    }
-
     /// Whether anything may follow from it. Most results only confirm what was known, and cost next to nothing.
     fn on_checked(
         &mut self,
@@ -658,118 +456,6 @@ impl Engine {
         }
     }
 
-    fn on_counted(&mut self, report: Report, now: Now, actions: &mut Vec<Action>) {
-        let seconds = self
-            .counted_at
-            .map_or(0.0, |at| now.since_start.saturating_sub(at).as_secs_f64());
-        let mut told = Vec::new();
-        let mut suspects = Vec::new();
-        let services = self.services.iter_mut();
-        for service in services.filter(|service| service.config.forward.is_in_kernel()) {
-            let is_checked = service.config.check.is_some();
-            for server in &mut service.servers {
-                let Some(&reading) = report.servers.get(&server.slot.index) else {
-                    continue;
-                };
-                let opened = reading.opened.saturating_sub(server.reading.opened);
-                if std::mem::replace(&mut server.counted, true) && seconds > 0.0 {
-                    server.rate = (opened as f64 / seconds).round() as u64;
-                    server.rate_max = server.rate_max.max(server.rate);
-                    if opened > 0 {
-                        server.last_flow = Some(now.since_start);
-                    }
-                }
-                if is_silent(&server.reading, &reading)
-                    && server.suspect(is_checked, now.since_start)
-                {
-                    suspects.push(format!("{}/{}", service.config.name, server.config.name));
-                }
-                server.active_max = server.active_max.max(reading.active);
-                if reading.drift != 0 {
-                    server.drift += reading.drift;
-                    told.push((
-                        format!("{}/{}", service.config.name, server.config.name),
-                        put_right(reading.drift),
-                    ));
-                }
-                server.reading = reading;
-            }
-        }
-        for (index, record) in self.indices.retired() {
-            let drift = report.servers.get(&index).map_or(0, |server| server.drift);
-            if drift != 0 {
-                let name = self.name_of(record).map_or_else(
-                    || format!("#{index}"),
-                    |name| format!("{}/{}", name.service, name.server),
-                );
-                told.push((name, put_right(drift)));
-            }
-        }
-        for (subject, text) in told {
-            self.record(now, &subject, "drift", text, actions);
-        }
-        self.tell_suspects(suspects, now, actions);
-        let retired: Vec<u32> = self
-            .indices
-            .retired()
-            .map(|(index, _)| index)
-            .filter(|_| report.swept)
-            .collect();
-        for index in retired {
-            if let Some(reading) = report.servers.get(&index) {
-                let flows = u64::from(reading.audited)
-                    + u64::from(reading.uncounted)
-                    + reading.pending
-                    + reading.active.unsigned_abs();
-                self.indices.swept(index, flows);
-            }
-        }
-        for repaired in &report.repaired {
-            self.record(
-                now,
-                "",
-                "repair",
-                format!("a map differed from what it should be: {repaired}"),
-                actions,
-            );
-        }
-        if report.table_full > self.report.table_full && self.counted_at.is_some() {
-            if self.table_full_at.is_none() {
-                let text = "the flow table is full: new flows are steered without state".to_owned();
-                self.record(now, "", "table-full", text, actions);
-            }
-            self.table_full_at = Some(now.since_start);
-        } else if self
-            .table_full_at
-            .is_some_and(|at| now.since_start.saturating_sub(at) > Duration::from_secs(60))
-        {
-            self.table_full_at = None;
-        }
-        if self.vias.error.is_some() {
-            // A module may have been loaded meanwhile.
-            self.vias.ask_again();
-        }
-        if !self.mute.is_empty() {
-            // What listens there may have gone.
-            self.sent.replies = None;
-        }
-        if self.apply_error.is_some() {
-            // Tried again with every report, which comes once a second.
-            self.sent.desired = None;
-        }
-        if self.attach_error.is_some() || report.detached {
-            // What is in the way may have gone, or what was there is.
-            actions.push(Action::Attach(Box::new(self.config.clone())));
-        }
-        self.counted_at = Some(now.since_start);
-        self.report = report;
-    }
-
-    /// The flow table refused an insert within the last minute.
-    pub(super) const fn table_is_full(&self) -> bool {
-        self.table_full_at.is_some()
-    }
-
     /// Sends out what differs from what was sent.
     fn settle(&mut self, now: Now, actions: &mut Vec<Action>) {
         if self.config_hash.is_empty() {
@@ -823,7 +509,7 @@ impl Engine {
         }
     }
 
-    fn find_places(&self) -> HashMap<ServerRef, (usize, usize)> {
+    pub(super) fn find_places(&self) -> HashMap<ServerRef, (usize, usize)> {
         let mut places = HashMap::new();
         for (at, service) in self.services.iter().enumerate() {
             for (position, server) in service.servers.iter().enumerate() {
@@ -919,136 +605,5 @@ impl Engine {
                     .map(|server| self.seen(service, server).0)
             })
             .collect()
-    }
-
-    /// Records which servers came up or went down in this turn. `before` is of the same servers in the same order.
-    /// `opened`: it is the way to the servers that has changed.
-    pub(super) fn tell_changes(
-        &mut self,
-        before: &[HealthState],
-        opened: bool,
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) {
-        let mut at = 0;
-        for service in 0..self.services.len() {
-            for server in 0..self.services[service].servers.len() {
-                let after = self.seen(
-                    &self.services[service],
-                    &self.services[service].servers[server],
-                );
-                if before[at] != after.0 {
-                    let by_way = self.services[service].servers[server].judged.is_none()
-                        && self.services[service].config.forward.is_in_kernel();
-                    let after = match (before[at], after) {
-                        // No check has said so: the way to it is open again.
-                        (HealthState::Down, (HealthState::Up, _)) if by_way && opened => (
-                            HealthState::Up,
-                            self.services[service].servers[server].way_open(),
-                        ),
-                        (_, after) => after,
-                    };
-                    self.tell_change(service, server, &after, now, actions);
-                }
-                at += 1;
-            }
-        }
-        self.tell_usable(now, actions);
-    }
-
-    pub(super) fn tell_change(
-        &mut self,
-        service: usize,
-        server: usize,
-        (state, why): &(HealthState, String),
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) {
-        let service = &mut self.services[service];
-        let server = &mut service.servers[server];
-        server.since = now.since_start;
-        let subject = format!("{}/{}", service.config.name, server.config.name);
-        let word = health_word(*state);
-        let text = match state {
-            HealthState::Down => why.clone(),
-            _ if why.is_empty() => word.to_owned(),
-            _ => format!("{word}: {why}"),
-        };
-        self.record(now, &subject, word, text, actions);
-    }
-
-    /// Records which services lost their last server, or have one again.
-    pub(super) fn tell_usable(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let usable: Vec<bool> = self
-            .services
-            .iter()
-            .map(|service| {
-                service
-                    .servers
-                    .iter()
-                    .any(|server| self.standing(service, server) == Standing::Usable)
-            })
-            .collect();
-        let mut told = Vec::new();
-        for (service, usable) in self.services.iter_mut().zip(usable) {
-            if service.usable == Some(usable) {
-                continue;
-            }
-            let never_judged = service.usable.is_none();
-            // Before the first checks are in, nothing is lost yet.
-            if never_judged && !usable {
-                continue;
-            }
-            service.usable = Some(usable);
-            service.since = now.since_start;
-            if usable {
-                told.push((
-                    service.config.name.clone(),
-                    "service-up",
-                    "a server takes new flows".to_owned(),
-                ));
-            } else {
-                service.downs += 1;
-                told.push((
-                    service.config.name.clone(),
-                    "service-down",
-                    "no server takes new flows".to_owned(),
-                ));
-            }
-        }
-        for (subject, kind, text) in told {
-            self.record(now, &subject, kind, text, actions);
-        }
-    }
-
-    pub(super) fn record(
-        &mut self,
-        now: Now,
-        subject: &str,
-        kind: &str,
-        text: String,
-        actions: &mut Vec<Action>,
-    ) {
-        self.seq += 1;
-        actions.push(Action::Record(EventView {
-            seq: self.seq,
-            time_ms: now.wall_ms,
-            subject: subject.to_owned(),
-            kind: kind.to_owned(),
-            text,
-            fields: BTreeMap::new(),
-        }));
-    }
-}
-
-fn put_right(drift: i64) -> String {
-    format!("the count was off by {drift} and was put right")
-}
-
-const fn health_word(state: HealthState) -> &'static str {
-    match state {
-        HealthState::Unknown => "unknown",
-        HealthState::Up => "up",
-        HealthState::Down => "down",
     }
 }

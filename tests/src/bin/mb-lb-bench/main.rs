@@ -172,8 +172,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         eprintln!("bench: tiers");
         tiers::measure(&mut report, effort)?;
     }
-    // Only when it is asked for: not all of its servers come up yet, and figures of the others must not be lost for that.
-    if arguments.only == Some(Part::Checks) {
+    if wanted(Part::Checks) {
         eprintln!("bench: checks");
         checks::measure(&mut report, effort)?;
     }
