@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -19,7 +21,8 @@ use crate::process::Process;
 use crate::wait::try_wait_until;
 
 const BOOT: &str = include_str!("guest/boot.sh");
-const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+/// As root has it there when he has logged in.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A running system. Dropping it kills it.
 #[derive(Debug)]
@@ -135,6 +138,65 @@ impl Guest {
     /// As [`Guest::run`].
     pub fn shell(&self, line: &str) -> Result<Answer> {
         self.run("bash", &["-o", "pipefail", "-c", line])
+    }
+
+    /// Runs a line of shell on a terminal, where somebody waits until it has said something, and then types. The answer
+    /// has all that was on the terminal as its output.
+    ///
+    /// # Errors
+    /// It cannot be started, does not say that, or does not end.
+    pub fn on_terminal(&self, line: &str, says: &str, keys: &str) -> Result<Answer> {
+        // Ctrl-C is for the command, and the shell tells how it ended.
+        let line = format!("trap : INT; stty rows 40 cols 200; export TERM=xterm; {line}");
+        let mut child = self
+            .command("script")
+            .args(["-qefc", &line, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start nsenter")?;
+        let mut keyboard = child.stdin.take().context("its keyboard")?;
+        let mut output = child.stdout.take().context("its screen")?;
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let screen = Arc::clone(&seen);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = output.read(&mut bytes) {
+                if let Ok(mut seen) = screen.lock() {
+                    seen.extend(&bytes[..read]);
+                }
+            }
+        });
+        let text = || {
+            seen.lock()
+                .map(|seen| String::from_utf8_lossy(&seen).into_owned())
+        };
+        let text = || text().unwrap_or_default();
+        let waited = try_wait_until(&format!("{line} to say {says:?}"), SOON, || {
+            let text = text();
+            ensure!(text.contains(says), "{text}");
+            Ok(())
+        });
+        let typed = waited.and_then(|()| keyboard.write_all(keys.as_bytes()).map_err(Into::into));
+        let ended = typed.and_then(|()| {
+            try_wait_until(&format!("{line} to end"), SOON, || {
+                child.try_wait()?.context("it runs")
+            })
+        });
+        // Its terminal goes, and it with it.
+        drop(keyboard);
+        if ended.is_err() {
+            child.kill().context("killing script")?;
+            child.wait().context("waiting for script")?;
+        }
+        let status = ended.with_context(text)?;
+        ensure!(reader.join().is_ok(), "reading its screen panicked");
+        Ok(Answer {
+            code: status.code().unwrap_or(-1),
+            stdout: text(),
+            stderr: String::new(),
+        })
     }
 
     /// Starts a line of shell in the background; [`Guest::interrupt`] is its Ctrl-C.

@@ -4,9 +4,11 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
+use crate::guest::Guest;
 use crate::lab::Lab;
 use crate::machine::Machine;
 
@@ -62,6 +64,62 @@ pub fn package() -> Result<PathBuf> {
     let mut entries = fs::read_dir(&directory).into_iter().flatten().flatten();
     let found = entries.next().map(|entry| entry.path());
     found.context("there is no package in target/dist: `cargo xtask dist` makes it")
+}
+
+/// The same as `to`, with another version than it was built with.
+///
+/// # Errors
+/// There is none, or `dpkg-deb` fails.
+pub fn package_of(lab: &Lab, version: &str, to: &Path) -> Result<()> {
+    let directory = lab.dir().join(format!("package-{version}"));
+    let dpkg = |command: &mut Command| -> Result<()> {
+        let output = command.output().context("cannot start dpkg-deb")?;
+        ensure!(output.status.success(), "{command:?}: {output:?}");
+        Ok(())
+    };
+    if !directory.exists() {
+        dpkg(
+            Command::new("dpkg-deb")
+                .arg("--raw-extract")
+                .arg(package()?)
+                .arg(&directory),
+        )?;
+    }
+    let control = directory.join("DEBIAN/control");
+    let lines: Vec<_> = fs::read_to_string(&control)?
+        .lines()
+        .map(|line| match line.starts_with("Version:") {
+            true => format!("Version: {version}\n"),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(control, lines.concat())?;
+    dpkg(
+        Command::new("dpkg-deb")
+            .args(["--build", "-Zgzip", "-z1"])
+            .arg(&directory)
+            .arg(to),
+    )
+}
+
+/// root of the first guest may log in to the others with ssh and without a password, as in a deployment that is run so.
+///
+/// # Errors
+/// `ssh-keygen` fails, or a file cannot be written.
+pub fn trust(guests: &[Guest]) -> Result<()> {
+    let (first, others) = guests.split_first().context("a guest")?;
+    let key = "/root/.ssh/id_ed25519";
+    first.expect("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key])?;
+    fs::write(
+        first.path("/etc/ssh/ssh_config.d/lab.conf"),
+        "StrictHostKeyChecking accept-new\nLogLevel ERROR\n",
+    )?;
+    let key = fs::read_to_string(first.path("/root/.ssh/id_ed25519.pub"))?;
+    for guest in others {
+        guest.expect("install", &["-d", "-m", "700", "/root/.ssh"])?;
+        fs::write(guest.path("/root/.ssh/authorized_keys"), &key)?;
+    }
+    Ok(())
 }
 
 /// A file of the deployment's document.

@@ -27,47 +27,16 @@ fn packaging(name: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The one that `cargo xtask test` and `cargo xtask dist` make.
-fn built() -> Result<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist");
-    fs::read_dir(&directory)
-        .ok()
-        .and_then(|entries| entries.flatten().next())
-        .map(|entry| entry.path())
-        .context("there is no package in target/dist: `cargo xtask dist` makes it")
-}
-
 fn shell(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     ensure!(output.status.success(), "{command:?}: {output:?}");
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// The package as `/root/VERSION.deb` in the guest, with another version than it was built with.
+/// The package as `/tmp/VERSION.deb` in the guest, with another version than it was built with.
 fn put(guest: &Guest, lab: &Lab, version: &str) -> Result<String> {
-    let directory = lab.machine("lb1").directory().join(version);
-    shell(
-        Command::new("dpkg-deb")
-            .arg("--raw-extract")
-            .arg(built()?)
-            .arg(&directory),
-    )?;
-    let control = directory.join("DEBIAN/control");
-    let lines: Vec<_> = fs::read_to_string(&control)?
-        .lines()
-        .map(|line| match line.starts_with("Version:") {
-            true => format!("Version: {version}\n"),
-            false => format!("{line}\n"),
-        })
-        .collect();
-    fs::write(control, lines.concat())?;
     let inside = format!("/tmp/{version}.deb");
-    shell(
-        Command::new("dpkg-deb")
-            .args(["--build", "-Zgzip", "-z1"])
-            .arg(&directory)
-            .arg(guest.path(&inside)),
-    )?;
+    package_of(lab, version, &guest.path(&inside))?;
     Ok(inside)
 }
 

@@ -162,6 +162,10 @@ fn cannot_write(path: &str, error: &io::Error) -> String {
         Some(libc::EROFS) => {
             "; the service may not write there: ReadWritePaths= in 'systemctl edit mb-lb'"
         }
+        Some(libc::EPERM) => {
+            "; it belongs to another user or group, and the service may not give files away: chown root:root it, or \
+             CapabilityBoundingSet=CAP_CHOWN and SystemCallFilter=@chown in 'systemctl edit mb-lb'"
+        }
         _ => "",
     };
     format!("Cannot write {path}: {error}{next}.")
@@ -204,7 +208,11 @@ fn write_beside(temporary: &Path, target: &Path, pem: &[u8]) -> io::Result<()> {
         .open(temporary)?;
     file.write_all(pem)?;
     if let Ok(present) = fs::metadata(target) {
-        std::os::unix::fs::fchown(&file, Some(present.uid()), Some(present.gid()))?;
+        let made = file.metadata()?;
+        // The service may not do it, not even where it changes nothing.
+        if (made.uid(), made.gid()) != (present.uid(), present.gid()) {
+            std::os::unix::fs::fchown(&file, Some(present.uid()), Some(present.gid()))?;
+        }
         // A file that everybody could read, for it had a chain only, must not get a key.
         let had_key = fs::read(target).is_ok_and(|old| has_key(&old));
         let mode = match has_key(pem) && !had_key {

@@ -16,6 +16,7 @@
 //! layer round them does I/O.
 
 mod api;
+mod budget;
 mod form;
 mod history;
 mod listener;

@@ -37,6 +37,9 @@ pub(super) async fn watch(
     config: Config,
     haproxy: &Path,
 ) -> anyhow::Result<()> {
+    // Before anything is said: who reads the first line may end it then.
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let (events, mut queue) = mpsc::channel(EVENTS);
     let start = Instant::now();
     let identity = Identity {
@@ -73,8 +76,6 @@ pub(super) async fn watch(
     if !print(&[begun]) {
         return Ok(());
     }
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut tick = tokio::time::interval(COMPARE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

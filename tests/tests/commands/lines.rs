@@ -1,6 +1,7 @@
 //! The command lines of the documents.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -25,47 +26,164 @@ const ENDS: [&str; 14] = [
 pub fn all() -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for document in DOCUMENTS {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("..")
-            .join(document);
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        found.extend(of(document, &text));
+        found.extend(of(document, &read(document)?));
     }
     Ok(found)
 }
 
+fn read(document: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(document);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
 fn of(document: &str, text: &str) -> Vec<Found> {
-    let mut found = Vec::new();
-    let mut in_block = false;
+    let parts = parts(text);
+    let in_blocks = parts
+        .blocks
+        .iter()
+        .flat_map(|(line, text)| in_line(text).map(|command| (*line, command, true)));
+    let in_text = parts
+        .code
+        .iter()
+        .filter_map(|(line, code)| Some((*line, whole(code)?, false)));
+    let mut found: Vec<_> = in_blocks.chain(in_text).collect();
+    found.sort_by_key(|(line, ..)| *line);
+    let found = found.into_iter();
+    found
+        .map(|(line, command, in_block)| Found {
+            at: format!("{document}:{line}"),
+            command,
+            in_block,
+        })
+        .collect()
+}
+
+/// What a document shows as code, with the number of the line.
+#[derive(Default)]
+struct Parts {
+    /// Lines of blocks that are of no other language than that of a shell.
+    blocks: Vec<(usize, String)>,
+    /// Between backticks.
+    code: Vec<(usize, String)>,
+}
+
+fn parts(text: &str) -> Parts {
+    let mut parts = Parts::default();
+    let mut language = None;
+    // Backticks come in pairs, but not always in one line.
+    let mut open: Option<(usize, String)> = None;
     for (number, line) in (1..).zip(text.lines()) {
-        if line.trim_start().starts_with("```") {
-            in_block = !in_block;
+        if let Some(fence) = line.trim_start().strip_prefix("```") {
+            language = match language {
+                None => Some(fence.trim().to_owned()),
+                Some(_) => None,
+            };
             continue;
         }
-        let commands = match in_block {
-            true => in_line(line),
-            // Between backticks, which come in pairs.
-            false => line.split('`').skip(1).step_by(2).flat_map(whole).collect(),
-        };
-        found.extend(commands.into_iter().map(|command| Found {
-            at: format!("{document}:{number}"),
+        match &language {
+            Some(language) if language.is_empty() => parts.blocks.push((number, line.to_owned())),
+            Some(_) => {}
+            None => {
+                // A paragraph ends what somebody forgot to close.
+                if line.trim().is_empty() {
+                    open = None;
+                }
+                if let Some((_, code)) = &mut open {
+                    code.push(' ');
+                }
+                for (at, piece) in line.split('`').enumerate() {
+                    if at > 0 {
+                        match open.take() {
+                            Some(code) => parts.code.push(code),
+                            None => open = Some((number, String::new())),
+                        }
+                    }
+                    if let Some((_, code)) = &mut open {
+                        code.push_str(piece);
+                    }
+                }
+            }
+        }
+    }
+    parts
+}
+
+/// Programs whose command lines the documents show, beside our own. What is not among them is no command to
+/// [`shell`].
+#[rustfmt::skip]
+const TOOLS: [&str; 36] = [
+    "CREATE", "apt", "cargo", "cat", "chmod", "curl", "dpkg", "echo", "ethtool", "galera_new_cluster", "galera_recovery",
+    "grep", "install", "ip", "journalctl", "mb-lb-ctl", "mkdir", "mount", "mv", "nft", "openssl", "promtool", "redis-cli",
+    "rm", "rsync", "scp", "sed", "sha256sum", "source", "ss", "ssh-keygen", "ssh-keyscan", "sysctl", "systemctl", "tcpdump",
+    "umount",
+];
+
+/// Every command line of a shell: those of blocks, and those of running text with more than the name of a program. Not
+/// the chapter of the maintenance window: the test of that name reads and walks it.
+pub fn shell() -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(document)?;
+        let walked = walked(&text);
+        let is_here = |line: usize| !walked.contains(&line);
+        let parts = parts(&text);
+        let of_blocks = parts
+            .blocks
+            .iter()
+            .filter_map(|(line, text)| Some((*line, typed(text)?, true)));
+        let of_text = parts
+            .code
+            .iter()
+            .filter_map(|(line, code)| Some((*line, typed(code)?, false)));
+        let lines = of_blocks.chain(of_text).filter(|(line, ..)| is_here(*line));
+        found.extend(lines.map(|(line, command, in_block)| Found {
+            at: format!("{document}:{line}"),
             command,
             in_block,
         }));
     }
-    found
+    Ok(found)
+}
+
+/// A command without its prompt and without the comment after it.
+fn typed(line: &str) -> Option<String> {
+    let line = line.trim();
+    let prompts = ["lb1# ", "lb2# ", "$ "];
+    let prompted = prompts.iter().find_map(|prompt| line.strip_prefix(prompt));
+    let command = prompted.unwrap_or(line);
+    let command = command.split("  #").next().unwrap_or_default().trim();
+    let (program, arguments) = command.split_once(' ')?;
+    // Not `mount = ` of a configuration.
+    let is_command = TOOLS.contains(&program) && !arguments.starts_with('=');
+    (prompted.is_some() || is_command).then(|| command.to_owned())
+}
+
+/// Lines of the chapter of the maintenance window.
+fn walked(text: &str) -> Range<usize> {
+    let lines: Vec<_> = text.lines().collect();
+    let Some(start) = lines
+        .iter()
+        .position(|line| *line == "### In one maintenance window")
+    else {
+        return 0..0;
+    };
+    let is_next = |line: &&str| line.starts_with("## ") || line.starts_with("### ");
+    let length = lines[start + 1..].iter().position(|line| is_next(&line));
+    // Numbers of lines begin with 1.
+    start + 1..length.map_or(lines.len(), |length| start + 1 + length) + 1
 }
 
 const NAME: &str = "mb-lb-ctl ";
 
 /// A line of a block may have several: of pipelines, and in what a command has printed.
-fn in_line(line: &str) -> Vec<String> {
+fn in_line(line: &str) -> impl Iterator<Item = String> {
     line.match_indices(NAME)
         // Not a package or the path of a file.
         .filter(|(at, _)| !line[..*at].ends_with(['/', '-']) && !line[..*at].ends_with("-p "))
         .map(|(at, _)| cut(&line[at..]))
         .filter(|command| command.len() > NAME.len())
-        .collect()
 }
 
 fn whole(code: &str) -> Option<String> {
@@ -102,4 +220,31 @@ fn commands_are_found_in_pipelines_and_in_what_was_printed() {
     );
     assert!(!found[1].in_block && found[2].in_block);
     assert_eq!(found[2].at, "x:4");
+}
+
+#[test]
+fn commands_of_any_program_are_found_without_prompt_and_comment() {
+    let text = "Say `systemctl stop mb-lb` and `lb2# mb-lb-ctl failover`, then `ip neigh\nshow VIP`; `mount = ` and `x` are none.\n\n\
+                A `tick too many.\n\n```\n$ foo bar\nout put\ncargo xtask dist       # says\n```\n\n```toml\ncargo = 1\n```\n\n\
+                ### In one maintenance window\n\n```\nlb1# apt update\n```\n\n## More\n\n`ss -tln`\n";
+    let parts = parts(text);
+    let code = parts.code.iter().filter_map(|(_, code)| typed(code));
+    let code: Vec<_> = code.collect();
+    assert_eq!(
+        code,
+        [
+            "systemctl stop mb-lb",
+            "mb-lb-ctl failover",
+            "ip neigh show VIP",
+            "ss -tln"
+        ]
+    );
+    let blocks = parts.blocks.iter().filter_map(|(_, line)| typed(line));
+    let blocks: Vec<_> = blocks.collect();
+    assert_eq!(blocks, ["foo bar", "cargo xtask dist", "apt update"]);
+    let walked = walked(text);
+    let inside: Vec<_> = (1..=text.lines().count())
+        .filter(|line| walked.contains(line))
+        .collect();
+    assert_eq!(inside, [16, 17, 18, 19, 20, 21]);
 }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use mb_lb_tests::nginx::make_certificate;
-use mb_lb_tests::site::{VIP, document, package, readdress};
+use mb_lb_tests::site::{VIP, document, package, readdress, trust};
 use mb_lb_tests::{
     Guest, Lab, Machine, Nginx, Process, Sink, SinkOptions, Topology, try_wait_until,
 };
@@ -68,7 +68,7 @@ impl Site {
             _web: servers.iter().map(Nginx::start).collect::<Result<_>>()?,
             lab,
         };
-        site.trust()?;
+        trust(&site.guests)?;
         for (name, keepalived) in [
             ("lb1", "keepalived.conf"),
             ("lb2", "keepalived-backup.conf"),
@@ -93,33 +93,6 @@ impl Site {
         fs::copy(package()?, guest.path(PACKAGE)).context("the package")?;
         guest.expect("systemctl", &["restart", "haproxy"])?;
         guest.expect("systemctl", &["enable", "--now", "keepalived"])?;
-        Ok(())
-    }
-
-    /// root of lb1 may log in everywhere, as in a deployment that is run with ssh.
-    fn trust(&self) -> Result<()> {
-        let lb1 = self.guest("lb1")?;
-        lb1.expect(
-            "ssh-keygen",
-            &[
-                "-q",
-                "-t",
-                "ed25519",
-                "-N",
-                "",
-                "-f",
-                "/root/.ssh/id_ed25519",
-            ],
-        )?;
-        fs::write(
-            lb1.path("/etc/ssh/ssh_config.d/lab.conf"),
-            "StrictHostKeyChecking accept-new\nLogLevel ERROR\n",
-        )?;
-        let key = fs::read_to_string(lb1.path("/root/.ssh/id_ed25519.pub"))?;
-        for guest in &self.guests[1..] {
-            guest.expect("install", &["-d", "-m", "700", "/root/.ssh"])?;
-            fs::write(guest.path("/root/.ssh/authorized_keys"), &key)?;
-        }
         Ok(())
     }
 

@@ -29,6 +29,15 @@ fn the_whole_deployment_step_by_step() -> Result<()> {
         ensure!(status.contains(word), "no {word:?} in\n{status}");
     }
     ensure!(!status.contains("DOWN"), "{status}");
+    // And each of them by itself.
+    for (name, word) in [
+        ("mailborder_cluster", "mb6"),
+        ("mailborder-master", "sentinel"),
+        ("quarantine", "nfs"),
+    ] {
+        let described = all.directors[0].expect(&["describe", name])?;
+        ensure!(described.contains(word), "no {word:?} in\n{described}");
+    }
 
     // "Load Testing": ab, siege, and a loop of mails.
     all.load()?;

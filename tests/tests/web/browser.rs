@@ -124,11 +124,41 @@ fn with_password(page: &Page) -> String {
     format!("http://admin:{password}@{}/stats", page.host())
 }
 
+/// A service beside that of mail, with fewer servers than it should have, one of them unlike in the file.
+const RELAY: &str = r#"
+[service.relay]
+listen = "10.77.0.100:2525"
+forward = "proxy"
+check = { type = "tcp", port = 2525 }
+min_up = 2
+servers = { mb1 = "10.77.0.101", mb2 = "10.77.0.102" }
+
+[service.old]
+listen = "10.77.0.100:26"
+forward = "proxy"
+check = { type = "none" }
+servers = { mb1 = "10.77.0.101" }
+"#;
+
 #[test]
 fn the_page_can_be_read_on_a_desk_and_on_a_phone_by_day_and_by_night() -> Result<()> {
     let page = Page::start("weblook")?;
-    page.director()
-        .expect(&["drain", "smtp/mb2", "--reason", "kernel upgrade"])?;
+    let director = page.director();
+    let text = super::configuration(&page.cluster.lab, 8404);
+    director.write_config(&format!("{text}{RELAY}"))?;
+    director.expect(&["reload"])?;
+    director.expect(&["drain", "smtp/mb2", "--reason", "kernel upgrade"])?;
+    director.expect(&["weight", "smtp/mb3", "7"])?;
+    for line in [
+        "set maxconn server relay/mb1 100",
+        "disable health relay/mb2",
+        "disable frontend old",
+    ] {
+        let answer = director.admin(line)?;
+        ensure!(answer.trim().is_empty(), "{line}: {answer}");
+    }
+    page.cluster
+        .wait_server("relay/mb1", SOON, |server| !server.usable)?;
     let mut browser = Browser::start(&page)?;
     for (name, width, height, scheme) in [
         ("desk", 1280, 900, "light"),

@@ -15,11 +15,12 @@ const ROOTS: [(&str, &str); 2] = [
     // A site that HAProxy and keepalived serve.
     (
         "debian-pair",
-        "systemd,systemd-sysv,procps,iproute2,haproxy,keepalived,psmisc,openssh-server,openssh-client",
+        "systemd,systemd-sysv,procps,iproute2,haproxy,keepalived,psmisc,openssh-server,openssh-client,\
+         curl,ethtool,nftables,rsync,socat,tcpdump",
     ),
 ];
 
-/// Makes those in `target` that are not there yet.
+/// Makes those in `target` that are not there yet, or have not all the packages that they should have.
 ///
 /// # Errors
 /// Not root, or the archive cannot be reached; the message says what to do.
@@ -31,7 +32,10 @@ pub fn debian_roots(root: &Path) -> Result<()> {
 
 fn debian_root(root: &Path, name: &str, packages: &str) -> Result<()> {
     let directory = root.join("target").join(name);
-    if directory.join("usr/lib/systemd/systemd").exists() {
+    // Beside it: it is the guests' file system, and has nothing that a Debian has not.
+    let list = directory.with_extension("packages");
+    let is_whole = directory.join("usr/lib/systemd/systemd").exists();
+    if is_whole && fs::read_to_string(&list).is_ok_and(|made_of| made_of == packages) {
         return Ok(());
     }
     if !nix::unistd::geteuid().is_root() {
@@ -70,5 +74,11 @@ fn debian_root(root: &Path, name: &str, packages: &str) -> Result<()> {
             "the tests of the package need it: see the lines above",
         )
     })?;
-    fs::rename(&partial, &directory).with_context(|| format!("cannot rename {}", partial.display()))
+    if directory.exists() {
+        fs::remove_dir_all(&directory)
+            .with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
+    fs::rename(&partial, &directory)
+        .with_context(|| format!("cannot rename {}", partial.display()))?;
+    fs::write(&list, packages).with_context(|| format!("cannot write {}", list.display()))
 }

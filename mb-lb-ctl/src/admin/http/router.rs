@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use super::form::{self, Outcome};
-use super::{Context, api, metrics, origin, page};
+use super::{Context, api, budget, metrics, origin, page};
 use crate::admin;
 use crate::command::stat;
 use crate::snapshot::{Severity, Snapshot};
@@ -51,6 +51,18 @@ pub(super) async fn answer(request: Request<Incoming>, context: Context) -> Answ
         }
         *answer.body_mut() = Full::default();
     }
+    answer
+}
+
+/// An answer that has its place in the memory until it is sent, or one that says that there is none.
+fn placed(kind: HeaderValue, text: String) -> Answer {
+    let Some(text) = budget::place(Bytes::from(text)) else {
+        let text = "Answers that others have asked for are not read yet: try it again.";
+        let refused = refuse(StatusCode::SERVICE_UNAVAILABLE, text);
+        return with(refused, header::RETRY_AFTER, "5");
+    };
+    let mut answer = Response::new(Full::new(text));
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer
 }
 
@@ -163,6 +175,7 @@ async fn stats(words: &str, snapshot: Arc<Snapshot>, context: &Context) -> Answe
 
 /// With thousands of servers a text takes a while, and the threads that run checks have better things to do.
 pub(super) async fn aside(render: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let _turn = budget::turn().await;
     let rendered = tokio::task::spawn_blocking(render).await;
     rendered.unwrap_or_else(|error| {
         tracing::error!(%error, "what was asked for cannot be shown");
@@ -228,10 +241,7 @@ fn health(snapshot: &Snapshot, uptime: u64) -> Answer {
 }
 
 pub(super) fn show(kind: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
-    let kind = HeaderValue::from_static(kind);
-    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
-    answer
+    placed(HeaderValue::from_static(kind), text)
 }
 
 pub(super) fn refuse(status: StatusCode, text: &str) -> Answer {

@@ -163,11 +163,20 @@ pub fn alarms(snapshot: &Snapshot) -> Markup {
                         (severity(alarm.severity)) " " (alarm.text)
                         @if !alarm.next.is_empty() {
                             br;
-                            small class="faint" { "Next: " (alarm.next) }
+                            small class="faint" { "Next: " (commands(&alarm.next)) }
                         }
                     }
                 }
             }
+        }
+    }
+}
+
+/// What stands between backticks, as code.
+pub fn commands(text: &str) -> Markup {
+    html! {
+        @for (at, piece) in text.split('`').enumerate() {
+            @if at % 2 == 1 { code { (piece) } } @else { (piece) }
         }
     }
 }

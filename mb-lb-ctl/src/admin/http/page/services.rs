@@ -44,8 +44,11 @@ fn service(view: &View<'_>, service: &ServiceView) -> Markup {
         .iter()
         .filter(|server| server.usable || server.stands_by)
         .count();
+    let takers = service.servers.iter().filter(|server| server.usable);
+    let takers = takers.count();
+    let is_too_few = takers < service.min_up as usize;
     let class = match up {
-        0 => "bad",
+        up if up == 0 || is_too_few => "bad",
         up if up == all => "good",
         _ => "odd",
     };
@@ -70,7 +73,11 @@ fn service(view: &View<'_>, service: &ServiceView) -> Markup {
             @for set in state::service_by_hand(service) {
                 p { (badge("odd", "BY HAND")) " " (set) }
             }
-            @if !service.servers.iter().any(|server| server.usable) {
+            @if takers > 0 && is_too_few {
+                p { (badge("bad", "TOO FEW")) " min_up is " (service.min_up) }
+            }
+            // Who disabled it knows that there is none.
+            @if takers == 0 && service.paused_by.is_none() {
                 p { (badge("bad", "NO SERVER")) " for " (span(service.since)) }
             }
             table aria-labelledby=(format!("service-{}", service.name)) {

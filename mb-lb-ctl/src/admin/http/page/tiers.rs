@@ -119,7 +119,7 @@ fn sync(sync: &SyncView) -> Markup {
                             }
                             td data-label="Why" {
                                 @if let Some(why) = &target.error { (why) }
-                                @if let Some(next) = &target.next { small class="faint" { "Next: " (next) } }
+                                @if let Some(next) = &target.next { small class="faint" { "Next: " (super::banner::commands(next)) } }
                                 @if target.reload_owed { small class="faint" { "Reload still to be done." } }
                             }
                         }
