@@ -78,9 +78,17 @@ fn tell(args: &Import, imported: &Imported) -> Result<Exit, Failure> {
     let report = &imported.report;
     if let (Some(path), Some(config)) = (&args.output, &imported.config) {
         write(path, config, args.force)?;
-        let path = path.display();
+        let has_password = ["auth_pass = ", "password = "]
+            .iter()
+            .any(|key| config.contains(key));
+        let secret = if has_password {
+            ", passwords in it"
+        } else {
+            ""
+        };
         say(&format!(
-            "{path} is written, passwords in it; only its owner can read it"
+            "{} is written{secret}; only its owner can read it",
+            path.display()
         ));
     }
     match (args.report, &imported.config) {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::cli::args::{self, Global};
 use crate::cli::config_source::read;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::emit;
+use crate::cli::output::{emit, say};
 use crate::config::{Config, Forward, Server, Service};
 use crate::engine::ServerRef;
 use crate::import::ServerSetup;
@@ -20,8 +21,19 @@ pub fn run(global: &Global, args: &args::ServerSetup) -> Result<Exit, Failure> {
         let message = format!("{} has errors; nothing was printed", path.display());
         return Err(Failure::new(Exit::ConfigErrors, message).next("mb-lb-ctl check"));
     };
-    emit(&text(&config, &args.server, args.undo)?)?;
+    let text = text(&config, &args.server, args.undo)?;
+    // On its way to a shell nobody would see them.
+    if !io::stdout().is_terminal() {
+        notes(&text).for_each(say);
+    }
+    emit(&text)?;
     Ok(Exit::Ok)
+}
+
+/// Comments that are sentences: what people have to know or to do.
+fn notes(text: &str) -> impl Iterator<Item = &str> {
+    let comments = text.lines().filter_map(|line| line.strip_prefix("# "));
+    comments.filter(|comment| comment.ends_with('.'))
 }
 
 /// What is printed. All of it can be given to a shell.
@@ -68,6 +80,9 @@ fn setup(name: &str, service: &Service, mut setup: ServerSetup, others: &ServerS
         text,
         "# Its mail daemon has to listen on all addresses, or on the VIP too: port {}.",
         ports.join(", ")
+    );
+    text.push_str(
+        "# From then on it reaches itself at the VIP: so does whatever it reaches there today, such as a database.\n",
     );
     part(&mut text, "now:", &setup.now());
     let kept = "to keep it over a reboot (Debian, Ubuntu):";

@@ -52,7 +52,7 @@ const ROWS: &[Row] = &[
     row(BOTH, "mb-lb-ctl check", Once, &["/etc/mb-lb/mb-lb.toml: 0 errors"]),
     row(BOTH, "apt purge -y mb-lb", Once, &[]),
     // Step 2
-    row(LB1, "mb-lb-ctl server-setup smtp_backend/mb1 | ssh root@192.168.1.101 sh", Once, &["net.ipv4.conf.all.arp_ignore = 1"]),
+    row(LB1, "mb-lb-ctl server-setup smtp_backend/mb1 | ssh root@192.168.1.101 sh", Once, &["Its mail daemon has to listen", "net.ipv4.conf.all.arp_ignore = 1"]),
     row(LB1, "mb-lb-ctl server-setup smtp_backend/mb2 | ssh root@192.168.1.102 sh", Once, &["net.ipv4.conf.all.arp_ignore = 1"]),
     row(LB1, "mb-lb-ctl server-setup smtp_backend/mb3 | ssh root@192.168.1.103 sh", Once, &["net.ipv4.conf.all.arp_ignore = 1"]),
     row(LB1, "mb-lb-ctl server-setup smtp_backend/mb1 --undo | ssh root@192.168.1.101 sh", Once, &["net.ipv4.conf.all.arp_ignore = 0"]),

@@ -32,6 +32,24 @@ fn a_server_of_one_service() {
     insta::assert_snapshot!("undo", printed("smtp/mb2", true).unwrap());
 }
 
+/// Those of the first lines are for who reads the whole.
+#[test]
+fn notes_are_what_concerns_people() {
+    let set_up = printed("smtp/mb2", false).unwrap();
+    assert_eq!(
+        notes(&set_up).collect::<Vec<_>>(),
+        [
+            "Its mail daemon has to listen on all addresses, or on the VIP too: port 25.",
+            "From then on it reaches itself at the VIP: so does whatever it reaches there today, such as a database.",
+        ]
+    );
+    let none = printed("web/mb1", false).unwrap();
+    assert_eq!(
+        notes(&none).collect::<Vec<_>>(),
+        ["web/mb1 needs no set-up (a proxy): the director connects to the server's own address."]
+    );
+}
+
 #[test]
 fn what_another_service_needs_is_kept() {
     let set_up = printed("submission/first", false).unwrap();
