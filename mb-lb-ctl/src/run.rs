@@ -43,6 +43,7 @@ mod resume;
 mod routers;
 mod scripts;
 mod shadow;
+mod signals;
 mod state;
 mod tickets;
 mod worker;
@@ -55,7 +56,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -81,6 +81,7 @@ use peering::{KeyState, PeerLink};
 use proxying::Proxying;
 use routers::Routers;
 use scripts::Scripts;
+use signals::Signals;
 use tickets::Keys;
 use worker::{Job, Worker};
 
@@ -173,6 +174,7 @@ fn read_config(options: &RunOptions) -> anyhow::Result<Config> {
 }
 
 async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
+    let signals = Signals::hear()?;
     let _lock = state::lock(&options.state_dir)?;
     let _root = dataplane::lock_root(&options.bpf_root).context("not started")?;
     let saved = state::load(&options.state_dir)?;
@@ -297,7 +299,7 @@ async fn serve(options: RunOptions, config: Config) -> anyhow::Result<()> {
         // An error is the sender gone, which is the same end.
         let _stopped = stopped.await;
     }));
-    let result = director.live(event_queue, request_queue).await;
+    let result = director.live(event_queue, request_queue, signals).await;
     drop(stop);
     if let Err(error) = admin.await {
         tracing::warn!(%error, "the admin socket ended badly");
@@ -421,11 +423,8 @@ impl Director {
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut requests: mpsc::Receiver<Request>,
+        mut signals: Signals,
     ) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
-        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-        let mut replaced = signal(SignalKind::user_defined1()).context("SIGUSR1")?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // In this loop, so that an engine that hangs does not feed it.
@@ -439,10 +438,10 @@ impl Director {
             let deadline = at(self.deadline);
             let show = at(self.pace.due());
             tokio::select! {
-                _ = terminate.recv() => if self.stop() { break },
-                _ = interrupt.recv() => if self.stop() { break },
+                _ = signals.terminate.recv() => if self.stop() { break },
+                _ = signals.interrupt.recv() => if self.stop() { break },
                 // Who was told to stop hands over, whatever else it is told.
-                _ = replaced.recv(), if !self.ending.has_begun() => self.replace(),
+                _ = signals.replaced.recv(), if !self.ending.has_begun() => self.replace(),
                 step = self.ending.next() => match step {
                     Step::Drained => if self.drained() { break },
                     Step::Left => {
@@ -453,7 +452,7 @@ impl Director {
                         break;
                     }
                 },
-                _ = hangup.recv() => {
+                _ = signals.hangup.recv() => {
                     // A refusal has been said by its event.
                     if let Ok(done) = self.reload() {
                         for line in done.warnings.lines() {

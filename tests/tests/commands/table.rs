@@ -206,6 +206,8 @@ pub const MORE: &[Run] = &[
     run("lb1", "", "mb-lb-ctl status", Until, 10, "new kernel"),
     run("lb1", "", "{ echo \"set ssl cert /etc/mb-lb/certs/mail.pem <<\"; cat new.pem; echo; } | socat stdio /run/mb-lb/admin.sock", Once, 0, "Transaction created for certificate /etc/mb-lb/certs/mail.pem!"),
     run("lb1", "", "echo \"commit ssl cert /etc/mb-lb/certs/mail.pem\" | socat stdio /run/mb-lb/admin.sock", Once, 0, "Success!"),
+    // What root can read, and the service cannot.
+    run("lb1", "chown daemon /etc/mb-lb/certs/mail.pem; chmod 600 /etc/mb-lb/certs/mail.pem", "mb-lb-ctl check", Once, 0, "the service could not read /etc/mb-lb/certs/mail.pem"),
     // The service gives no file away, unless it may.
     run("lb1", "chown root:daemon /etc/mb-lb/certs/mail.pem; chmod 640 /etc/mb-lb/certs/mail.pem; { echo 'set ssl cert /etc/mb-lb/certs/mail.pem <<'; cat /root/next.pem; echo; } | socat stdio /run/mb-lb/admin.sock", "echo \"commit ssl cert /etc/mb-lb/certs/mail.pem\" | socat stdio /run/mb-lb/admin.sock", Once, 0, "the service may not give files away"),
     run("lb1", "mkdir -p /etc/systemd/system/mb-lb.service.d; printf '[Service]\nCapabilityBoundingSet=CAP_CHOWN\nSystemCallFilter=@chown\n' > /etc/systemd/system/mb-lb.service.d/chown.conf; systemctl daemon-reload", "systemctl restart mb-lb", Once, 0, ""),

@@ -4,6 +4,7 @@ mod addresses;
 mod certificates;
 mod pair;
 mod programs;
+mod sandbox;
 mod tiers;
 
 use std::net::IpAddr;
@@ -51,6 +52,7 @@ pub fn files(config: &Config, mounts: &str) -> Vec<Fact> {
         .chain(programs::missing(config, 0))
         .chain(certificates::missing(config))
         .chain(tiers::missing(config, mounts))
+        .chain(sandbox::missing(config))
         .collect()
 }
 
