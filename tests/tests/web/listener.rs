@@ -1,6 +1,9 @@
 //! Who may do what, and where the page is.
 
+use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 use anyhow::{Context as _, Result, ensure};
 use mb_lb_ctl::snapshot::{AdminState, Severity};
@@ -198,6 +201,78 @@ fn the_next_controller_has_the_page_again() -> Result<()> {
     try_wait_until("the page", SOON, || {
         let shown = page.get("/stats;csv")?;
         ensure!(shown.body.starts_with("# pxname,svname"), "{shown:?}");
+        Ok(())
+    })
+}
+
+/// Whoever asks for much and reads none of it cannot fill the controller's memory.
+#[test]
+fn answers_that_nobody_reads_have_so_much_memory_and_no_more() -> Result<()> {
+    const MIB: usize = 1024 * 1024;
+    let page = Page::start("webunread")?;
+    let director = page.director();
+    let mut text = configuration(&page.cluster.lab, 8404);
+    let (http, service) = text.split_once("user = ").context("a password")?;
+    let (_, service) = service.split_once("\n\n").context("a service")?;
+    text = format!("{http}\n{service}\n");
+    for many in 0..4 {
+        let port = 2600 + many;
+        writeln!(
+            text,
+            "[service.many{many}]\nlisten = \"10.77.0.100:{port}\"\nforward = \"proxy\"\ncheck = {{ type = \"none\" }}\n\
+             [service.many{many}.servers]"
+        )?;
+        for n in 0..1000 {
+            writeln!(text, "server{n} = \"10.90.{}.{}\"", n / 250, n % 250 + 1)?;
+        }
+    }
+    director.write_config(&text)?;
+    director.expect(&["reload"])?;
+    let whole = try_wait_until("the page without a password", SOON, || {
+        let answer = page.curl(&[&page.url("/api/v1/servers")])?;
+        ensure!(answer.status == 200, "{}", answer.status);
+        Ok(answer.body.len())
+    })?;
+    ensure!(whole > 2 * MIB, "{whole} bytes fit into the sockets");
+
+    // Only the first word of each is read.
+    let mut open = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..40 {
+        let (stream, status) = page.cluster.lab.client().enter(|| -> Result<_> {
+            let mut stream = TcpStream::connect(page.host())?;
+            stream.write_all(b"GET /api/v1/servers HTTP/1.1\r\nHost: page\r\n\r\n")?;
+            let mut status = [0; 12];
+            stream.read_exact(&mut status)?;
+            Ok((stream, String::from_utf8_lossy(&status).into_owned()))
+        })?;
+        open.push(stream);
+        answers.push(status);
+    }
+    let given = answers.iter().filter(|answer| *answer == "HTTP/1.1 200");
+    let given = given.count();
+    let room = 32 * MIB / whole;
+    ensure!(
+        (1..=room).contains(&given),
+        "{given} of {room}: {answers:?}"
+    );
+    let refused = answers.iter().filter(|answer| *answer == "HTTP/1.1 503");
+    ensure!(refused.count() == answers.len() - given, "{answers:?}");
+    // Meanwhile it tells how it is, and what is short.
+    ensure!(page.curl(&[&page.url("/health")])?.status == 200);
+    let refused = page.curl(&[&page.url("/api/v1/servers")])?;
+    ensure!(
+        refused.status == 503
+            && refused.head.contains("retry-after: 5")
+            && refused.body
+                == "Answers that others have asked for are not read yet: try it again.\n",
+        "{refused:?}"
+    );
+
+    drop(open);
+    try_wait_until("room again", SOON, || {
+        let answer = page.curl(&[&page.url("/api/v1/servers")])?;
+        ensure!(answer.status == 200, "{}", answer.status);
         Ok(())
     })
 }
