@@ -129,7 +129,7 @@ const RELAY: &str = r#"
 [service.relay]
 listen = "10.77.0.100:2525"
 forward = "proxy"
-check = { type = "tcp", port = 2525 }
+check = { type = "tcp", port = 25 }
 min_up = 2
 servers = { mb1 = "10.77.0.101", mb2 = "10.77.0.102" }
 
@@ -151,14 +151,20 @@ fn the_page_can_be_read_on_a_desk_and_on_a_phone_by_day_and_by_night() -> Result
     director.expect(&["weight", "smtp/mb3", "7"])?;
     for line in [
         "set maxconn server relay/mb1 100",
-        "disable health relay/mb2",
+        "disable health relay/mb1",
         "disable frontend old",
     ] {
         let answer = director.admin(line)?;
         ensure!(answer.trim().is_empty(), "{line}: {answer}");
     }
+    for name in ["relay/mb1", "relay/mb2"] {
+        page.cluster
+            .wait_server(name, SOON, |server| server.usable)?;
+    }
+    let too_few = ["maint", "relay/mb2", "--force", "--reason", "disk"];
+    director.expect(&too_few)?;
     page.cluster
-        .wait_server("relay/mb1", SOON, |server| !server.usable)?;
+        .wait_server("relay/mb2", SOON, |server| !server.usable)?;
     let mut browser = Browser::start(&page)?;
     for (name, width, height, scheme) in [
         ("desk", 1280, 900, "light"),
