@@ -3,13 +3,12 @@
 //! From kernel 6.6 on their links end with the process. Before, filters stay behind a process that is killed; they touch
 //! nothing by themselves, and the next process, or `detach`, takes them away.
 
-use std::collections::BTreeSet;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use aya::Ebpf;
 use aya::maps::Array;
-use aya::programs::tc::{NlOptions, TcAttachOptions};
+use aya::programs::tc::{NlOptions, SchedClassifierLinkId, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType, tc};
 use aya::util::KernelVersion;
 use mb_lb_common::{MAX_VIAS, Via, maps};
@@ -20,16 +19,18 @@ use crate::plan::mapped;
 const OUT: &str = "mb_lb_via_out";
 const BACK: &str = "mb_lb_via_in";
 
+/// Program, interface and its index: one that was made anew has another.
+type Place = (&'static str, String, u32);
+
 /// What is attached, and for whom.
 #[derive(Debug, Default)]
 pub struct Vias {
-    /// Program, interface and its index: one that was made anew has another.
-    attached: BTreeSet<(&'static str, String, u32)>,
+    attached: BTreeMap<Place, SchedClassifierLinkId>,
     loaded: BTreeSet<&'static str>,
 }
 
 impl Vias {
-    /// Has checks go through these VIPs, each by the mark of its place in the list, on these interfaces.
+    /// Has checks go through these VIPs, each by the mark of its place in the list, on these interfaces and no others.
     ///
     /// # Errors
     /// What the kernel refused; then checks must not use a mark, for nothing would be done with it.
@@ -50,8 +51,8 @@ impl Vias {
             let index = u32::try_from(index).map_err(|error| error.to_string())?;
             map.set(index, via, 0).map_err(|error| chain(&error))?;
         }
-        self.attached
-            .retain(|(_, name, index)| interfaces.contains(&(name.clone(), *index)));
+        let interfaces = if vips.is_empty() { &[] } else { interfaces };
+        self.keep(ebpf, interfaces);
         if vips.is_empty() {
             return Ok(());
         }
@@ -66,16 +67,31 @@ impl Vias {
         for (interface, index) in interfaces {
             for (name, hook) in [(OUT, TcAttachType::Egress), (BACK, TcAttachType::Ingress)] {
                 let place = (name, interface.clone(), *index);
-                if self.attached.contains(&place) {
+                if self.attached.contains_key(&place) {
                     continue;
                 }
                 let program = program(ebpf, name)?;
-                attach(program, interface, name, hook)
+                let link = attach(program, interface, name, hook)
                     .map_err(|why| format!("{interface}: {why}"))?;
-                self.attached.insert(place);
+                self.attached.insert(place, link);
             }
         }
         Ok(())
+    }
+
+    /// Takes the programs off all other interfaces: where one is left, it cannot be attached again.
+    fn keep(&mut self, ebpf: &mut Ebpf, interfaces: &[(String, u32)]) {
+        let others = self.attached.extract_if(.., |(_, name, index), _| {
+            !interfaces.contains(&(name.clone(), *index))
+        });
+        for ((name, interface, _), link) in others {
+            let detached = program(ebpf, name)
+                .and_then(|program| program.detach(link).map_err(|error| chain(&error)));
+            if let Err(why) = detached {
+                // Where the interface is gone, so is what was on it.
+                tracing::debug!(name, interface, why, "not taken off");
+            }
+        }
     }
 }
 
@@ -107,35 +123,22 @@ fn attach(
     interface: &str,
     name: &str,
     hook: TcAttachType,
-) -> Result<(), String> {
+) -> Result<SchedClassifierLinkId, String> {
     if KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0)) {
-        program
+        return program
             .attach(interface, hook)
-            .map_err(|error| chain(&error))?;
-        return Ok(());
+            .map_err(|error| chain(&error));
     }
     match tc::qdisc_add_clsact(interface) {
         Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
-        Err(tc::TcError::NetlinkError(error)) if is_there(&error) => {}
+        Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
         Err(error) => return Err(chain(&error)),
     }
     take_off(interface, name, hook);
     let options = TcAttachOptions::Netlink(NlOptions::default());
     program
         .attach_with_options(interface, hook, options)
-        .map_err(|error| chain(&error))?;
-    Ok(())
-}
-
-fn is_there(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return io.raw_os_error() == Some(libc::EEXIST);
-        }
-        cause = error.source();
-    }
-    false
+        .map_err(|error| chain(&error))
 }
 
 /// What an earlier process left.

@@ -1,4 +1,5 @@
-//! The file system that a virtual machine starts from: a program as `/init`, and the libraries that it is linked with.
+//! The file system that a virtual machine starts from: a program as `/init`, the libraries that it is linked
+//! with, and the kernel's modules that it inserts, in `/modules`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,12 +16,19 @@ const EXECUTABLE: u32 = 0o100_755;
 ///
 /// # Errors
 /// A file cannot be read or written, or `ldd` does not know what the program needs.
-pub fn write(init: &Path, out: &Path) -> Result<()> {
+pub fn write(init: &Path, modules: &[PathBuf], out: &Path) -> Result<()> {
     let mut archive = Archive::default();
     archive.file("/init", init)?;
     for library in libraries(init)? {
         let at = library.to_str().context("a library's path")?;
         archive.file(at, &library)?;
+    }
+    for module in modules {
+        let name = module.file_name().and_then(|name| name.to_str());
+        archive.file(
+            &format!("/modules/{}", name.context("a module's name")?),
+            module,
+        )?;
     }
     fs::write(out, archive.finish()?).with_context(|| format!("cannot write {}", out.display()))
 }
