@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -23,6 +24,9 @@ use crate::wait::try_wait_until;
 const BOOT: &str = include_str!("guest/boot.sh");
 /// As root has it there when he has logged in.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// For what somebody waits for at a terminal, such as an installation, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running system. Dropping it kills it.
 #[derive(Debug)]
@@ -173,14 +177,14 @@ impl Guest {
                 .map(|seen| String::from_utf8_lossy(&seen).into_owned())
         };
         let text = || text().unwrap_or_default();
-        let waited = try_wait_until(&format!("{line} to say {says:?}"), SOON, || {
+        let waited = try_wait_until(&format!("{line} to say {says:?}"), PATIENCE, || {
             let text = text();
             ensure!(text.contains(says), "{text}");
             Ok(())
         });
         let typed = waited.and_then(|()| keyboard.write_all(keys.as_bytes()).map_err(Into::into));
         let ended = typed.and_then(|()| {
-            try_wait_until(&format!("{line} to end"), SOON, || {
+            try_wait_until(&format!("{line} to end"), PATIENCE, || {
                 child.try_wait()?.context("it runs")
             })
         });

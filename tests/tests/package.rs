@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use mb_lb_ctl::config;
 use mb_lb_ctl::snapshot::{Snapshot, VrrpView};
 use mb_lb_tests::cluster::{SOON, Service, expect_all_alive, sink};
+use mb_lb_tests::site::{package, package_of};
 use mb_lb_tests::{
     Director, Guest, Lab, Nginx, PairSetup, Session, Sink, Traffic, pair, try_wait_until,
 };
@@ -214,7 +215,7 @@ fn a_life_of_the_package_loses_no_session_before_its_removal_and_leaves_nothing(
     assert_eq!(guest.run("mb-lb-ctl", &["check"])?.code, 0);
 
     // What the program has written of itself.
-    let listed = shell(Command::new("dpkg-deb").arg("--contents").arg(built()?))?;
+    let listed = shell(Command::new("dpkg-deb").arg("--contents").arg(package()?))?;
     for path in [
         "/usr/share/man/man8/mb-lb-ctl.8.gz",
         "/usr/share/man/man8/mb-lb-ctl-drain.8.gz",

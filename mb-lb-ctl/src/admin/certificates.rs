@@ -162,10 +162,6 @@ fn cannot_write(path: &str, error: &io::Error) -> String {
         Some(libc::EROFS) => {
             "; the service may not write there: ReadWritePaths= in 'systemctl edit mb-lb'"
         }
-        Some(libc::EPERM) => {
-            "; it belongs to another user or group, and the service may not give files away: chown root:root it, or \
-             CapabilityBoundingSet=CAP_CHOWN and SystemCallFilter=@chown in 'systemctl edit mb-lb'"
-        }
         _ => "",
     };
     format!("Cannot write {path}: {error}{next}.")
@@ -208,11 +204,6 @@ fn write_beside(temporary: &Path, target: &Path, pem: &[u8]) -> io::Result<()> {
         .open(temporary)?;
     file.write_all(pem)?;
     if let Ok(present) = fs::metadata(target) {
-        let made = file.metadata()?;
-        // The service may not do it, not even where it changes nothing.
-        if (made.uid(), made.gid()) != (present.uid(), present.gid()) {
-            std::os::unix::fs::fchown(&file, Some(present.uid()), Some(present.gid()))?;
-        }
         // A file that everybody could read, for it had a chain only, must not get a key.
         let had_key = fs::read(target).is_ok_and(|old| has_key(&old));
         let mode = match has_key(pem) && !had_key {
@@ -220,9 +211,25 @@ fn write_beside(temporary: &Path, target: &Path, pem: &[u8]) -> io::Result<()> {
             false => present.mode() & 0o7777,
         };
         file.set_permissions(fs::Permissions::from_mode(mode))?;
+        // Last, for whoever has given a file away has no say in it any more. The service may not do it, not even where it
+        // changes nothing.
+        let made = file.metadata()?;
+        if (made.uid(), made.gid()) != (present.uid(), present.gid()) {
+            std::os::unix::fs::fchown(&file, Some(present.uid()), Some(present.gid()))
+                .map_err(given_away)?;
+        }
     }
     file.sync_all()?;
     fs::rename(temporary, target)
+}
+
+/// Of a file that is not root's.
+fn given_away(error: io::Error) -> io::Error {
+    let text = format!(
+        "{error}: it belongs to another user or group, and the service may not give files away: CapabilityBoundingSet=CAP_CHOWN \
+         and SystemCallFilter=@chown in 'systemctl edit mb-lb', or chown root:root it"
+    );
+    io::Error::new(error.kind(), text)
 }
 
 fn has_key(pem: &[u8]) -> bool {

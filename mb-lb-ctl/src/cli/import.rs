@@ -78,7 +78,7 @@ fn tell(args: &Import, imported: &Imported) -> Result<Exit, Failure> {
     let report = &imported.report;
     if let (Some(path), Some(config)) = (&args.output, &imported.config) {
         write(path, config, args.force)?;
-        let has_password = ["auth_pass = ", "password = "]
+        let has_password = ["auth_pass = ", "password = ", "dynamic_key = "]
             .iter()
             .any(|key| config.contains(key));
         let secret = if has_password {

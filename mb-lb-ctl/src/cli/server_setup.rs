@@ -24,7 +24,8 @@ pub fn run(global: &Global, args: &args::ServerSetup) -> Result<Exit, Failure> {
     let text = text(&config, &args.server, args.undo)?;
     // On its way to a shell nobody would see them.
     if !io::stdout().is_terminal() {
-        notes(&text).for_each(say);
+        let server = format!("{}/{}", args.server.service, args.server.server);
+        notes(&text).for_each(|note| say(&format!("{server}: {note}")));
     }
     emit(&text)?;
     Ok(Exit::Ok)
@@ -82,7 +83,7 @@ fn setup(name: &str, service: &Service, mut setup: ServerSetup, others: &ServerS
         ports.join(", ")
     );
     text.push_str(
-        "# From then on it reaches itself at the VIP: so does whatever it reaches there today, such as a database.\n",
+        "# What it reaches at the VIP today, such as a database, it looks for on itself from then on.\n",
     );
     part(&mut text, "now:", &setup.now());
     let kept = "to keep it over a reboot (Debian, Ubuntu):";

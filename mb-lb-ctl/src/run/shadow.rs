@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, timeout};
 
-use super::signals::Signals;
 use super::{EVENTS, RunOptions, log, now, sleep_until};
 use crate::config::Config;
 use crate::dataplane::Adopted;
@@ -38,7 +38,8 @@ pub(super) async fn watch(
     haproxy: &Path,
 ) -> anyhow::Result<()> {
     // Before anything is said: who reads the first line may end it then.
-    let mut signals = Signals::hear()?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let (events, mut queue) = mpsc::channel(EVENTS);
     let start = Instant::now();
     let identity = Identity {
@@ -81,11 +82,8 @@ pub(super) async fn watch(
         let deadline = shadow.engine.next_deadline(now(start));
         let deadline = deadline.map(|at| tokio::time::Instant::from_std(start + at));
         tokio::select! {
-            _ = signals.terminate.recv() => return Ok(()),
-            _ = signals.interrupt.recv() => return Ok(()),
-            // Its terminal is gone; and it is no service that could be told to be another.
-            _ = signals.hangup.recv() => return Ok(()),
-            _ = signals.replaced.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
             Some(event) = queue.recv() => shadow.turn(event),
             () = sleep_until(deadline) => shadow.turn(Event::Deadline),
             _ = tick.tick() => {

@@ -60,6 +60,9 @@ fn of(document: &str, text: &str) -> Vec<Found> {
         .collect()
 }
 
+/// Languages of blocks with commands.
+const SHELLS: [&str; 4] = ["", "sh", "bash", "console"];
+
 /// What a document shows as code, with the number of the line.
 #[derive(Default)]
 struct Parts {
@@ -83,7 +86,9 @@ fn parts(text: &str) -> Parts {
             continue;
         }
         match &language {
-            Some(language) if language.is_empty() => parts.blocks.push((number, line.to_owned())),
+            Some(language) if SHELLS.contains(&language.as_str()) => {
+                parts.blocks.push((number, line.to_owned()))
+            }
             Some(_) => {}
             None => {
                 // A paragraph ends what somebody forgot to close.
@@ -110,18 +115,27 @@ fn parts(text: &str) -> Parts {
     parts
 }
 
-/// Programs whose command lines the documents show, beside our own. What is not among them is no command to
-/// [`shell`].
+/// Programs whose command lines the documents show, beside our own. In running text nothing else is a command; of a block
+/// without prompts every line has to be one, or the block is in [`NO_COMMANDS`].
 #[rustfmt::skip]
-const TOOLS: [&str; 36] = [
+const TOOLS: [&str; 41] = [
     "CREATE", "apt", "cargo", "cat", "chmod", "curl", "dpkg", "echo", "ethtool", "galera_new_cluster", "galera_recovery",
-    "grep", "install", "ip", "journalctl", "mb-lb-ctl", "mkdir", "mount", "mv", "nft", "openssl", "promtool", "redis-cli",
-    "rm", "rsync", "scp", "sed", "sha256sum", "source", "ss", "ssh-keygen", "ssh-keyscan", "sysctl", "systemctl", "tcpdump",
+    "grep", "install", "ip", "journalctl", "man", "mariadb-admin", "mariadb-dump", "mariadbd",
+    "mb-lb-ctl", "mkdir", "mount", "mv", "nft", "openssl", "promtool", "redis-cli",
+    "rm", "rsync", "scp", "sed", "sha256sum", "source", "ss", "ssh-keygen", "ssh-keyscan", "sysctl", "systemctl", "systemd-analyze", "tcpdump",
     "umount",
 ];
 
-/// Every command line of a shell: those of blocks, and those of running text with more than the name of a program. Not
-/// the chapter of the maintenance window: the test of that name reads and walks it.
+/// How blocks begin that have no command in them.
+pub const NO_COMMANDS: [&str; 4] = [
+    "[Service]",
+    "#!/bin/sh",
+    "  VI_1  ACTIVE",
+    "ok  all 500 messages",
+];
+
+/// Every command line of a shell, in blocks and in running text. Not the blocks of the chapter of the maintenance window: the
+/// test of that name reads and walks them.
 pub fn shell() -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for document in DOCUMENTS {
@@ -132,12 +146,13 @@ pub fn shell() -> Result<Vec<Found>> {
         let of_blocks = parts
             .blocks
             .iter()
+            .filter(|(line, _)| is_here(*line))
             .filter_map(|(line, text)| Some((*line, typed(text)?, true)));
         let of_text = parts
             .code
             .iter()
             .filter_map(|(line, code)| Some((*line, typed(code)?, false)));
-        let lines = of_blocks.chain(of_text).filter(|(line, ..)| is_here(*line));
+        let lines = of_blocks.chain(of_text);
         found.extend(lines.map(|(line, command, in_block)| Found {
             at: format!("{document}:{line}"),
             command,
@@ -150,14 +165,56 @@ pub fn shell() -> Result<Vec<Found>> {
 /// A command without its prompt and without the comment after it.
 fn typed(line: &str) -> Option<String> {
     let line = line.trim();
-    let prompts = ["lb1# ", "lb2# ", "$ "];
-    let prompted = prompts.iter().find_map(|prompt| line.strip_prefix(prompt));
+    let prompted = PROMPTS.iter().find_map(|prompt| line.strip_prefix(prompt));
     let command = prompted.unwrap_or(line);
     let command = command.split("  #").next().unwrap_or_default().trim();
-    let (program, arguments) = command.split_once(' ')?;
-    // Not `mount = ` of a configuration.
-    let is_command = TOOLS.contains(&program) && !arguments.starts_with('=');
+    let (program, arguments) = command.split_once(' ').unwrap_or((command, ""));
+    // Not `mount = ` of a configuration, nor a synopsis.
+    let is_command = TOOLS.contains(&program) && !arguments.starts_with(['=', '[']);
     (prompted.is_some() || is_command).then(|| command.to_owned())
+}
+
+/// Lines of blocks that are neither commands nor shown by a block with a prompt, nor in [`NO_COMMANDS`].
+pub fn unknown() -> Result<Vec<String>> {
+    let mut unknown = Vec::new();
+    for document in DOCUMENTS {
+        let blocks = parts(&read(document)?).blocks;
+        let mut rest = blocks.as_slice();
+        while !rest.is_empty() {
+            // One block's lines follow each other.
+            let length = (1..rest.len())
+                .find(|at| rest[*at].0 != rest[at - 1].0 + 1)
+                .unwrap_or(rest.len());
+            let (block, others) = rest.split_at(length);
+            rest = others;
+            let is_prompted = |(_, line): &(usize, String)| {
+                PROMPTS.iter().any(|prompt| line.trim().starts_with(prompt))
+            };
+            let is_known = NO_COMMANDS
+                .iter()
+                .any(|start| block[0].1.starts_with(start));
+            if is_known || block.iter().any(is_prompted) {
+                continue;
+            }
+            let lines = block.iter().filter(|(_, line)| {
+                let comment = line.trim().is_empty() || line.trim().starts_with('#');
+                !comment && typed(line).is_none()
+            });
+            unknown.extend(lines.map(|(number, line)| format!("{document}:{number}: {line}")));
+        }
+    }
+    Ok(unknown)
+}
+
+const PROMPTS: [&str; 3] = ["lb1# ", "lb2# ", "$ "];
+
+/// The test of the maintenance window has it: a line of a block of that chapter.
+pub fn is_walked(found: &Found) -> bool {
+    let Some((document, line)) = found.at.split_once(':') else {
+        return false;
+    };
+    let line = line.parse().unwrap_or_default();
+    found.in_block && read(document).is_ok_and(|text| walked(&text).contains(&line))
 }
 
 /// Lines of the chapter of the maintenance window.

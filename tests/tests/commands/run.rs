@@ -13,6 +13,7 @@ use mb_lb_tests::{Guest, Lab, Sink, Topology, try_wait_until};
 use crate::table::{self, How, Run};
 
 const SOON: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Where the directors have the package, as the manual has it.
 const PACKAGE: &str = "/root/target/dist/mb-lb_0.1.0-1_amd64.deb";
@@ -172,7 +173,7 @@ impl Site {
         for run in runs {
             let what = format!("{}# {} to end with {}", run.on, run.command, run.code);
             if !run.before.is_empty() {
-                let answer = self.shell(run.on, run.before)?;
+                let answer = self.shell(run.on, &format!("set -e; {}", run.before))?;
                 ensure!(answer.code == 0, "{}: {answer:#?}", run.before);
             }
             let once = || -> Result<()> {
@@ -207,7 +208,9 @@ impl Site {
     /// On a guest, or on a machine that has no system of its own.
     fn shell(&self, on: &str, line: &str) -> Result<Answer> {
         if let Ok(guest) = self.guest(on) {
-            return guest.shell(line);
+            // Nothing here takes so long; what waits for ever is told with its name.
+            let limit = LIMIT.as_secs().to_string();
+            return guest.run("timeout", &[&limit, "bash", "-o", "pipefail", "-c", line]);
         }
         let output = self
             .lab

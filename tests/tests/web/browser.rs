@@ -199,6 +199,16 @@ fn the_page_can_be_read_on_a_desk_and_on_a_phone_by_day_and_by_night() -> Result
             path.display()
         );
     }
+    let text = browser.evaluate("document.body.innerText")?;
+    let text = text.as_str().context("text")?;
+    for words in [
+        "TOO FEW min_up is 2",
+        "its check rests; at most 100 connections (file: no cap), by root",
+        "BY HAND takes no new clients: root disabled it",
+        "7 (file 10)",
+    ] {
+        ensure!(text.contains(words), "no {words:?} in {text}");
+    }
     // Headings of columns and rows are such, every field has a label, and ids are unique.
     let faults = browser.evaluate(
         "[...document.querySelectorAll('th:not([scope]), input:not([type=hidden])')]\

@@ -248,6 +248,15 @@ fn answers_that_nobody_reads_have_so_much_memory_and_no_more() -> Result<()> {
         })?;
         open.push(stream);
         answers.push(status);
+        // The first ones have so much time to be read, and not for ever.
+        if answers
+            .iter()
+            .filter(|answer| answer.ends_with("503"))
+            .count()
+            == 3
+        {
+            break;
+        }
     }
     let given = answers.iter().filter(|answer| *answer == "HTTP/1.1 200");
     let given = given.count();

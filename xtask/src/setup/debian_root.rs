@@ -16,7 +16,7 @@ const ROOTS: [(&str, &str); 2] = [
     (
         "debian-pair",
         "systemd,systemd-sysv,procps,iproute2,haproxy,keepalived,psmisc,openssh-server,openssh-client,\
-         curl,ethtool,nftables,rsync,socat,tcpdump",
+         curl,ethtool,man-db,nftables,rsync,socat,tcpdump",
     ),
 ];
 
@@ -32,23 +32,24 @@ pub fn debian_roots(root: &Path) -> Result<()> {
 
 fn debian_root(root: &Path, name: &str, packages: &str) -> Result<()> {
     let directory = root.join("target").join(name);
-    // Beside it: it is the guests' file system, and has nothing that a Debian has not.
-    let list = directory.with_extension("packages");
-    let is_whole = directory.join("usr/lib/systemd/systemd").exists();
-    if is_whole && fs::read_to_string(&list).is_ok_and(|made_of| made_of == packages) {
-        return Ok(());
-    }
-    if !nix::unistd::geteuid().is_root() {
-        bail!(
-            "there is no {} for the tests of the package: run `cargo xtask setup` as root",
-            directory.display()
-        );
-    }
     let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
     let suite = release
         .lines()
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
         .context("/etc/os-release has no VERSION_CODENAME: is this Debian or Ubuntu?")?;
+    let made_of = format!("{suite} {packages}\n");
+    // Beside it: it is the guests' file system, and has nothing that a Debian has not.
+    let list = directory.with_extension("packages");
+    let is_whole = directory.join("usr/lib/systemd/systemd").exists();
+    if is_whole && fs::read_to_string(&list).is_ok_and(|list| list == made_of) {
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "{} for the tests of the package is not there or lacks something: run `cargo xtask setup` as root",
+            directory.display()
+        );
+    }
     // What an interrupted run has left is not taken for a whole one.
     let partial = directory.with_extension("partial");
     if partial.exists() {
@@ -80,5 +81,5 @@ fn debian_root(root: &Path, name: &str, packages: &str) -> Result<()> {
     }
     fs::rename(&partial, &directory)
         .with_context(|| format!("cannot rename {}", partial.display()))?;
-    fs::write(&list, packages).with_context(|| format!("cannot write {}", list.display()))
+    fs::write(&list, made_of).with_context(|| format!("cannot write {}", list.display()))
 }

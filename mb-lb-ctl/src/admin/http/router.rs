@@ -55,8 +55,10 @@ pub(super) async fn answer(request: Request<Incoming>, context: Context) -> Answ
 }
 
 /// An answer that has its place in the memory until it is sent, or one that says that there is none.
-fn placed(kind: HeaderValue, text: String) -> Answer {
-    let Some(text) = budget::place(Bytes::from(text)) else {
+fn placed(kind: HeaderValue, mut text: String, place: fn(Bytes) -> Option<Bytes>) -> Answer {
+    // What is counted is its length.
+    text.shrink_to_fit();
+    let Some(text) = place(Bytes::from(text)) else {
         let text = "Answers that others have asked for are not read yet: try it again.";
         let refused = refuse(StatusCode::SERVICE_UNAVAILABLE, text);
         return with(refused, header::RETRY_AFTER, "5");
@@ -128,7 +130,10 @@ async fn routed(request: Request<Incoming>, context: Context) -> Answer {
         Target::Root => redirect(StatusCode::FOUND, "/stats"),
         Target::Health => health(&snapshot, context.age.now()),
         Target::Metrics => {
-            let render = move || show(metrics::CONTENT_TYPE, metrics::render(&snapshot));
+            let render = move || {
+                let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+                placed(kind, metrics::render(&snapshot), budget::place_of_metrics)
+            };
             aside(render).await
         }
         Target::Api(name) => {
@@ -175,7 +180,13 @@ async fn stats(words: &str, snapshot: Arc<Snapshot>, context: &Context) -> Answe
 
 /// With thousands of servers a text takes a while, and the threads that run checks have better things to do.
 pub(super) async fn aside(render: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    let _turn = budget::turn().await;
+    let turn = budget::turn().await;
+    // It goes on where the client has gone meanwhile, and so does its turn.
+    let render = move || {
+        let answer = render();
+        drop(turn);
+        answer
+    };
     let rendered = tokio::task::spawn_blocking(render).await;
     rendered.unwrap_or_else(|error| {
         tracing::error!(%error, "what was asked for cannot be shown");
@@ -241,7 +252,7 @@ fn health(snapshot: &Snapshot, uptime: u64) -> Answer {
 }
 
 pub(super) fn show(kind: &'static str, text: String) -> Answer {
-    placed(HeaderValue::from_static(kind), text)
+    placed(HeaderValue::from_static(kind), text, budget::place)
 }
 
 pub(super) fn refuse(status: StatusCode, text: &str) -> Answer {

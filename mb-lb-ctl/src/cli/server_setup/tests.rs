@@ -40,7 +40,7 @@ fn notes_are_what_concerns_people() {
         notes(&set_up).collect::<Vec<_>>(),
         [
             "Its mail daemon has to listen on all addresses, or on the VIP too: port 25.",
-            "From then on it reaches itself at the VIP: so does whatever it reaches there today, such as a database.",
+            "What it reaches at the VIP today, such as a database, it looks for on itself from then on.",
         ]
     );
     let none = printed("web/mb1", false).unwrap();

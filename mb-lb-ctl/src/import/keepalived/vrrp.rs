@@ -250,7 +250,7 @@ fn authentication(node: &Node, version3: bool, block: &mut Block) {
             // With no more than that, `check` has nothing to say of it.
             let counts = text.get(..8).unwrap_or(text);
             block.key("auth_pass", quote(counts), &[pass.at]);
-            if counts.len() < text.len() {
+            if text.len() > 8 {
                 block.claim(
                     pass.at,
                     Verdict::Mapped,

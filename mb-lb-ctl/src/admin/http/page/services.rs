@@ -44,9 +44,10 @@ fn service(view: &View<'_>, service: &ServiceView) -> Markup {
         .iter()
         .filter(|server| server.usable || server.stands_by)
         .count();
-    let takers = service.servers.iter().filter(|server| server.usable);
-    let takers = takers.count();
-    let is_too_few = takers < service.min_up as usize;
+    // One that is full is not missing.
+    let is_there = |server: &&ServerView| server.usable || state::word(server) == "full";
+    let takers = service.servers.iter().filter(is_there).count();
+    let is_too_few = takers < service.min_up as usize && service.paused_by.is_none();
     let class = match up {
         up if up == 0 || is_too_few => "bad",
         up if up == all => "good",
@@ -76,8 +77,7 @@ fn service(view: &View<'_>, service: &ServiceView) -> Markup {
             @if takers > 0 && is_too_few {
                 p { (badge("bad", "TOO FEW")) " min_up is " (service.min_up) }
             }
-            // Who disabled it knows that there is none.
-            @if takers == 0 && service.paused_by.is_none() {
+            @if !service.servers.iter().any(|server| server.usable) {
                 p { (badge("bad", "NO SERVER")) " for " (span(service.since)) }
             }
             table aria-labelledby=(format!("service-{}", service.name)) {
