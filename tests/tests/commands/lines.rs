@@ -227,7 +227,7 @@ fn walked(text: &str) -> Range<usize> {
         return 0..0;
     };
     let is_next = |line: &&str| line.starts_with("## ") || line.starts_with("### ");
-    let length = lines[start + 1..].iter().position(|line| is_next(&line));
+    let length = lines[start + 1..].iter().position(is_next);
     // Numbers of lines begin with 1.
     start + 1..length.map_or(lines.len(), |length| start + 1 + length) + 1
 }

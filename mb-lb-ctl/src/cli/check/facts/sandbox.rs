@@ -185,7 +185,7 @@ fn judge(limits: &Limits, named: BTreeSet<Named>) -> Vec<Fact> {
 fn is_below(path: &Path, directories: &[&str]) -> bool {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let is_in = |directory: &&str| path.starts_with(directory) || real.starts_with(directory);
-    directories.iter().any(|directory| is_in(directory))
+    directories.iter().any(is_in)
 }
 
 /// What root can read or run by nothing but its powers. The kernel is asked, by a thread that has given them up.
