@@ -2,6 +2,8 @@
 //! run on servers that know nothing of dsr.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -169,7 +171,17 @@ fn who_else_has_an_ipv6_vip_is_named() -> Result<()> {
         machine.run("ip", &["address", "del", &address, "dev", "eth0"])?;
         expect_well(director)?;
     }
-    Ok(())
+    // With the VIP alone there is no address to ask from.
+    let lb1 = director.machine();
+    let shown = lb1.run("ip", &["-br", "-6", "address", "show", "dev", "eth0"])?;
+    for own in shown.split_whitespace().skip(2) {
+        if !own.starts_with(&format!("{vip}/")) {
+            lb1.run("ip", &["address", "del", own, "dev", "eth0"])?;
+        }
+    }
+    let (_, found) = findings(director, &[])?;
+    let says = format!("who answers for {vip}: no interface has an IPv6 address of its own");
+    expect_not_known(&found, &[("vips", &says)])
 }
 
 #[test]
@@ -407,5 +419,115 @@ fn what_server_setup_prints_makes_a_bare_server_serve_and_undo_takes_it_back() -
         "the VIP is not on its lo",
         "mb-lb-ctl server-setup smtp/mb2",
     )?;
+    Ok(())
+}
+
+/// What `doctor` finds as user `nobody` in this group, after `first` was run in a mount namespace of its own.
+fn as_nobody(director: &Director, program: &Path, group: &str, first: &str) -> Result<Vec<Value>> {
+    let script = format!(
+        "{first} exec setpriv --reuid 65534 --regid {group} --clear-groups \"$0\" doctor -o json"
+    );
+    let mut command = director.machine().command("unshare");
+    command.args(["--mount", "sh", "-ec", &script]).arg(program);
+    let output = command.envs(director.environment()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let json: Value = serde_json::from_slice(&output.stdout).context(said.into_owned())?;
+    Ok(json["findings"].as_array().context("no findings")?.clone())
+}
+
+/// Each of these is said once, to be not known, and with a way to know it.
+fn expect_not_known(found: &[Value], what: &[(&str, &str)]) -> Result<()> {
+    for (group, says) in what {
+        let all: Vec<_> = found
+            .iter()
+            .filter(|one| one["group"] == *group && text(one, "text").contains(says))
+            .collect();
+        ensure!(all.len() == 1, "{group}: {says}: {found:#?}");
+        ensure!(all[0]["level"] == "not known", "{:#}", all[0]);
+        ensure!(!text(all[0], "next").is_empty(), "{:#}", all[0]);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_read_is_not_known_and_never_good() -> Result<()> {
+    const NOBODY: &str = "65534";
+    const ROOT: &str = "0";
+    let cluster = Cluster::start("doctor-nobody", 2, config)?;
+    let director = &cluster.director;
+    expect_well(director)?;
+    let machine = director.machine();
+    // Neither the program nor the way to it is a secret; what it looks at is.
+    let program = machine.directory().join("mb-lb-ctl");
+    fs::copy(director.program(), &program)?;
+    let mut way = machine.directory().to_owned();
+    while way.starts_with(cluster.lab.dir()) {
+        fs::set_permissions(&way, fs::Permissions::from_mode(0o755))?;
+        way.pop();
+    }
+    for closed in [director.state_dir().as_path(), director.bpf_root()] {
+        fs::set_permissions(closed, fs::Permissions::from_mode(0o700))?;
+    }
+    let path = machine.directory().join("haproxy.cfg");
+    fs::write(
+        &path,
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 5s\n timeout server 5s\nfrontend x\n bind 127.0.0.1:2525\n",
+    )?;
+    let mut command = machine.command("haproxy");
+    command.args(["-db", "-f"]).arg(&path);
+    let _haproxy = machine.spawn("haproxy", &mut command)?;
+    let found = try_wait_until("HAProxy to be found", SOON, || {
+        let found = as_nobody(director, &program, NOBODY, "")?;
+        let runs = |one: &Value| text(one, "text").contains("haproxy runs here");
+        ensure!(found.iter().any(runs), "{found:#?}");
+        Ok(found)
+    })?;
+    let hidden = [
+        ("daemon", "state.json"),
+        ("kernel", "what is pinned"),
+        ("interfaces", "which XDP programs are on the interfaces"),
+        ("vips", "who answers for the VIPs on eth0"),
+        ("leftovers", "what it listens on cannot be read"),
+    ];
+    expect_not_known(&found, &hidden)?;
+    let of_the_daemon = [
+        ("daemon", "not allowed to connect to the daemon"),
+        ("servers", "whether smtp/mb1 has 10.77.0.100 on its lo"),
+        ("servers", "whether smtp/mb2 has 10.77.0.100 on its lo"),
+    ];
+    expect_not_known(&found, &of_the_daemon)?;
+
+    // The group of the socket may ask the daemon, and still not look at these.
+    let found = as_nobody(director, &program, ROOT, "")?;
+    let answers = |one: &Value| text(one, "text").contains("the daemon answers");
+    ensure!(found.iter().any(answers), "{found:#?}");
+    expect_not_known(&found, &hidden)?;
+
+    // HAProxy runs as ever; who does not see that must not say that it does not.
+    let hide = "mount -t proc -o hidepid=2 proc /proc;";
+    let found = as_nobody(director, &program, NOBODY, hide)?;
+    let unseen = [
+        ("leftovers", "whether haproxy runs here"),
+        ("leftovers", "whether keepalived runs here"),
+    ];
+    expect_not_known(&found, &unseen)?;
+
+    // Without the tools it cannot be told what they would say.
+    let mut command = machine.command(director.program());
+    command.args(["doctor", "-o", "json"]);
+    command.envs(director.environment()).env("PATH", "/nowhere");
+    let json: Value = serde_json::from_slice(&command.output()?.stdout)?;
+    let found = json["findings"].as_array().context("no findings")?;
+    expect_not_known(found, &[("interfaces", "offloads of eth0: ethtool")])?;
+
+    // What follows from a file that cannot be read is not looked at.
+    fs::set_permissions(director.config_path(), fs::Permissions::from_mode(0o600))?;
+    let found = as_nobody(director, &program, NOBODY, "")?;
+    expect_not_known(&found, &[("configuration", "permission denied")])?;
+    let follows = |one: &&Value| {
+        let group = text(one, "group");
+        ["interfaces", "vips", "servers", "leftovers"].contains(&group.as_str())
+    };
+    ensure!(found.iter().find(follows).is_none(), "{found:#?}");
     Ok(())
 }

@@ -260,10 +260,28 @@ mod tests {
                 .all(|shown| is_session(shown.id) && shown.id <= BITS)
         );
         assert_eq!(sessions.cut(second.id).map(|cut| cut.id), Some(second.id));
+        assert!(second.is_cut());
         second.ends().await;
         sessions.leave(&second);
         assert_eq!(sessions.cut(second.id), None);
         assert_eq!(sessions.list().len(), 3);
+    }
+
+    /// Wherever it is in the table.
+    #[test]
+    fn the_one_that_is_meant_ends_and_no_other() {
+        for meant in 0..4 {
+            let sessions = Sessions::default();
+            let open = [1, 2, 3, 4].map(|port| {
+                let client = SocketAddr::from(([203, 0, 113, 7], port));
+                sessions.enter("web", client, address("192.0.2.1:80"))
+            });
+            let cut = sessions.cut(open[meant].id).expect("it is open");
+            assert_eq!(cut.id, open[meant].id);
+            for (at, session) in open.iter().enumerate() {
+                assert_eq!(session.is_cut(), at == meant, "{at} of {meant}");
+            }
+        }
     }
 
     #[tokio::test]
@@ -282,6 +300,7 @@ mod tests {
             (address("198.51.100.1:5"), address("192.0.2.9:443"))
         );
         assert_eq!(cut.server, None);
+        assert!(session.is_cut());
         ends.await;
     }
 }

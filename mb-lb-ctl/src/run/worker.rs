@@ -285,3 +285,60 @@ async fn look_up(mut wanted: watch::Receiver<Option<(u64, Config)>>, jobs: block
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handle whose thread is busy elsewhere, and what waits for it.
+    fn waiting() -> (Worker, blocking::Receiver<Job>) {
+        let (jobs, queue) = blocking::channel();
+        let worker = Worker {
+            jobs,
+            thread: None,
+            attach: watch::channel(None).0,
+            ticking: Arc::default(),
+            readings: Arc::default(),
+        };
+        (worker, queue)
+    }
+
+    /// Asks for flows, and says whether that waits now; else it was refused in words.
+    fn waits(worker: &Worker, queue: &blocking::Receiver<Job>) -> bool {
+        let (sender, refused) = blocking::channel();
+        worker.send(Job::Flows {
+            limit: 1,
+            done: Box::new(move |flows| {
+                let error = flows.expect_err("nobody has read any");
+                sender.send(error.to_string()).expect("the test waits");
+            }),
+        });
+        match (queue.try_recv(), refused.try_recv()) {
+            (Ok(Job::Flows { .. }), Err(_)) => true,
+            (Err(_), Ok(why)) => {
+                let says = "others read the flow table already; try again when they are done";
+                assert_eq!(why, says);
+                false
+            }
+            _ => panic!("it is to wait, or to be refused"),
+        }
+    }
+
+    #[test]
+    fn four_readings_wait_and_more_are_refused_until_one_is_done() {
+        let (worker, queue) = waiting();
+        let four = [(); 4].map(|()| waits(&worker, &queue));
+        assert_eq!(four, [true; 4]);
+        // A refusal takes no place, nor gives one back.
+        for _ in 0..3 {
+            assert!(!waits(&worker, &queue));
+        }
+        // As the thread does after each.
+        worker.readings.fetch_sub(1, Ordering::Relaxed);
+        assert!(waits(&worker, &queue));
+        assert!(!waits(&worker, &queue));
+        // Changes are not readings.
+        worker.send(Job::Tick);
+        assert!(matches!(queue.try_recv(), Ok(Job::Tick)));
+    }
+}

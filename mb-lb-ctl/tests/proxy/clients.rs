@@ -47,27 +47,37 @@ fn session(bench: &Bench, client: &Connection) -> Option<OpenSession> {
 #[test]
 fn a_client_that_an_operator_ends_is_gone_and_no_other_is() {
     let bench = Bench::new("", "");
-    let (mut first, mut other) = (bench.connect(), bench.connect());
-    assert_eq!(first.get("/", "").status, 200);
-    assert_eq!(other.get("/", "").status, 200);
-    let known = session(&bench, &first).expect("it is open");
+    let mut clients: Vec<_> = (0..3).map(|_| bench.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/", "").status, 200);
+    }
+    // Those that came before them have gone.
+    wait_until(|| bench.proxies.sessions().len() == clients.len());
+    // Neither the first nor the last of the table.
+    let known = bench.proxies.sessions().swap_remove(1);
+    let at = clients
+        .iter()
+        .position(|client| session(&bench, client).map(|session| session.id) == Some(known.id));
+    let mut ended = clients.remove(at.expect("it is one of them"));
     assert_eq!((known.proxy.as_str(), known.local), ("web", bench.at));
-    wait_until(|| session(&bench, &first).is_some_and(|idle| idle.server.is_none()));
-    assert_eq!(first.get("/", "").status, 200);
-    let again = session(&bench, &first).map(|session| session.id);
+    wait_until(|| session(&bench, &ended).is_some_and(|idle| idle.server.is_none()));
+    assert_eq!(ended.get("/", "").status, 200);
+    let again = session(&bench, &ended).map(|session| session.id);
     assert_eq!(again, Some(known.id), "as long as it is open");
 
     let cut = bench.proxies.cut(known.id).expect("it is open");
     assert_eq!(cut.client, known.client);
     let address = known.client;
-    first.wait_end();
+    ended.wait_end();
     wait_until(|| {
         let sessions = bench.proxies.sessions();
         sessions.iter().all(|session| session.client != address)
     });
     assert_eq!(bench.proxies.cut(known.id), None);
-    assert_eq!(other.get("/", "").status, 200);
-    drop(other);
+    for client in &mut clients {
+        assert_eq!(client.get("/", "").status, 200);
+    }
+    drop(clients);
     wait_until(|| bench.proxies.sessions().is_empty());
 }
 

@@ -11,7 +11,7 @@ use mb_lb_ctl::snapshot::{AdminState, HealthState};
 
 use socket2::Socket;
 
-use crate::{SOON, reserve};
+use crate::{SOON, reserve, wait_until};
 
 /// Says its name, and then back what it hears.
 fn server(name: &'static str) -> SocketAddr {
@@ -273,7 +273,7 @@ fn who_leaves_a_tier_loses_its_connections() {
 fn who_an_operator_ends_is_reset_alone_or_with_all_that_the_server_has() {
     let mut relay = Relay::new("scheduler = \"roundrobin\"");
     let mut clients: Vec<_> = (0..4).map(|_| relay.connect()).collect();
-    let names: Vec<_> = clients
+    let mut names: Vec<_> = clients
         .iter_mut()
         .map(|client| hear(client, 9)[4..7].to_owned())
         .collect();
@@ -285,27 +285,32 @@ fn who_an_operator_ends_is_reset_alone_or_with_all_that_the_server_has() {
         client.write_all(b"still").expect("it is taken");
         assert_eq!(hear(client, 5), "still");
     };
-    let address = clients[0].local_addr().expect("an address");
-    let sessions = relay.proxies.sessions();
-    let session = sessions.iter().find(|session| session.client == address);
-    let session = session.expect("it is open");
+    // Those that came before them have gone.
+    wait_until(|| relay.proxies.sessions().len() == clients.len());
+    // Neither the first nor the last of the table.
+    let session = relay.proxies.sessions().swap_remove(1);
+    let meant = clients
+        .iter()
+        .position(|client| client.local_addr().ok() == Some(session.client));
+    let meant = meant.expect("it is one of them");
+    let (mut alone, name) = (clients.remove(meant), names.remove(meant));
     let (server, at) = session.server.clone().expect("it has one");
-    assert_eq!((&server, at.ip()), (&names[0], relay.at.ip()));
+    assert_eq!((server, at.ip()), (name, relay.at.ip()));
     assert_eq!((session.proxy.as_str(), session.local), ("smtp", relay.at));
     assert!(relay.proxies.cut(session.id).is_some());
-    is_reset(&mut clients[0]);
-    for client in &mut clients[1..] {
+    is_reset(&mut alone);
+    for client in &mut clients {
         goes_on(client);
     }
 
     let ended = relay
         .targets
         .iter_mut()
-        .find(|target| target.name == names[1]);
+        .find(|target| target.name == names[0]);
     ended.expect("it is there").ended += 1;
     relay.steer();
-    for (client, name) in clients.iter_mut().zip(&names).skip(1) {
-        match *name == names[1] {
+    for (client, name) in clients.iter_mut().zip(&names) {
+        match *name == names[0] {
             true => is_reset(client),
             false => goes_on(client),
         }

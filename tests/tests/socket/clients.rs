@@ -1,8 +1,10 @@
 //! Clients that send too much, too slowly, or do not read: they hurt themselves only.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -155,5 +157,64 @@ fn who_does_not_read_is_left_and_holds_nobody_up() -> Result<()> {
     let answer = rest(deaf.swap_remove(0))?;
     ensure!(answer.len() < 4 * whole.len(), "{} bytes", answer.len());
     ensure!(director.status()?.services[0].servers.len() == 1000);
+    Ok(())
+}
+
+/// A thread that is user `nobody` in the group of the socket, and stays so.
+fn as_nobody<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // The C library would change all threads of this process.
+            // SAFETY: plain numbers; what is changed is the calling thread's own.
+            let done = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
+            ensure!(done == 0, "{}", std::io::Error::last_os_error());
+            work()
+        });
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Opens connections, and waits for each to be served: it has a prompt then.
+fn served(socket: &Path, many: usize) -> Result<Vec<UnixStream>> {
+    let mut open = Vec::new();
+    for at in 0..many {
+        let mut stream = connect(socket)?;
+        stream.write_all(b"prompt;set timeout cli 1h\n")?;
+        let mut answer = [0; 6];
+        stream.read_exact(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer);
+        ensure!(answer == "\n> \n> ", "{at}: {answer:?}");
+        open.push(stream);
+    }
+    Ok(open)
+}
+
+#[test]
+fn eight_places_are_roots_whoever_has_all_others() -> Result<()> {
+    let lab = lab("sockroot")?;
+    let director = thousand(&lab)?;
+    let socket = director.socket();
+    let mut way = director.machine().directory().to_owned();
+    while way.starts_with(lab.dir()) {
+        fs::set_permissions(&way, fs::Permissions::from_mode(0o755))?;
+        way.pop();
+    }
+    let full =
+        "Too many connections to the admin socket: 64 are open. Close one and try again.\n\n";
+    let mut others = as_nobody(|| served(&socket, 64))?;
+    ensure!(as_nobody(|| rest(connect(&socket)?))? == full);
+    let own = served(&socket, 8)?;
+    ensure!(rest(connect(&socket)?)? == full);
+    // The operator's tools work although nobody else is served.
+    drop(own);
+    try_wait_until("root to be served again", SOON, || {
+        director.expect(&["list", "services"])
+    })?;
+    ensure!(as_nobody(|| rest(connect(&socket)?))? == full);
+    // Who gives a place back has it for the next one.
+    others.pop();
+    try_wait_until("a place", SOON, || as_nobody(|| served(&socket, 1)))?;
     Ok(())
 }

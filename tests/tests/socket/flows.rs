@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use mb_lb_tests::cluster::{Service, expect_all_alive};
-use mb_lb_tests::{Cluster, Session, try_wait_until};
+use mb_lb_tests::{Cluster, try_wait_until};
 
 use crate::ask;
 use crate::rig::SOON;
@@ -84,22 +84,20 @@ fn sessions_in_user_mode_are_listed_and_ended_one_by_one_or_all_of_a_server() ->
     };
     let list = listed()?;
     ensure!(list.len() == 4, "{list:?}");
-    let id_of = |session: &Session| {
-        let source = session.local().to_string();
-        let found = list.iter().find(|(_, src)| *src == source);
-        found.map(|(id, _)| id.clone()).context("it is listed")
-    };
-    let first = sessions.remove(0);
-    let id = id_of(&first)?;
+    // Neither the first nor the last of the table.
+    let (id, source) = &list[1];
+    let at = sessions
+        .iter()
+        .position(|session| session.local().to_string() == *source);
+    let mut meant = sessions.remove(at.context("it is one of them")?);
     let one = ask(&socket, format!("show sess {id}\n"))?;
-    let server = format!("server={} (id=", first.server());
+    let server = format!("server={} (id=", meant.server());
     ensure!(
         one.starts_with(&format!("{id}: [")) && one.contains(&server),
         "{one}"
     );
     ensure!(ask(&socket, format!("shutdown session {id}\n"))? == "\n");
-    let mut first = first;
-    ensure!(first.command("NOOP").is_err(), "it goes on");
+    ensure!(meant.command("NOOP").is_err(), "it goes on");
     try_wait_until("it to be forgotten", SOON, || {
         let again = ask(&socket, format!("shutdown session {id}\n"))?;
         ensure!(again == "No such session (use 'show sess').\n\n", "{again}");

@@ -3,6 +3,7 @@
 
 mod browser;
 mod listener;
+mod readers;
 mod shipped;
 mod tools;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::finding::Finding;
 use crate::cli::exit::Failure;
@@ -195,7 +195,14 @@ fn state(path: &Path, read: io::Result<String>) -> Finding {
 
 fn unit() -> Finding {
     // sd_booted(3)
-    if !Path::new("/run/systemd/system").is_dir() {
+    started(Path::new("/run/systemd/system").is_dir(), || {
+        let mut command = Command::new("systemctl");
+        command.args(["is-enabled", "mb-lb"]).output()
+    })
+}
+
+fn started(is_systemd: bool, ask: impl FnOnce() -> io::Result<Output>) -> Finding {
+    if !is_systemd {
         let next = "whatever starts programs here has to start `mb-lb-ctl run` at boot, and again when it ends";
         return Finding::not_known(
             GROUP,
@@ -203,10 +210,7 @@ fn unit() -> Finding {
             next,
         );
     }
-    match Command::new("systemctl")
-        .args(["is-enabled", "mb-lb"])
-        .output()
-    {
+    match ask() {
         Ok(output) => enabled(String::from_utf8_lossy(&output.stdout).trim()),
         Err(error) => Finding::not_known(
             GROUP,

@@ -1,8 +1,9 @@
 //! The interfaces that packets come in on and go out of.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::finding::Finding;
 use crate::cli::check::facts;
@@ -60,29 +61,16 @@ pub async fn look(
             .arg("-k")
             .arg(&interface.name)
             .output();
-        match printed {
-            Ok(output) if output.status.success() => {
-                offloads(&interface.name, &String::from_utf8_lossy(&output.stdout))
-            }
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr);
-                let why = format!(
-                    "offloads of {}: ethtool says {}",
-                    interface.name,
-                    said.trim()
-                );
-                Finding::not_known(GROUP, &why, "run this as root")
-            }
-            Err(error) => {
-                let why = format!("offloads of {}: ethtool: {error}", interface.name);
-                Finding::not_known(GROUP, &why, "apt-get install ethtool")
-            }
-        }
+        asked(&interface.name, printed)
     }));
     findings
 }
 
 fn link(name: &str, class: &Path) -> Finding {
+    if let Err(error) = std::fs::read_to_string(class.join(name).join("operstate")) {
+        let why = format!("whether {name} is up: {error}");
+        return Finding::not_known(GROUP, &why, &format!("ip -br link show {name}"));
+    }
     match facts::interface(name, class) {
         Some(fact) => Finding::problem(GROUP, &fact.text, "nothing comes in on it", &fact.next),
         None => Finding::ok(GROUP, &format!("{name} is up")),
@@ -214,21 +202,43 @@ fn program(carried: &Carried) -> Finding {
     }
 }
 
+/// What came of `ethtool -k`.
+fn asked(name: &str, printed: io::Result<Output>) -> Finding {
+    match printed {
+        Ok(output) if output.status.success() => {
+            offloads(name, &String::from_utf8_lossy(&output.stdout))
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let why = format!("offloads of {name}: ethtool says {}", said.trim());
+            Finding::not_known(GROUP, &why, "run this as root")
+        }
+        Err(error) => {
+            let why = format!("offloads of {name}: ethtool: {error}");
+            Finding::not_known(GROUP, &why, "apt-get install ethtool")
+        }
+    }
+}
+
 /// `printed` by `ethtool -k`.
 fn offloads(name: &str, printed: &str) -> Finding {
-    let on = |feature: &str| {
-        let lines = printed
+    let says = |feature: &str| {
+        let mut lines = printed
             .lines()
             .filter_map(|line| line.trim().split_once(": "));
-        lines
-            .into_iter()
-            .any(|(key, value)| key == feature && value.split(' ').next() == Some("on"))
+        let line = lines.find(|(key, _)| *key == feature);
+        line.and_then(|(_, value)| value.split(' ').next())
     };
-    let disturbing: Vec<(&str, &str)> =
-        [("large-receive-offload", "lro"), ("rx-gro-hw", "rx-gro-hw")]
-            .into_iter()
-            .filter(|(feature, _)| on(feature))
-            .collect();
+    let on = |feature: &str| says(feature) == Some("on");
+    let features = [("large-receive-offload", "lro"), ("rx-gro-hw", "rx-gro-hw")];
+    let disturbing: Vec<(&str, &str)> = features
+        .into_iter()
+        .filter(|(feature, _)| on(feature))
+        .collect();
+    if disturbing.is_empty() && features.iter().any(|(feature, _)| says(feature).is_none()) {
+        let why = format!("offloads of {name}: ethtool -k does not list them");
+        return Finding::not_known(GROUP, &why, &format!("ethtool -k {name}"));
+    }
     if disturbing.is_empty() {
         return Finding::ok(
             GROUP,

@@ -46,6 +46,10 @@ fn has_tcx() -> bool {
 }
 
 fn version(release: &str) -> Finding {
+    if release.is_empty() {
+        let why = "the kernel's version: /proc/sys/kernel/osrelease cannot be read";
+        return Finding::not_known(GROUP, why, "uname -r: 5.15 or newer is needed");
+    }
     match facts::kernel(release) {
         Some(fact) => Finding::problem(
             GROUP,
@@ -189,6 +193,7 @@ mod tests {
             ("6.1.0-30-amd64", Level::Ok),
             ("5.15.0-91-generic", Level::Ok),
             ("5.10.0-30-amd64", Level::Problem),
+            ("", Level::NotKnown),
         ] {
             assert_eq!(version(release).level, level, "{release}");
         }

@@ -23,7 +23,8 @@ pub struct Program {
 }
 
 pub fn look(config: &Config) -> Vec<Finding> {
-    let running = running(Path::new("/proc"));
+    let proc = Path::new("/proc");
+    let (running, sees_all) = (running(proc), sees_all(proc));
     let wants = Path::new("/etc/systemd/system/multi-user.target.wants");
     let mut findings = Vec::new();
     for name in PROGRAMS {
@@ -32,9 +33,27 @@ pub fn look(config: &Config) -> Vec<Finding> {
             .filter(|program| program.name == name)
             .collect();
         let enabled = wants.join(format!("{name}.service")).exists();
+        if programs.is_empty() && !sees_all {
+            findings.push(unseen(name));
+            continue;
+        }
         findings.push(judge(name, &programs, enabled, config));
     }
     findings
+}
+
+/// Whether processes of others can be seen: the first of all belongs to root. Where /proc is mounted with `hidepid`, others
+/// than root see their own.
+fn sees_all(proc: &Path) -> bool {
+    fs::read_to_string(proc.join("1/comm")).is_ok()
+}
+
+fn unseen(name: &str) -> Finding {
+    Finding::not_known(
+        GROUP,
+        &format!("whether {name} runs here: /proc shows no processes of others"),
+        "run doctor as root",
+    )
 }
 
 fn judge(name: &str, running: &[&Program], enabled: bool, config: &Config) -> Finding {

@@ -12,6 +12,20 @@ fn metrics_of_everything() {
     insta::assert_snapshot!("metrics_everything", metrics::render(&everything()));
 }
 
+/// An alert compares it with how many are usable.
+#[test]
+fn what_a_service_wants_is_said_of_those_that_want_something() {
+    let mut snapshot = fixtures::well();
+    let name = snapshot.services[0].name.clone();
+    for (min_up, sample) in [(0, None), (1, Some("1")), (3, Some("3"))] {
+        snapshot.services[0].min_up = min_up;
+        let text = metrics::render(&snapshot);
+        let start = format!("mb_lb_service_min_up{{service=\"{name}\"}} ");
+        let mut lines = text.lines();
+        assert_eq!(lines.find_map(|line| line.strip_prefix(&start)), sample);
+    }
+}
+
 /// Names, types and labels, apart from numbers.
 #[test]
 fn names_are_frozen() {

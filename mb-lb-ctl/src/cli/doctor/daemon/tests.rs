@@ -127,3 +127,22 @@ fn the_unit() {
         assert_eq!(enabled(word).level, level, "{word}");
     }
 }
+
+#[test]
+fn whether_it_is_started_at_boot_is_known_where_systemd_says_so() {
+    let says = |word: &str| {
+        let word = word.to_owned().into_bytes();
+        move || {
+            Ok(Output {
+                status: std::process::ExitStatus::default(),
+                stdout: word,
+                stderr: Vec::new(),
+            })
+        }
+    };
+    assert_eq!(started(true, says("enabled\n")).level, Level::Ok);
+    assert_eq!(started(true, says("disabled\n")).level, Level::Warning);
+    assert_eq!(started(false, says("enabled\n")).level, Level::NotKnown);
+    let none = || Err(io::Error::from(io::ErrorKind::NotFound));
+    assert_eq!(started(true, none).level, Level::NotKnown);
+}

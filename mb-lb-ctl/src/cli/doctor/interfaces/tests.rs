@@ -136,3 +136,57 @@ fn merging_offloads() {
         assert!(found.next.starts_with(next), "{}", found.next);
     }
 }
+
+#[test]
+fn offloads_that_nobody_could_say_are_not_known() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let output = |code: i32, stdout: &str, stderr: &str| {
+        Ok(Output {
+            status: std::process::ExitStatus::from_raw(code << 8),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        })
+    };
+    let none = "large-receive-offload: off [fixed]\nrx-gro-hw: off [fixed]\n";
+    let half = "large-receive-offload: off\n";
+    let denied = "Cannot get device feature names: Operation not permitted\n";
+    for (printed, level, says) in [
+        (output(0, none, ""), Level::Ok, "merges no packets"),
+        (output(0, half, ""), Level::NotKnown, "does not list them"),
+        (output(0, "", ""), Level::NotKnown, "does not list them"),
+        (
+            output(1, none, denied),
+            Level::NotKnown,
+            "ethtool says Cannot get device feature names",
+        ),
+        (
+            Err(io::Error::from(io::ErrorKind::NotFound)),
+            Level::NotKnown,
+            "offloads of eth0: ethtool: ",
+        ),
+    ] {
+        let found = asked("eth0", printed);
+        assert_eq!(found.level, level, "{found:?}");
+        assert!(found.text.contains(says), "{found:?}");
+        assert_eq!(found.next.is_empty(), level == Level::Ok, "{found:?}");
+    }
+}
+
+#[test]
+fn links() {
+    let class = tempfile::tempdir().expect("a directory");
+    for (name, state) in [("eth0", "up\n"), ("eth1", "down\n"), ("eth2", "")] {
+        let directory = class.path().join(name);
+        std::fs::create_dir(&directory).expect("a directory");
+        if !state.is_empty() {
+            std::fs::write(directory.join("operstate"), state).expect("a file");
+        }
+    }
+    for (name, level) in [
+        ("eth0", Level::Ok),
+        ("eth1", Level::Problem),
+        ("eth2", Level::NotKnown),
+    ] {
+        assert_eq!(link(name, class.path()).level, level, "{name}");
+    }
+}

@@ -127,6 +127,17 @@ fn what_could_not_be_read_is_not_taken_for_good() {
     assert_eq!(found.level, Level::Problem, "{found:?}");
 }
 
+#[test]
+fn where_processes_are_hidden_nobody_is_said_not_to_run() {
+    let proc = tempfile::tempdir().expect("a directory");
+    // As with hidepid=2, and then with hidepid=1.
+    assert!(!sees_all(proc.path()));
+    fs::create_dir_all(proc.path().join("1/comm")).expect("a directory");
+    assert!(!sees_all(proc.path()));
+    assert!(sees_all(Path::new("/proc")));
+    assert_eq!(unseen("haproxy").level, Level::NotKnown);
+}
+
 #[cfg(target_endian = "little")]
 #[test]
 fn lines_of_the_kernels_tables() {

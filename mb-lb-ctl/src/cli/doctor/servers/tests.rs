@@ -239,3 +239,12 @@ fn of_ipv6_it_is_neighbour_discovery_and_a_server_has_the_vip_in_the_wrong_place
         assert!(found[0].next.contains(next), "{found:?}");
     }
 }
+
+#[tokio::test]
+async fn without_an_interface_to_ask_on_nobody_knows() {
+    let text = "[service.smtp]\nlisten = \"192.0.2.100:25\"\nservers = { mb1 = \"192.0.2.1\" }\n";
+    let config = crate::config::parse(text, "lb1").config.expect("valid");
+    let found = asked(&config, &[], &[], Segment::default()).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].level, Level::NotKnown, "{found:?}");
+}
