@@ -196,3 +196,19 @@ pub fn footer(view: &View<'_>) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_between_backticks_is_code_and_nothing_becomes_html() {
+        let shown = |text: &str| commands(text).into_string();
+        assert_eq!(
+            shown("look: `ss -tln` on <mb1>"),
+            "look: <code>ss -tln</code> on &lt;mb1&gt;"
+        );
+        assert_eq!(shown("`a & b`"), "<code>a &amp; b</code>");
+        assert_eq!(shown("no command"), "no command");
+    }
+}
