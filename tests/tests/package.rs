@@ -569,6 +569,11 @@ fn restart_upgrade_and_crash_change_no_role_while_stop_and_removal_hand_over() -
     assert!(!fs::read_to_string(&file)?.contains("notify"));
     let kept = fs::read_to_string(guest.path("/etc/mb-lb/mb-lb.toml.before-push"))?;
     assert_eq!(kept, before);
+    // Said again, it changes nothing, and the way back stays.
+    let again = other.0.expect(&["peer", "push"])?;
+    assert_eq!(again.trim(), "the file there says this already");
+    let kept = fs::read_to_string(guest.path("/etc/mb-lb/mb-lb.toml.before-push"))?;
+    assert_eq!(kept, before);
     expect_all_alive(&mut sessions)?;
 
     guest.expect("dpkg", &["--purge", "mb-lb"])?;

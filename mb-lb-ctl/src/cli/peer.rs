@@ -30,9 +30,11 @@ fn push(global: &Global) -> Result<Exit, Failure> {
     let (_, lines): (Exit, Vec<String>) = Client::changing(global)
         .ask("mb-lb peer push")
         .map_err(|failure| with_next(failure, "mb-lb-ctl peer diff"))?;
-    say(
-        "the peer has taken the configuration and put it in force; its file before is beside it (.toml.before-push)",
-    );
+    if lines != [advice::SAME_FILE] {
+        say(
+            "the peer has taken the configuration and put it in force; its file before is beside it (.toml.before-push)",
+        );
+    }
     emit(&lines_of(&lines))?;
     Ok(Exit::Ok)
 }

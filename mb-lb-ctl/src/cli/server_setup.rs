@@ -53,7 +53,8 @@ pub fn text(config: &Config, wanted: &ServerRef, undo: bool) -> Result<String, F
     let Some(service) = service else {
         return in_user_mode(config, wanted, &name);
     };
-    let server = named(service, &wanted.server).ok_or_else(|| unknown(&name))?;
+    let server = named(service, &wanted.server)
+        .ok_or_else(|| unknown(&name, service.servers.iter().map(|server| &*server.name)))?;
     if service.forward != Forward::Dsr {
         return Ok(nothing(&name, "forward = \"proxy\" of its service"));
     }
@@ -85,9 +86,12 @@ fn setup(name: &str, service: &Service, mut setup: ServerSetup, others: &ServerS
     text.push_str(
         "# What it reaches at the VIP today, such as a database, it looks for on itself from then on.\n",
     );
+    // A server that has the VIP and answers ARP for it would take it from everybody.
+    text.push_str("(\nset -e\n");
     part(&mut text, "now:", &setup.now());
     let kept = "to keep it over a reboot (Debian, Ubuntu):";
     part(&mut text, kept, &setup.permanent());
+    text.push_str(")\n");
     text
 }
 
@@ -103,6 +107,9 @@ fn taken_back(name: &str, mut setup: ServerSetup, others: &ServerSetup) -> Strin
     if others.vips.iter().any(IpAddr::is_ipv4) {
         text.push_str("# The settings of ARP stay: other services of this server need them.\n");
         now.retain(|line| !line.starts_with("sysctl "));
+    }
+    if others.vips.is_empty() {
+        text.push_str("# The two settings of ARP become 0, the kernel's default, and the file that kept them goes.\n");
     }
     part(&mut text, "now:", &now);
     let (what, lines) = match others.vips.is_empty() {
@@ -155,7 +162,10 @@ fn in_user_mode(config: &Config, wanted: &ServerRef, name: &str) -> Result<Strin
             .any(|server| server.name == wanted.server);
         return match known {
             true => Ok(nothing(name, "a proxy")),
-            false => Err(unknown(name)),
+            false => Err(unknown(
+                name,
+                proxy.servers.iter().map(|server| &*server.name),
+            )),
         };
     }
     let mut steered = config
@@ -163,7 +173,7 @@ fn in_user_mode(config: &Config, wanted: &ServerRef, name: &str) -> Result<Strin
         .filter(|service| service.name == wanted.service);
     match steered.any(|service| named(&service, &wanted.server).is_some()) {
         true => Ok(nothing(name, "a tier")),
-        false => Err(unknown(name)),
+        false => Err(unknown(name, std::iter::empty())),
     }
 }
 
@@ -174,9 +184,14 @@ fn nothing(name: &str, why: &str) -> String {
     )
 }
 
-fn unknown(name: &str) -> Failure {
-    Failure::new(Exit::NotFound, format!("there is no server {name}"))
-        .next("mb-lb-ctl list servers")
+/// `others`: those that its service has. The daemon is not asked: there may be none yet.
+fn unknown<'c>(name: &str, others: impl Iterator<Item = &'c str>) -> Failure {
+    let others: Vec<&str> = others.collect();
+    let next = match others.is_empty() {
+        true => "see the services and their servers in the configuration".to_owned(),
+        false => format!("its service has {}", others.join(", ")),
+    };
+    Failure::new(Exit::NotFound, format!("there is no server {name}")).next(&next)
 }
 
 fn without_service(config: &Config, name: &str) -> Failure {
@@ -192,7 +207,8 @@ fn without_service(config: &Config, name: &str) -> Failure {
         false => format!("did you mean {}?", full.join(" or ")),
     };
     let message = format!("`{name}` names no service: a server is named SERVICE/SERVER; {meant}");
-    Failure::new(Exit::Usage, message).next("mb-lb-ctl list servers")
+    Failure::new(Exit::Usage, message)
+        .next("see the services and their servers in the configuration")
 }
 
 #[cfg(test)]

@@ -136,7 +136,12 @@ fn text(asked: &Asked, traced: &Traced, names: Names<'_>, style: Style) -> Strin
         row("known", &known(traced, names));
     }
     let reason = traced.reason;
-    row("program", &format!("{}: {}", reason.name(), reason.text()));
+    let is_daemons = traced.service.is_none() && names.in_user_mode(asked.vip).is_some();
+    let why = match is_daemons {
+        true => "no service of the program's; the daemon takes it",
+        false => reason.text(),
+    };
+    row("program", &format!("{}: {why}", reason.name()));
     row("result", &result(traced, names));
     if traced.service.is_some() && !traced.servers.is_empty() {
         text.push('\n');

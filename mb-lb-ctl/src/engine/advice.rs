@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::config::Vrrp;
 pub use peer::peer;
-pub use push::push;
+pub use push::{SAME_FILE, push};
 
 /// Next step for a server that is down for `why`. `code`: HAProxy's word for the last check, where it was one that
 /// failed; `port`: what is checked.

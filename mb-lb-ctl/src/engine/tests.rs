@@ -562,6 +562,25 @@ fn a_reload_keeps_what_is_known() {
     assert_eq!(bench.handle(Event::Deadline), []);
 }
 
+#[test]
+fn the_way_of_a_check_is_a_change() {
+    let file = |check: &str| {
+        parse(&format!(
+            "[service.smtp]\nlisten = \"192.0.2.100:25\"\ncheck = {{ type = \"tcp\"{check} }}\n[service.smtp.servers]\n\
+             mb1 = \"192.0.2.1\"\nmb2 = \"192.0.2.2\"\n"
+        ))
+    };
+    let (own, vip) = (file(""), file(", via = \"vip\""));
+    let every = "every 2s, timeout 1s, rise 2, fall 3";
+    assert_eq!(
+        changes(&own, &vip),
+        [format!(
+            "~ smtp check tcp port 25 {every} -> tcp port 25 via vip {every}"
+        )]
+    );
+    assert_eq!(changes(&vip, &vip), Vec::<String>::new());
+}
+
 /// Next hops are told once, when they change.
 #[test]
 fn a_check_that_a_reload_brings_empties_no_pool() {

@@ -180,6 +180,10 @@ impl Director {
         let own = self.own_text()?;
         let merged = merged(&self.engine, &self.options.config, &own, pushed)
             .map_err(|error| error.to_string())?;
+        // Nor does what was there before this one go.
+        if merged == own {
+            return Ok(engine::advice::SAME_FILE.to_owned());
+        }
         // Where it is a link, what it leads to is written.
         let path =
             &std::fs::canonicalize(&self.options.config).map_err(|error| error.to_string())?;

@@ -47,7 +47,7 @@ const STEPS: [(&str, Step); 9] = [
 const NO_KEY: &str = "copy the key file of the peer, or make one with mb-lb-ctl peer-key and copy it there; then mb-lb-ctl reload";
 
 const OTHER: Step = passes(
-    "start mb-lb there, let the port pass in both directions, and give both the same key_file",
+    "start mb-lb there; see that `address` of [peer] here is `listen` there, and the other way round; let the port pass in both directions; and give both the same key_file",
 );
 
 /// By the reason why there is no connection, where one is known.

@@ -47,6 +47,9 @@ const STEPS: [(&str, &str); 13] = [
     ("did not take all of it", "mb-lb-ctl status there"),
 ];
 
+/// What is answered to a push that changes nothing.
+pub const SAME_FILE: &str = "the file there says this already";
+
 /// By the refusal; `None`: it says none of those that are known.
 pub fn push(why: &str) -> Option<&'static str> {
     let step = STEPS.iter().find(|(part, _)| why.contains(part));

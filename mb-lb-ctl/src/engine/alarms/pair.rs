@@ -43,35 +43,49 @@ impl Engine {
                 "correct that: the priority comes back by itself",
             );
         }
+        let lately = router.view.iter().flat_map(|(view, at)| {
+            let lately = router.config.advert_interval * 3 + PATIENCE;
+            let rejections = view.rejections.iter();
+            rejections.filter(move |rejected| at.saturating_sub(rejected.at) < lately)
+        });
+        let lately: Vec<_> = lately.collect();
         if router.split_since.is_some() || router.withheld {
+            let unheard = lately
+                .iter()
+                .find(|rejected| !rejected.rejection.is_heard());
+            let (why, next) = match unheard {
+                Some(rejected) => (
+                    "adverts come, and do not fit".to_owned(),
+                    rejected.rejection.remedy(),
+                ),
+                None => (
+                    format!(
+                        "adverts get lost between {} here and the peer",
+                        router.config.interface
+                    ),
+                    "let IP protocol 112 pass on both hosts and switches: tcpdump -ni INTERFACE vrrp",
+                ),
+            };
             push(
                 Severity::Critical,
-                format!(
-                    "{name}: both directors were active at once: adverts get lost between {} here and the peer",
-                    router.config.interface
-                ),
-                "let IP protocol 112 pass on both hosts and switches: tcpdump -ni INTERFACE vrrp",
+                format!("{name}: both directors were active at once: {why}"),
+                next,
             );
         }
-        if let Some((view, at)) = &router.view {
-            let lately = view.rejections.iter().filter(|rejected| {
-                at.saturating_sub(rejected.at) < router.config.advert_interval * 3 + PATIENCE
-            });
-            for rejected in lately {
-                let severity = if rejected.rejection.is_heard() {
-                    Severity::Warning
-                } else {
-                    Severity::Critical
-                };
-                push(
-                    severity,
-                    format!(
-                        "{name}: adverts of {} do not fit ({}, {} so far)",
-                        rejected.source, rejected.rejection, rejected.count
-                    ),
-                    rejected.rejection.remedy(),
-                );
-            }
+        for rejected in lately {
+            let severity = if rejected.rejection.is_heard() {
+                Severity::Warning
+            } else {
+                Severity::Critical
+            };
+            push(
+                severity,
+                format!(
+                    "{name}: adverts of {} do not fit ({}, {} so far)",
+                    rejected.source, rejected.rejection, rejected.count
+                ),
+                rejected.rejection.remedy(),
+            );
         }
         if let Some((address, mac, _)) = router.claimed.filter(|(_, _, at)| recent(*at)) {
             push(

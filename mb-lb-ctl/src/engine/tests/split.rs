@@ -3,6 +3,7 @@
 use super::pair::*;
 use super::*;
 use crate::peer::RoleOf;
+use crate::vrrp::judge::{Rejected, Rejection};
 use crate::vrrp::machine::{Heard, Role};
 use crate::vrrp::view::RouterView;
 
@@ -82,6 +83,38 @@ fn the_stronger_tells_and_stays() {
     assert_eq!(bench.engine.next_deadline(bench.now), None);
     bench.peer_is(role(Role::Backup, 99));
     assert_eq!(bench.alarms(), Vec::<String>::new());
+}
+
+/// It is no firewall where adverts come.
+#[test]
+fn what_does_not_fit_is_named_as_the_cause() {
+    let mut bench = split(99);
+    bench.pass(300);
+    bench.peer_is(role(Role::Active, 99));
+    let lost =
+        "VI_1: both directors were active at once: adverts get lost between eth0 here and the peer";
+    assert_eq!(bench.alarms(), [lost]);
+    let refused = |rejection| Rejected {
+        rejection,
+        count: 3,
+        source: other(),
+        at: bench.now.since_start,
+    };
+    // Those are heard.
+    let (interval, password) = (refused(Rejection::Interval), refused(Rejection::Password));
+    let mut view = router_view(Role::Active);
+    view.rejections = vec![interval.clone()];
+    bench.view("VI_1", view.clone());
+    assert_eq!(bench.alarms()[0], lost);
+    view.rejections.push(password);
+    bench.view("VI_1", view);
+    let snapshot = bench.engine.snapshot(bench.now);
+    let alarm = &snapshot.alarms[0];
+    assert_eq!(
+        alarm.text,
+        "VI_1: both directors were active at once: adverts come, and do not fit"
+    );
+    assert_eq!(alarm.next, Rejection::Password.remedy());
 }
 
 #[test]
