@@ -103,7 +103,7 @@ fn what_does_not_fit_is_named_as_the_cause() {
     // Those are heard.
     let (interval, password) = (refused(Rejection::Interval), refused(Rejection::Password));
     let mut view = router_view(Role::Active);
-    view.rejections = vec![interval.clone()];
+    view.rejections = vec![interval];
     bench.view("VI_1", view.clone());
     assert_eq!(bench.alarms()[0], lost);
     view.rejections.push(password);
